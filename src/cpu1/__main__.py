@@ -1,0 +1,7 @@
+"""`python -m cpu1`."""
+
+import sys
+
+from cpu1.cli import main
+
+sys.exit(main())
