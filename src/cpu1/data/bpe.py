@@ -1,0 +1,229 @@
+"""Byte pair encoding (Sennrich et al., arXiv 1508.07909), exact for any bytes.
+
+Training and encoding are the `tokenizers` library's. It works on characters, so each byte goes in as the
+Latin-1 character of the same number: 256 letters, nothing unknown, nothing normalised, and decoding gives
+back the very bytes. Words are cut as in GPT-2, but by ranges of bytes instead of Unicode classes, which
+would take a byte such as 0x85 for a line break; bytes from 0x80 up count as letters, so that UTF-8 joins.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpu1.data.cache import cached
+from cpu1.data.corpus import Corpus
+from cpu1.data.formats import LONGEST_DOCUMENT
+from cpu1.data.split import SPLITS, Split, write_split
+from cpu1.errors import UserError
+from cpu1.files import read_json, write_atomic, write_json
+
+FORMAT = 1
+SEPARATOR = 0  # the token between documents; bytes are tokens 1 to 256, merges follow
+VOCABULARIES = range(257, 65537)  # so that a token fits 16 bits
+# Words are at most 48 bytes (and a space), which bounds tokens, and training where nothing parts words.
+WORDS = (
+    r" ?[A-Za-z\x{80}-\x{ff}]{1,48}"
+    r"| ?[0-9]{1,3}"
+    r"| ?[^ \t-\rA-Za-z0-9\x{80}-\x{ff}]{1,48}"
+    r"|[ \t-\r]{1,48}(?![^ \t-\r])"  # of blanks before a word the last is left to the word
+    r"|[ \t-\r]"
+)
+LONGEST_TOKEN = 49
+WORD_BORDER = re.compile(rb"(?<=\S)(?=\s)")
+PIECE = 1 << 16  # bytes encoded as one string
+BATCH = 1 << 20  # bytes encoded in one call: enough pieces for all cores, and bounded memory
+
+
+class Tokenizer:
+    """A vocabulary of `vocabulary` tokens, of which 257 + len(merges) at most are in use."""
+
+    def __init__(self, vocabulary: int, merges: Iterable[tuple[int, int]]) -> None:
+        """`merges` are pairs of token ids, best first; ValueError where they do not make a vocabulary."""
+        from tokenizers import Regex, models, pre_tokenizers
+        from tokenizers import Tokenizer as Engine
+
+        if vocabulary not in VOCABULARIES:
+            raise ValueError(f"a vocabulary of {vocabulary} tokens")
+        self.vocabulary = vocabulary
+        self.merges = [(int(left), int(right)) for left, right in merges]
+        used = _tokens(self.merges)
+        if len(used) > vocabulary:
+            raise ValueError(f"{len(used)} tokens in a vocabulary of {vocabulary}")
+        #: what each id stands for; nothing for the separator and unused ids
+        self.token_bytes: list[bytes] = used + [b""] * (vocabulary - len(used))
+        letters = [token.decode("latin-1") for token in used]
+        ids = {token: i for i, token in enumerate(letters) if i != SEPARATOR}
+        self._engine = Engine(models.BPE(ids, [(letters[left], letters[right]) for left, right in self.merges]))
+        self._engine.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "isolated")
+
+    def encode(self, text: bytes) -> NDArray[np.uint16]:
+        """The token ids of any bytes: [tokens]; the separator is never among them."""
+        return next(self.encode_all([text]))
+
+    def encode_all(self, documents: Iterable[Any]) -> Iterator[NDArray[np.uint16]]:
+        """`encode` of many documents (bytes or arrays of bytes), on all cores."""
+        parts = []
+        for batch in _batches(documents):
+            encodings = self._engine.encode_batch_fast([text for text, _ in batch], add_special_tokens=False)
+            for encoding, (_, last) in zip(encodings, batch, strict=True):
+                parts.append(np.array(encoding.ids, np.uint16))
+                if last:
+                    yield np.concatenate(parts)
+                    parts = []
+
+    def decode(self, ids: Iterable[int]) -> bytes:
+        """The bytes that tokens stand for; separators and unused ids give none. ValueError for ids beyond."""
+        ids = np.asarray(ids, np.int64)
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary:
+            raise ValueError(f"token ids must lie in 0 to {self.vocabulary - 1}")
+        return b"".join([self.token_bytes[i] for i in ids.tolist()])
+
+    def save(self, path: str | Path) -> None:
+        """Writes the merges as JSON, atomically; all else follows from them."""
+        about = {"format": FORMAT, "vocabulary": self.vocabulary, "merges": self.merges}
+        write_atomic(path, json.dumps(about, separators=(",", ":")) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """Reads what `save` wrote; UserError when it is missing, of another version or damaged."""
+        about = read_json(path)
+        try:
+            if about["format"] != FORMAT:
+                raise UserError(f"{path}: format {about['format']}, not {FORMAT}; train the tokenizer anew")
+            return cls(about["vocabulary"], about["merges"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UserError(f"{path}: not a tokenizer ({error})") from None
+
+
+@dataclass(frozen=True, eq=False)
+class TokenCorpus:
+    """The splits of a corpus as tokens, the separator 0 after each document."""
+
+    tokenizer: Tokenizer
+    splits: dict[str, Split]  # of uint16
+    bytes_per_token: float  # in the training split, separators not counted
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path, corpus: Corpus) -> "TokenCorpus":
+        """Opens what `tokenize` wrote; UserError when it is not there, damaged or of another corpus."""
+        about = read_json(folder / "tokens.json")
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        try:
+            if about["format"] != FORMAT or about["corpus"] != corpus.sha256:
+                raise UserError(f"{folder}: of another version or corpus; tokenize anew")
+            splits = {name: Split.open(folder, name, np.uint16, **about["splits"][name]) for name in SPLITS}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{folder / 'tokens.json'}: damaged ({error!r}); tokenize anew") from None
+        bytes_per_token = corpus.splits["train"].size / splits["train"].size
+        return cls(tokenizer, splits, bytes_per_token, folder)
+
+
+def tokenize(corpus: Corpus, vocabulary: int) -> TokenCorpus:
+    """The corpus as tokens of a BPE trained on its training split, cached in the corpus's folder."""
+    _check(vocabulary)
+
+    def open_(folder: Path) -> TokenCorpus:
+        return TokenCorpus.open(folder, corpus)
+
+    def build(folder: Path) -> None:
+        tokenizer = train_bpe(corpus, vocabulary)
+        tokenizer.save(folder / "tokenizer.json")
+        splits = {
+            name: write_split(folder, name, tokenizer.encode_all(split), SEPARATOR, np.uint16)
+            for name, split in corpus.splits.items()
+        }
+        write_json(folder / "tokens.json", {"format": FORMAT, "corpus": corpus.sha256, "splits": splits})
+
+    return cached(corpus.folder / f"bpe-{vocabulary}", open_, build)
+
+
+def train_bpe(corpus: Corpus, vocabulary: int, max_bytes: int = 32 << 20) -> Tokenizer:
+    """A tokenizer from at most `max_bytes` of the training split (a sample that its contents alone decide).
+
+    Warns when the text has too few repeated pairs for so many tokens; the rest of the ids stay unused.
+    """
+    from tokenizers import Regex, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Engine
+
+    _check(vocabulary)
+    engine = Engine(models.BPE())
+    engine.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - 1,  # the separator is not the library's business
+        min_frequency=2,
+        initial_alphabet=[chr(byte) for byte in range(256)],
+        show_progress=False,
+    )
+    sample = corpus.select("train", max_bytes, LONGEST_DOCUMENT)
+    engine.train_from_iterator(([text for text, _ in batch] for batch in _batches(sample)), trainer)
+    merges = json.loads(engine.to_str())["model"]["merges"]
+    number = {chr(byte): byte + 1 for byte in range(256)}
+    for left, right in merges:
+        number.setdefault(left + right, len(number) + 1)
+    used = len(number) + 1
+    if used < vocabulary:
+        warnings.warn(
+            f"{corpus.name}: the training text gives {used:,} tokens; the other {vocabulary - used:,} of "
+            f"the {vocabulary:,} asked for stay unused",
+            stacklevel=2,
+        )
+    return Tokenizer(vocabulary, [(number[left], number[right]) for left, right in merges])
+
+
+def _check(vocabulary: int) -> None:
+    if vocabulary not in VOCABULARIES:
+        low, high = VOCABULARIES[0], VOCABULARIES[-1]
+        raise UserError(f"a vocabulary of {vocabulary} tokens: it must have {low} (all bytes) to {high}")
+
+
+def _tokens(merges: list[tuple[int, int]]) -> list[bytes]:
+    """The bytes of each token in use. Two merges may spell the same token, which then has one id."""
+    tokens = [b"", *(bytes([byte]) for byte in range(256))]
+    known = set(tokens)
+    for left, right in merges:
+        if not (SEPARATOR < left < len(tokens) and SEPARATOR < right < len(tokens)):
+            raise ValueError(f"merge of {left} and {right}, of {len(tokens)} tokens")
+        token = tokens[left] + tokens[right]
+        if len(token) > LONGEST_TOKEN:
+            raise ValueError(f"a token of {len(token)} bytes")
+        if token not in known:
+            known.add(token)
+            tokens.append(token)
+    return tokens
+
+
+def _batches(documents: Iterable[Any]) -> Iterator[list[tuple[str, bool]]]:
+    """The documents' pieces in lists of about BATCH bytes, each with whether it ends its document."""
+    batch: list[tuple[str, bool]] = []
+    size = 0
+    for document in documents:
+        text = bytes(document)
+        borders = [0, *_piece_ends(text)]
+        for start, end in pairwise(borders):
+            batch.append((text[start:end].decode("latin-1"), end == len(text)))
+            size += end - start
+            if size >= BATCH:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _piece_ends(text: bytes) -> Iterator[int]:
+    """Ends of pieces of about PIECE bytes, before a blank where there is one: no word of WORDS spans that
+    place, so that the cut changes no token."""
+    end = 0
+    while len(text) - end > 2 * PIECE:
+        border = WORD_BORDER.search(text, end + PIECE, end + 2 * PIECE)
+        end = border.start() if border else end + 2 * PIECE
+        yield end
+    yield len(text)

@@ -1,0 +1,64 @@
+"""Folders that are built once: whole or not there, whoever else builds them at the same time."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+
+from cpu1.errors import UserError
+from cpu1.files import sync_folder
+
+T = TypeVar("T")
+
+
+def default_cache() -> Path:
+    """`$CPU1_CACHE`, else `$XDG_CACHE_HOME/cpu1`, else `~/.cache/cpu1`."""
+    if chosen := os.environ.get("CPU1_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cpu1"
+
+
+def cached(target: Path, open_: Callable[[Path], T], build: Callable[[Path], None]) -> T:
+    """`open_(target)`; where that raises UserError, `build` fills a fresh folder that takes its place first.
+
+    The folder is built beside `target` and renamed, so nobody sees half of it. Builders do not wait for
+    each other: the first to finish wins and the others drop theirs. A damaged `target` is replaced.
+    """
+    try:
+        return open_(target)
+    except UserError:
+        pass
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+            fresh = Path(scratch, target.name)
+            fresh.mkdir()
+            build(fresh)
+            sync_folder(fresh)
+            with FileLock(target.parent / f".{target.name}.lock"):
+                return _install(fresh, target, open_)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a full disk or a forbidden folder into a UserError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path}: cannot be written ({reason}); CPU1_CACHE names another place") from None
+
+
+def _install(fresh: Path, target: Path, open_: Callable[[Path], T]) -> T:
+    try:
+        return open_(target)  # somebody else was faster
+    except UserError:
+        shutil.rmtree(target, ignore_errors=True)
+        os.rename(fresh, target)
+        sync_folder(target.parent)
+        return open_(target)

@@ -1,0 +1,194 @@
+"""A corpus: documents of raw bytes in three splits, read once, cached on disk and memory-mapped.
+
+How documents are shared out between the splits is said in `partition`.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpu1.data.cache import cached, default_cache, writing
+from cpu1.data.formats import CHUNK
+from cpu1.data.partition import content_key, partition
+from cpu1.data.sources import STDIN, documents, identity, title
+from cpu1.data.split import SPLITS, Split, write_split
+from cpu1.errors import UserError
+from cpu1.files import read_json, write_json
+
+FORMAT = 1
+SEPARATOR = 0
+LEAST_BYTES = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Three splits of a text, and what the text was."""
+
+    name: str
+    source: str
+    sha256: str  # of all documents in order: length (8 bytes, little-endian) and SHA-256 of each
+    cut: int  # about how many bytes a piece has where documents were cut for splitting, else 0
+    byte_counts: NDArray[np.int64]  # [256], of the training split
+    splits: dict[str, Split]
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Corpus":
+        """Opens what `prepare` wrote; UserError when it is not there, of another version or damaged."""
+        folder = Path(folder)
+        about = read_json(folder / "corpus.json")
+        try:
+            if about["format"] != FORMAT:
+                raise UserError(f"{folder}: format {about['format']}, not {FORMAT}; prepare the text anew")
+            counts = np.array(about["byte_counts"], np.int64)
+            splits = {name: Split.open(folder, name, np.uint8, **about["splits"][name]) for name in SPLITS}
+            if counts.shape != (256,) or counts.sum() != splits["train"].size:
+                raise ValueError("byte_counts")
+            text = {key: str(about[key]) for key in ("name", "source", "sha256")}
+            return cls(**text, cut=int(about["cut"]), byte_counts=counts, splits=splits, folder=folder)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{folder / 'corpus.json'}: damaged ({error!r}); prepare the text anew") from None
+
+    def select(self, split: str, max_bytes: int, max_document_bytes: int) -> list[NDArray[np.uint8]]:
+        """A sample of a split: documents, each cut to `max_document_bytes`, of `max_bytes` in all at most.
+
+        The order is that of the documents' SHA-256, so the sample depends on nothing but their contents.
+        """
+        whole = sorted(self.splits[split], key=lambda document: hashlib.sha256(document.data).digest())
+        sample = []
+        for document in whole:
+            if max_bytes <= 0:
+                break
+            sample.append(document[: min(max_document_bytes, max_bytes)])
+            max_bytes -= len(sample[-1])
+        return sample
+
+
+def prepare(
+    source: str,
+    *,
+    field: str = "text",
+    cache: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Corpus:
+    """Reads the documents of `source` (see `sources.documents`) once, splits and caches them.
+
+    A second call finds the folder by the source's paths, sizes and times of change, and reads nothing;
+    a damaged folder is rebuilt. `progress` is told how many bytes have been read, each mebibyte.
+
+    Raises UserError when the source cannot be read or holds too little text for three splits.
+    """
+    root = Path(default_cache() if cache is None else cache)
+    if source == STDIN:
+        with _spooled_stdin(root) as (spool, digest):
+            return _prepare("stdin", [STDIN, digest], documents(str(spool)), root, progress)
+    return _prepare(source, identity(source, field), documents(source, field), root, progress)
+
+
+def describe(corpus: Corpus) -> str:
+    """Name, hash, and documents and bytes per split, for people."""
+    lines = [f"{corpus.name}  sha256 {corpus.sha256}", f"  in {corpus.folder}"]
+    unit = "pieces" if corpus.cut else "documents"
+    for name, split in corpus.splits.items():
+        lines.append(f"  {name:5} {len(split):>11,} {unit} {split.size:>15,} bytes")
+    if corpus.cut:
+        lines.append(
+            f"  Its documents are too few or too unequal for three splits: they were cut at line ends into\n"
+            f"  pieces of about {corpus.cut:,} bytes, so validation and test texts continue training texts."
+        )
+    return "\n".join(lines)
+
+
+def _prepare(
+    source: str,
+    key: list[object],
+    texts: Iterator[bytes],
+    root: Path,
+    progress: Callable[[int], None] | None,
+) -> Corpus:
+    source, name = (os.fsencode(text).decode(errors="replace") for text in (source, title(source)))
+    digest = hashlib.sha256(repr([FORMAT, *key]).encode()).hexdigest()
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", name)[:48].strip("-.") or "text"
+
+    def build(folder: Path) -> None:
+        spool = folder / "spool.bin"
+        ends, keys, sha256 = _read(source, texts, spool, progress)
+        stream = np.memmap(spool, np.uint8, "r")
+        about = {"format": FORMAT, "name": name, "source": source, "sha256": sha256}
+        write_json(folder / "corpus.json", about | _write_splits(source, stream, ends, keys, folder))
+        spool.unlink()
+
+    return cached(root / f"{slug}-{digest[:12]}", Corpus.open, build)
+
+
+@contextmanager
+def _spooled_stdin(root: Path) -> Iterator[tuple[Path, str]]:
+    """Standard input in a file of its own, since only its content says whether it was seen before."""
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=root, prefix=".stdin.") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, CHUNK)
+            file.flush()
+            file.seek(0)
+            yield Path(file.name), hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(
+    source: str, texts: Iterable[bytes], spool: Path, progress: Callable[[int], None] | None
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], str]:
+    """Writes the documents end to end; returns where each ends, the key of each, and the hash of all."""
+    ends, keys = array("q"), array("Q")
+    total = hashlib.sha256()
+    size = told = 0
+    with open(spool, "wb") as file:
+        for text in texts:
+            digest = hashlib.sha256(text).digest()
+            total.update(len(text).to_bytes(8, "little") + digest)
+            keys.append(content_key(digest))
+            file.write(text)
+            size += len(text)
+            ends.append(size)
+            if progress is not None and size - told >= CHUNK:
+                told = size
+                progress(size)
+    if progress is not None and size > told:
+        progress(size)
+    if size < LEAST_BYTES:
+        raise UserError(f"{source}: holds {size:,} bytes of text; at least {LEAST_BYTES:,} are needed for three splits")
+    return np.array(ends, np.int64), np.array(keys, np.uint64), total.hexdigest()
+
+
+def _write_splits(
+    source: str, stream: NDArray[np.uint8], ends: NDArray[np.int64], keys: NDArray[np.uint64], folder: Path
+) -> dict[str, Any]:
+    """Writes the spooled documents split by split; returns their part of corpus.json."""
+    part = partition(stream, ends, keys)
+    if len(np.unique(part.labels)) < len(SPLITS):
+        raise UserError(f"{source}: the text repeats itself: too few different pieces for three splits")
+    splits = {}
+    for label, name in enumerate(SPLITS):
+        chosen = np.flatnonzero(part.labels == label)
+        texts = (stream[part.ends[i] - part.sizes[i] : part.ends[i]] for i in chosen)
+        splits[name] = write_split(folder, name, texts, SEPARATOR, np.uint8)
+    counts = _count_bytes(np.memmap(folder / "train.bin", np.uint8, "r"))
+    counts[SEPARATOR] -= splits["train"]["documents"]
+    return {"cut": part.cut, "splits": splits, "byte_counts": counts.tolist()}
+
+
+def _count_bytes(stream: NDArray[np.uint8]) -> NDArray[np.int64]:
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(stream), CHUNK):
+        counts += np.bincount(stream[start : start + CHUNK], minlength=256)
+    return counts

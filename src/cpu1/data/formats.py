@@ -1,0 +1,191 @@
+"""The documents of one file: plain text, JSON lines or Parquet, plain or compressed.
+
+Files are read in chunks of a mebibyte, so that memory is bounded by the longest document, not by the
+file. Text stays bytes: nothing is decoded, and any encoding (or none) goes through unchanged.
+"""
+
+import gzip
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+
+from cpu1.errors import UserError
+
+CHUNK = 1 << 20
+LONGEST_DOCUMENT = 1 << 20  # bytes; longer ones are cut, which bounds memory and lets one huge file be split
+LONGEST_LINE = 64 << 20  # bytes of one JSON line, which escapes may make longer than its text
+PROBE = 8192  # bytes looked at to tell text from binary
+
+DOCUMENT_BREAK = re.compile(rb"^\f\r?\n", re.MULTILINE)  # a line that holds one form feed
+LINE_BREAK = re.compile(rb"(?<=\n)")  # after the line's end, so that blank lines are pieces and get counted
+LONGEST_BREAK = 3  # bytes
+
+
+def file_documents(path: Path, field: str) -> Iterator[bytes]:
+    """The non-empty documents of `path`, whose name says how it is read; UserError when it cannot be."""
+    kind = _plain_name(path)
+    if kind.endswith(".parquet"):
+        yield from _parquet_documents(path, field)
+    elif kind.endswith((".jsonl", ".ndjson")):
+        yield from _json_documents(path, field)
+    else:
+        yield from text_documents(read_chunks(path))
+
+
+def text_documents(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Text cut at lines holding one form feed, and wherever a document exceeds LONGEST_DOCUMENT."""
+    return _split(chunks, DOCUMENT_BREAK, LONGEST_DOCUMENT)
+
+
+def row_documents(row: dict[str, Any], field: str, where: str) -> Iterator[bytes]:
+    """The text in one field of a record; none where it is null. `where` names the record in errors."""
+    if field not in row:
+        raise UserError(f"{where}: no field {field!r}; there are: {', '.join(map(str, row)) or 'none'}")
+    value = row[field]
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    if value is None:
+        return
+    if not isinstance(value, bytes):
+        raise UserError(f"{where}: field {field!r} holds a {type(value).__name__}, not text")
+    yield from _cut(value, LONGEST_DOCUMENT)
+
+
+def is_binary(path: Path) -> bool:
+    """Whether a file of unknown kind has a NUL byte near its start (of its content, when compressed)."""
+    if _plain_name(path).endswith(".parquet"):
+        return False
+    return b"\0" in next(read_chunks(path), b"")[:PROBE]
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """The content of `path` in chunks of about CHUNK bytes, decompressed; UserError when it is damaged."""
+    try:
+        with path.open("rb") as file:
+            yield from DECODERS.get(path.suffix.lower(), stream_chunks)(file)
+    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: damaged or cut short ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def stream_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
+
+
+def _gzip_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=file) as plain:
+        while chunk := plain.read(CHUNK):
+            yield chunk
+
+
+def _xz_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    with lzma.LZMAFile(file) as plain:
+        while chunk := plain.read(CHUNK):
+            yield chunk
+
+
+def _zstd_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """All frames of a zstd file, fed by hand since zstandard's reader takes a truncated file for a whole one,
+    and a kibibyte at a time since each four bytes may become 128 KiB."""
+    decoder = None
+    parts: list[bytes] = []
+    while fresh := file.read(1024):
+        while fresh:
+            decoder = decoder or zstandard.ZstdDecompressor().decompressobj()
+            parts.append(decoder.decompress(fresh))
+            fresh = decoder.unused_data
+            decoder = None if decoder.eof else decoder
+        if sum(map(len, parts)) >= CHUNK:
+            yield b"".join(parts)
+            parts = []
+    yield b"".join(parts)
+    if decoder is not None:
+        raise EOFError("the last frame has no end")
+
+
+DECODERS: dict[str, Callable[[IO[bytes]], Iterator[bytes]]] = {
+    ".gz": _gzip_chunks,
+    ".xz": _xz_chunks,
+    ".zst": _zstd_chunks,
+}
+
+
+def _plain_name(path: Path) -> str:
+    name = path.name.lower()
+    return name.removesuffix(path.suffix.lower()) if path.suffix.lower() in DECODERS else name
+
+
+def _split(chunks: Iterable[bytes], separator: re.Pattern[bytes], longest: int) -> Iterator[bytes]:
+    """Non-empty pieces between separators, each of at most `longest` bytes whatever the chunks' borders."""
+    rest = b""
+    for chunk in chunks:
+        unseen = max(0, len(rest) - LONGEST_BREAK + 1)
+        rest += chunk
+        start = 0
+        for match in separator.finditer(rest, unseen):
+            yield from _cut(rest[start : match.start()], longest)
+            start = match.end()
+        rest = rest[start:]
+        while len(rest) > longest:
+            end = _cut_at(rest, 0, longest)
+            yield rest[:end]
+            rest = rest[end:]
+    if rest:
+        yield rest
+
+
+def _cut(document: bytes, longest: int) -> Iterator[bytes]:
+    start = 0
+    while start < len(document):
+        end = _cut_at(document, start, longest)
+        yield document[start:end]
+        start = end
+
+
+def _cut_at(text: bytes, start: int, longest: int) -> int:
+    """Where a piece that begins at `start` ends: at a line's end if its second half has one."""
+    if len(text) - start <= longest:
+        return len(text)
+    return text.rfind(b"\n", start + longest // 2, start + longest) + 1 or start + longest
+
+
+def _json_documents(path: Path, field: str) -> Iterator[bytes]:
+    for number, line in enumerate(_split(read_chunks(path), LINE_BREAK, LONGEST_LINE), 1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}"
+        if len(line) >= LONGEST_LINE:
+            raise UserError(f"{where} is longer than {LONGEST_LINE >> 20} MiB")
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where} is not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{where} holds a {type(row).__name__}, not an object with a field {field!r}")
+        yield from row_documents(row, field, where)
+
+
+def _parquet_documents(path: Path, field: str) -> Iterator[bytes]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'cpu1[parquet]'") from None
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            if field not in names:
+                raise UserError(f"{path}: no column {field!r}; there are: {', '.join(names) or 'none'}")
+            for batch in table.iter_batches(batch_size=64, columns=[field]):
+                for row in batch.to_pylist():
+                    yield from row_documents(row, field, str(path))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: damaged or not Parquet ({error})") from None
