@@ -1,0 +1,32 @@
+// swiglu: silu(gate) * up on rows of [gate, up].
+#pragma once
+#include "math.inl"
+
+namespace {
+
+void swiglu(const float *gate_up, float *out, int64_t rows, int64_t width, int threads) {
+    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
+        for (int64_t m = first; m < last; m++) {
+            const float *gate = gate_up + m * 2 * width, *up = gate + width;
+            float *to = out + m * width;
+            SIMD for (int64_t i = 0; i < width; i++) to[i] = gate[i] * sigmoid(gate[i]) * up[i];
+        }
+    });
+}
+
+void swiglu_backward(const float *gate_up, const float *dout, float *dgate_up, int64_t rows, int64_t width,
+                     int threads) {
+    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
+        for (int64_t m = first; m < last; m++) {
+            const float *gate = gate_up + m * 2 * width, *up = gate + width, *dy = dout + m * width;
+            float *dgate = dgate_up + m * 2 * width, *dup = dgate + width;
+            SIMD for (int64_t i = 0; i < width; i++) {
+                const float open = sigmoid(gate[i]);
+                dgate[i] = dy[i] * up[i] * silu_slope(gate[i], open);
+                dup[i] = dy[i] * gate[i] * open;
+            }
+        }
+    });
+}
+
+}  // namespace

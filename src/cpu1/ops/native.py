@@ -1,0 +1,83 @@
+"""The native kernels: whether they are there, when they are used, and what they are told about a tensor."""
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+
+def _load() -> Any:
+    """The kernels, or None in a build without a C++ compiler; kernels that are there must load."""
+    return importlib.import_module("cpu1._train") if importlib.util.find_spec("cpu1._train") else None
+
+
+train = _load()
+_reference_forced = False
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def native_available() -> bool:
+    """Whether the native kernels were built: fp32 tensors on the CPU then use them."""
+    return train is not None
+
+
+@contextmanager
+def use_reference() -> Iterator[None]:
+    """Inside it every operation is the plain torch reference: for tests, and to see what kernels bring."""
+    global _reference_forced
+    before, _reference_forced = _reference_forced, True
+    try:
+        yield
+    finally:
+        _reference_forced = before
+
+
+def beside(reference: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a fast form; what it does not handle (no build, other types or devices) the reference does.
+
+    Both have one signature and one docstring, the reference's.
+    """
+
+    def decorate(fast: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(reference)
+        def choose(*args: P.args, **kwargs: P.kwargs) -> R:
+            handled = train is not None and not _reference_forced
+            if handled and all(map(_is_native, args)) and all(map(_is_native, kwargs.values())):
+                return fast(*args, **kwargs)
+            return reference(*args, **kwargs)
+
+        return choose
+
+    return decorate
+
+
+def _is_native(argument: Any) -> bool:
+    return not isinstance(argument, Tensor) or (argument.dtype == torch.float32 and argument.device.type == "cpu")
+
+
+def address(tensor: Tensor | None, offset: int = 0) -> int:
+    """Where its element number `offset` lies; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr() + offset * tensor.element_size()
+
+
+def dense(tensor: Tensor, *shape: int) -> Tensor:
+    """`tensor` as contiguous memory; raises ValueError if it has not the shape that a kernel relies on."""
+    if tensor.shape != shape:
+        raise ValueError(f"expected a tensor of shape {shape}, got {tuple(tensor.shape)}")
+    return tensor.contiguous()
+
+
+def optional(tensor: Tensor | None, *shape: int) -> Tensor | None:
+    """`dense`, or None for None."""
+    return None if tensor is None else dense(tensor, *shape)
+
+
+def rows(tensor: Tensor) -> Tensor:
+    """All leading dimensions as one: (..., D) as contiguous (M, D)."""
+    return tensor.contiguous().view(-1, tensor.shape[-1])
