@@ -1,0 +1,32 @@
+"""The ingredients, one file each. Importing this package makes them known to recipes."""
+
+from cpu1.ingredients.attention import Attention, FoldedAttention
+from cpu1.ingredients.decoder import FourHeads, LocalByteDecoder, TokenHead
+from cpu1.ingredients.delete_gate import DeleteGate
+from cpu1.ingredients.distillation import ByteDistillation, HiddenDistillation
+from cpu1.ingredients.embedding import BolmoPatchEmbedding, PatchEmbedding, TokenEmbedding
+from cpu1.ingredients.ffn import SwiGLU
+from cpu1.ingredients.linear import Dense, Ternary
+from cpu1.ingredients.memory import PFNet
+from cpu1.ingredients.mlgru import MLGRU
+from cpu1.ingredients.residual import FPResidual
+
+__all__ = [
+    "MLGRU",
+    "Attention",
+    "BolmoPatchEmbedding",
+    "ByteDistillation",
+    "DeleteGate",
+    "Dense",
+    "FPResidual",
+    "FoldedAttention",
+    "FourHeads",
+    "HiddenDistillation",
+    "LocalByteDecoder",
+    "PFNet",
+    "PatchEmbedding",
+    "SwiGLU",
+    "Ternary",
+    "TokenEmbedding",
+    "TokenHead",
+]

@@ -1,0 +1,119 @@
+"""Causal multi-head attention with RoPE and QK-norm, whole or folded into segments.
+
+QK-norm (RMSNorm on q and k without gain) is ours: without it bf16 at the doubled rate diverges.
+The folded form is a reconstruction, found in no source under the card's name: the context is folded
+into segments of `segment` steps, and a query sees its own segment causally and the one before it.
+So its state is bounded, as in a recurrent model, and it adds no parameters.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpu1 import ops
+from cpu1.errors import UserError
+from cpu1.recipe import Recipe, ingredient
+
+
+@ingredient
+class Attention:
+    head_size: int = 64
+
+    def build(self, recipe: Recipe) -> nn.Module:
+        return AttentionMixer(recipe, self.head_size, segment=None)
+
+
+@ingredient
+class FoldedAttention:
+    head_size: int = 64
+    segment: int = 64  # steps of the trunk
+
+    def build(self, recipe: Recipe) -> nn.Module:
+        return AttentionMixer(recipe, self.head_size, self.segment)
+
+
+@dataclass
+class Cache:
+    """Keys and values that a later query may see; S of them, the last at position `end` - 1."""
+
+    key: Tensor  # (B, H, S, head size), rotated
+    value: Tensor  # (B, H, S, head size)
+    bias: Tensor  # (B, S): log k of the DeleteGate, 0 without one
+    end: int  # steps seen so far
+
+
+class AttentionMixer(nn.Module):
+    def __init__(self, recipe: Recipe, head_size: int, segment: int | None) -> None:
+        super().__init__()
+        width = recipe.width
+        if width % head_size or head_size % 2:
+            raise UserError(f"attention: head size {head_size} must be even and divide the width {width}")
+        self.heads, self.head_size, self.segment = width // head_size, head_size, segment
+        self.input = recipe.linear.input(width, (width, width, width))  # q, k, v
+        self.residual = recipe.residual.build(width, (width, width, width)) if recipe.residual else None
+        self.output = recipe.linear.output(width, width)
+
+    def forward(self, x: Tensor, state: Cache | None, keep: Tensor | None) -> tuple[Tensor, Cache]:
+        """x (B, T, D) -> y (B, T, D) and the cache that the next call needs."""
+        batch, steps, width = x.shape
+        qkv = self.input(x)
+        if self.residual is not None:
+            qkv = self.residual(x, qkv)
+        q, k, v = qkv.view(batch, steps, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
+        start = state.end if state else 0
+        q, k = (rotate(ops.rms_norm(z), start) for z in (q, k))
+        bias = keep.clamp_min(1e-30).log() if keep is not None else x.new_zeros(batch, steps)
+        cache = Cache(k, v, bias, start + steps)
+        if state is not None:
+            key, value = torch.cat((state.key, k), dim=-2), torch.cat((state.value, v), dim=-2)
+            cache = Cache(key, value, torch.cat((state.bias, bias), dim=-1), cache.end)
+        mixed = self._attend(q, cache, gated=keep is not None)
+        return self.output(mixed.transpose(1, 2).reshape(batch, steps, width)), self._trim(cache)
+
+    def _attend(self, q: Tensor, cache: Cache, gated: bool) -> Tensor:
+        steps, seen = q.shape[-2], cache.key.shape[-2]
+        visible = self._visible(steps, seen, cache.end, q.device)
+        mask = visible
+        if gated:
+            # A deleted step still sees itself, so that no row is empty; its branch is scaled by k anyway.
+            own = torch.arange(seen - steps, seen, device=q.device)
+            others = torch.ones_like(visible).index_put(
+                (torch.arange(steps, device=q.device), own), visible.new_zeros(())
+            )
+            mask = (cache.bias[:, None, None, :] * others).masked_fill(~visible, -torch.inf)
+        dtype = torch.get_autocast_dtype(q.device.type) if torch.is_autocast_enabled(q.device.type) else q.dtype
+        mask = mask if mask.dtype == torch.bool else mask.to(dtype)
+        mixed = F.scaled_dot_product_attention(q.to(dtype), cache.key.to(dtype), cache.value.to(dtype), attn_mask=mask)
+        return mixed.to(q.dtype)
+
+    def _visible(self, steps: int, seen: int, end: int, device: torch.device) -> Tensor:
+        """(steps, seen) bool: which cached position each query may look at."""
+        query = torch.arange(end - steps, end, device=device)[:, None]
+        key = torch.arange(end - seen, end, device=device)[None, :]
+        causal = key <= query
+        if self.segment is None:
+            return causal
+        return causal & (query // self.segment - key // self.segment <= 1)
+
+    def _trim(self, cache: Cache) -> Cache:
+        """Forgets what no later query can see; nothing for whole attention."""
+        if self.segment is None:
+            return cache
+        oldest = max(0, cache.end // self.segment - 1) * self.segment
+        drop = max(0, oldest - (cache.end - cache.key.shape[-2]))
+        return Cache(cache.key[:, :, drop:], cache.value[:, :, drop:], cache.bias[:, drop:], cache.end)
+
+
+def rotate(x: Tensor, start: int, base: float = 10_000.0) -> Tensor:
+    """Rotary positions (RoFormer, arXiv 2104.09864), halves convention. x (..., T, head size)."""
+    half = x.shape[-1] // 2
+    # Angles in float64: far into a text fp32 would have lost the fraction of a turn.
+    rates = torch.exp(torch.arange(half, device=x.device, dtype=torch.float64) * (-math.log(base) / half))
+    positions = torch.arange(start, start + x.shape[-2], device=x.device, dtype=torch.float64)
+    angles = positions[:, None] * rates
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    low, high = x[..., :half], x[..., half:]
+    return torch.cat((low * cos - high * sin, low * sin + high * cos), dim=-1)

@@ -1,0 +1,101 @@
+"""From the trunk's vectors to the logits of the next units.
+
+`recent` (B, 3) holds the bytes before the first unit of a call, ABSENT where the document had not begun.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpu1 import ops
+from cpu1.ingredients.embedding import PATCH
+from cpu1.recipe import ingredient
+
+LOOK_BACK = 3  # bytes
+ABSENT = 256  # stands for "no byte": it contributes nothing
+
+
+@ingredient
+class FourHeads:
+    """Four independent predictions, one for each byte of the next patch."""
+
+    def build(self, width: int) -> nn.Module:
+        return FourHeadsModule(width)
+
+
+class FourHeadsModule(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.output = nn.Parameter(torch.empty(PATCH * 256, width))
+
+    def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
+        """s (B, T, D) -> (B, T, 4, 256)."""
+        return ops.linear(s, self.output).unflatten(-1, (PATCH, 256))
+
+
+@ingredient
+class TokenHead:
+    """An untied projection onto the BPE vocabulary."""
+
+    vocabulary: int
+
+    def build(self, width: int) -> nn.Module:
+        return TokenHeadModule(self.vocabulary, width)
+
+
+class TokenHeadModule(nn.Module):
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.output = nn.Parameter(torch.empty(vocabulary, width))
+
+    def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
+        """s (B, T, D) -> (B, T, 1, V)."""
+        return ops.linear(s, self.output).unsqueeze(-2)
+
+
+@ingredient
+class LocalByteDecoder:
+    """Predicts each byte from the trunk's vector and the three bytes before it, across the patch border.
+
+        x = C_j s + D_1 e(b_{i-1}) + D_2 e(b_{i-2}) + D_3 e(b_{i-3})
+        x += W_down relu(W_up norm(x) + b_up)² + b_down
+        logits = W_out norm(x) + b_out
+
+    j is the slot in the patch, e the byte table. The form is a reconstruction under the card's size.
+    """
+
+    width: int = 192
+    hidden: int = 864
+
+    def build(self, width: int) -> nn.Module:
+        return LocalByteDecoderModule(self, width)
+
+
+class LocalByteDecoderModule(nn.Module):
+    def __init__(self, config: LocalByteDecoder, width: int) -> None:
+        super().__init__()
+        inner = config.width
+        self.slots = nn.Parameter(torch.empty(PATCH * inner, width))  # C_j, stacked
+        self.back = nn.Parameter(torch.empty(LOOK_BACK, inner, width // PATCH))  # D_k
+        self.up = nn.Parameter(torch.empty(config.hidden, inner))
+        self.up_bias = nn.Parameter(torch.empty(config.hidden))
+        self.down = nn.Parameter(torch.empty(inner, config.hidden))
+        self.down_bias = nn.Parameter(torch.empty(inner))
+        self.output = nn.Parameter(torch.empty(256, inner))
+        self.output_bias = nn.Parameter(torch.empty(256))
+
+    def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
+        """s (B, T, D), bytes (B, 4 T), recent (B, 3), table (256, D / 4) -> (B, T, 4, 256)."""
+        x = ops.linear(s, self.slots).view(*units.shape, -1) + self._look_back(units, recent, table)
+        hidden = ops.linear(ops.rms_norm(x), self.up, self.up_bias).relu().square()
+        x = x + ops.linear(hidden, self.down, self.down_bias)
+        return ops.linear(ops.rms_norm(x), self.output, self.output_bias).unflatten(1, (-1, PATCH))
+
+    def _look_back(self, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
+        """D_k e(b) are 3 x 256 fixed vectors for one set of weights: look them up and add. (B, N, inner)."""
+        vectors = torch.einsum("kiw,vw->kvi", self.back, table)
+        rows = F.pad(vectors, (0, 0, 0, 1)).flatten(0, 1)  # row 256 of each k is ABSENT: zeros
+        stream = torch.cat((recent, units), dim=1)[:, :-1]  # byte i stands at i + 3
+        index = stream.unfold(1, LOOK_BACK, 1).flip(-1)  # (B, N, 3): b_{i-1}, b_{i-2}, b_{i-3}
+        index = index + torch.arange(LOOK_BACK, device=index.device) * (ABSENT + 1)
+        return F.embedding_bag(index.flatten(0, 1), rows, mode="sum").unflatten(0, units.shape)

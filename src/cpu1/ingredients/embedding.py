@@ -1,0 +1,109 @@
+"""Units to vectors: a patch of four bytes, or one BPE token."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpu1.errors import UserError
+from cpu1.recipe import ingredient
+
+PATCH = 4  # bytes
+
+
+@ingredient
+class PatchEmbedding:
+    """The vectors of a patch's four bytes, side by side; a learned vector stands before the first patch."""
+
+    level = "byte"
+    patch = PATCH
+    vocabulary = 256
+
+    def build(self, width: int) -> nn.Module:
+        return PatchEmbeddingModule(_quarter(width))
+
+
+class PatchEmbeddingModule(nn.Module):
+    def __init__(self, quarter: int) -> None:
+        super().__init__()
+        self.bytes = nn.Parameter(torch.empty(256, quarter))
+        self.start = nn.Parameter(torch.empty(PATCH * quarter))  # never zero: a zero row has no direction
+
+    def table(self) -> Tensor:
+        """The byte table (256, D / 4), shared with the local decoder."""
+        return self.bytes
+
+    def first(self, batch: int) -> Tensor:
+        return self.start.expand(batch, 1, -1)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Bytes (B, 4 T) -> (B, T, D)."""
+        batch, count = units.shape
+        vectors = F.embedding(units, self.bytes).view(batch, count // PATCH, PATCH, -1)
+        return self.mix(vectors).flatten(-2)
+
+    def mix(self, vectors: Tensor) -> Tensor:
+        """The four byte vectors of each patch (B, T, 4, D / 4), here as they are."""
+        return vectors
+
+
+@ingredient
+class BolmoPatchEmbedding:
+    """A causal depthwise mix of the four byte vectors inside the patch, added to them.
+
+    Bolmo (arXiv 2512.15586) pools a patch by the state of its last byte after a local causal mixer;
+    this is its form under the card's size. With fixed patches any look-ahead would leak.
+    """
+
+    level = "byte"
+    patch = PATCH
+    vocabulary = 256
+
+    def build(self, width: int) -> nn.Module:
+        return BolmoPatchEmbeddingModule(_quarter(width))
+
+
+class BolmoPatchEmbeddingModule(PatchEmbeddingModule):
+    def __init__(self, quarter: int) -> None:
+        super().__init__(quarter)
+        self.taps = nn.Parameter(torch.empty(PATCH, quarter))  # tap k weighs the byte k places back
+        self.bias = nn.Parameter(torch.empty(quarter))
+
+    def mix(self, vectors: Tensor) -> Tensor:
+        mixed = vectors + self.bias
+        for back, tap in enumerate(self.taps):
+            mixed = mixed + F.pad(vectors, (0, 0, back, 0))[:, :, :PATCH] * tap
+        return mixed
+
+
+def _quarter(width: int) -> int:
+    if width % PATCH:
+        raise UserError(f"patch embedding: the width {width} is not a multiple of {PATCH}")
+    return width // PATCH
+
+
+@ingredient
+class TokenEmbedding:
+    """One vector a BPE token; the separator token (0) stands before the first."""
+
+    vocabulary: int
+    level = "token"
+    patch = 1
+
+    def build(self, width: int) -> nn.Module:
+        return TokenEmbeddingModule(self.vocabulary, width)
+
+
+class TokenEmbeddingModule(nn.Module):
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.empty(vocabulary, width))
+
+    def table(self) -> Tensor:
+        return self.tokens
+
+    def first(self, batch: int) -> Tensor:
+        return self.tokens[:1].expand(batch, 1, -1)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Tokens (B, T) -> (B, T, D)."""
+        return F.embedding(units, self.tokens)

@@ -1,0 +1,59 @@
+"""The matrices of mixers and FFNs: full precision, or ternary with 8-bit activations (BitLinear).
+
+An *input* projection reads the residual stream and normalises it; an *output* projection reads what
+a mixer or FFN made. BitLinear normalises whatever it reads. RMSNorm without gain is idempotent (up to
+its eps), so the block's pre-norm and BitLinear's own norm are one and the same here.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from cpu1 import ops
+from cpu1.recipe import ingredient
+
+
+@ingredient
+class Dense:
+    """Full-precision matrices, no bias."""
+
+    def input(self, width: int, parts: tuple[int, ...]) -> nn.Module:
+        return DenseProjection(width, sum(parts), norm=True)
+
+    def output(self, inner: int, width: int) -> nn.Module:
+        return DenseProjection(inner, width, norm=False)
+
+
+class DenseProjection(nn.Module):
+    def __init__(self, inputs: int, outputs: int, norm: bool) -> None:
+        super().__init__()
+        self.norm = norm
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs), fp32."""
+        return ops.linear(ops.rms_norm(x) if self.norm else x, self.weight)
+
+
+@ingredient
+class Ternary:
+    """BitLinear of BitNet b1.58 (arXiv 2402.17764) with SubLN gains before W_o and W_down."""
+
+    def input(self, width: int, parts: tuple[int, ...]) -> nn.Module:
+        return TernaryProjection(width, parts, gain=False)
+
+    def output(self, inner: int, width: int) -> nn.Module:
+        return TernaryProjection(inner, (width,), gain=True)
+
+
+class TernaryProjection(nn.Module):
+    """Stacked ternary matrices over one quantised input; each part keeps a scale of its own."""
+
+    def __init__(self, inputs: int, parts: tuple[int, ...], gain: bool) -> None:
+        super().__init__()
+        self.parts = parts
+        self.weight = nn.Parameter(torch.empty(sum(parts), inputs))
+        self.gain = nn.Parameter(torch.empty(inputs)) if gain else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs), fp32."""
+        return ops.bit_linear(x, self.weight, self.parts, self.gain)

@@ -1,0 +1,39 @@
+"""MLGRU, the recurrent mixer of MatMul-free LM (arXiv 2406.02528).
+
+    f = sigmoid(W_f x)   c = silu(W_c x)   g = W_g x
+    h_t = f_t * h_{t-1} + (1 - f_t) * c_t
+    y = W_o(norm(h) * silu(g))
+
+The norm stands on the state, which bounds it. Without W_o it is the card's "kernel-strict" form.
+"""
+
+from torch import Tensor, nn
+
+from cpu1 import ops
+from cpu1.recipe import Recipe, ingredient
+
+
+@ingredient
+class MLGRU:
+    output: bool = True  # W_o; False is "kernel-strict"
+
+    def build(self, recipe: Recipe) -> nn.Module:
+        return MLGRUMixer(self, recipe)
+
+
+class MLGRUMixer(nn.Module):
+    def __init__(self, config: MLGRU, recipe: Recipe) -> None:
+        super().__init__()
+        width = recipe.width
+        parts = (width, width, width)  # f, c, g from one product
+        self.input = recipe.linear.input(width, parts)
+        self.residual = recipe.residual.build(width, parts) if recipe.residual else None
+        self.output = recipe.linear.output(width, width) if config.output else nn.Identity()
+
+    def forward(self, x: Tensor, state: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x (B, T, D), state h (B, D) -> y (B, T, D), h after the last step (detached)."""
+        fcg = self.input(x)
+        if self.residual is not None:
+            fcg = self.residual(x, fcg)
+        mixed, state = ops.mlgru_mix(fcg, keep, state)
+        return self.output(mixed), state

@@ -1,0 +1,35 @@
+"""FPResidual: a full-precision low-rank path beside each ternary projection of a mixer.
+
+After Hybrid Gated Flow (arXiv 2602.05269); the form is fixed by the card's sizes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from cpu1 import ops
+from cpu1.recipe import ingredient
+
+
+@ingredient
+class FPResidual:
+    """y + a * (norm(x) U) V for each part: rank 4, V zero and a = 0.1 at the start."""
+
+    rank: int = 4
+
+    def build(self, width: int, parts: tuple[int, ...]) -> nn.Module:
+        return FPResidualModule(width, parts, self.rank)
+
+
+class FPResidualModule(nn.Module):
+    def __init__(self, width: int, parts: tuple[int, ...], rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+        self.down = nn.Parameter(torch.empty(len(parts) * rank, width))  # U, stacked
+        self.up = nn.ParameterList(torch.empty(part, rank) for part in parts)  # V, one a part
+        self.scale = nn.Parameter(torch.empty(len(parts)))  # a
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x (..., D) raw residual stream, y (..., sum(parts)) the projection it corrects."""
+        inner = ops.linear(ops.rms_norm(x), self.down) * self.scale.repeat_interleave(self.rank)
+        # One block-diagonal product: K = parts * rank is tiny, so the zeros cost nothing.
+        return y + ops.linear(inner, torch.block_diag(*self.up))

@@ -1,0 +1,231 @@
+"""Each ingredient against a slow, obvious loop in float64: outputs and gradients."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from cpu1 import ladder
+from cpu1.ingredients import Attention, DeleteGate, FoldedAttention, LocalByteDecoder, PFNet
+from cpu1.ingredients.decoder import ABSENT
+from cpu1.ingredients.embedding import BolmoPatchEmbedding
+from cpu1.ingredients.memory import starting_theta
+from cpu1.model import init_weights
+
+torch.manual_seed(0)
+WIDTH, STEPS = 32, 12
+
+
+def double(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in module.parameters():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) / tensor.shape[-1] ** 0.5)
+    return module.double()
+
+
+def compare(module: torch.nn.Module, fast, slow, *inputs: Tensor) -> None:
+    """Outputs and the gradients of all parameters and inputs agree."""
+    results = []
+    for function in (fast, slow):
+        leaves = [x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs]
+        module.zero_grad()
+        y = function(*leaves)
+        weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+        (y * weight).sum().backward()
+        gradients = [p.grad for p in module.parameters()] + [x.grad for x in leaves if x.is_floating_point()]
+        results.append([y.detach(), *(torch.zeros(()) if g is None else g.clone() for g in gradients)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+def norm(x: Tensor) -> Tensor:
+    return x / (x.square().mean() + 1e-6).sqrt()
+
+
+def turn(x: Tensor, position: int) -> Tensor:
+    """Rotates pairs (i, i + half) of one head's vector by position / 10000^(i / half)."""
+    half = len(x) // 2
+    out = []
+    for i in range(half):
+        angle = position / 10_000 ** (i / half)
+        out.append((x[i] * math.cos(angle) - x[i + half] * math.sin(angle),
+                    x[i + half] * math.cos(angle) + x[i] * math.sin(angle)))  # fmt: skip
+    return torch.stack([a for a, _ in out] + [b for _, b in out])
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("config", [Attention(16), FoldedAttention(16, segment=3)], ids=["whole", "folded"])
+def test_attention(config, gated):
+    recipe = ladder.recipe("02", "demo").replace(width=WIDTH, mixer=config)
+    module = double(config.build(recipe))
+    x = torch.randn(1, STEPS, WIDTH, dtype=torch.float64)
+    keep = torch.rand(1, STEPS, dtype=torch.float64) if gated else None
+    segment = getattr(config, "segment", None)
+
+    def slow(x: Tensor, *rest: Tensor) -> Tensor:
+        keep = rest[0][0] if rest else None
+        rows = torch.stack([norm(row) @ module.input.weight.t() for row in x[0]])
+        outs = []
+        for t in range(STEPS):
+            heads = []
+            for h in range(WIDTH // 16):
+                pick = [slice(p * WIDTH + 16 * h, p * WIDTH + 16 * h + 16) for p in range(3)]
+                query = turn(norm(rows[t, pick[0]]), t)
+                seen = [s for s in range(t + 1) if segment is None or t // segment - s // segment <= 1]
+                scores = []
+                for s in seen:
+                    score = query @ turn(norm(rows[s, pick[1]]), s) / 4
+                    scores.append(score + keep[s].log() if keep is not None and s != t else score)
+                weights = torch.stack(scores).softmax(0)
+                heads.append(sum(w * rows[s, pick[2]] for w, s in zip(weights, seen, strict=True)))
+            outs.append(torch.cat(heads) @ module.output.weight.t())
+        return torch.stack(outs)[None]
+
+    if gated:
+        compare(module, lambda x, k: module(x, None, k)[0], slow, x, keep)
+    else:
+        compare(module, lambda x: module(x, None, None)[0], slow, x)
+
+
+@pytest.mark.parametrize("segment", [4, 64])
+def test_folded_state_is_bounded(segment):
+    recipe = ladder.recipe("08", "demo").replace(mixer=FoldedAttention(32, segment))
+    module = FoldedAttention(32, segment).build(recipe)
+    double(module).float()
+    state = None
+    for _ in range(200):
+        _, state = module(torch.randn(1, 1, recipe.width), state, None)
+        assert state.key.shape[2] <= 2 * segment
+
+
+def test_local_byte_decoder():
+    config = LocalByteDecoder(width=12, hidden=20)
+    module = double(config.build(WIDTH))
+    table = torch.randn(256, WIDTH // 4, dtype=torch.float64)
+    s = torch.randn(2, 3, WIDTH, dtype=torch.float64)
+    units = torch.randint(0, 256, (2, 12))
+    recent = torch.tensor([[ABSENT, ABSENT, 7], [1, 2, 3]])
+
+    def slow(s: Tensor, table: Tensor) -> Tensor:
+        rows = []
+        for b in range(2):
+            stream = recent[b].tolist() + units[b].tolist()
+            for i in range(12):
+                slot, t = i % 4, i // 4
+                x = module.slots[12 * slot : 12 * slot + 12] @ s[b, t]
+                for k in (1, 2, 3):
+                    byte = stream[3 + i - k]
+                    if byte != ABSENT:
+                        x = x + module.back[k - 1] @ table[byte]
+                inner = (module.up @ norm(x) + module.up_bias).relu() ** 2
+                x = x + module.down @ inner + module.down_bias
+                rows.append(module.output @ norm(x) + module.output_bias)
+        return torch.stack(rows).view(2, 3, 4, 256)
+
+    compare(module, lambda s, table: module(s, units, recent, table), slow, s, table)
+
+
+def test_delete_gate_soft_and_hard():
+    module = double(DeleteGate(hidden=6).build(WIDTH)).eval()
+    x = torch.randn(1, STEPS, WIDTH, dtype=torch.float64)
+
+    def slow(x: Tensor) -> Tensor:
+        rows = []
+        for row in x[0]:
+            inner = module.up @ norm(row) + module.up_bias
+            rows.append((module.down[0] @ (inner * inner.sigmoid()) + module.down_bias[0]).sigmoid())
+        return torch.stack(rows)[None]
+
+    compare(module, lambda x: module(x, hard=False), slow, x)
+    assert torch.equal(module(x, hard=True), (slow(x) >= 0.5).double())
+
+
+def test_hard_training_passes_gradients_straight_through():
+    module = double(DeleteGate(hidden=6).build(WIDTH)).train()
+    x = torch.randn(1, STEPS, WIDTH, dtype=torch.float64)
+    gradients = {}
+    for progress in (0.0, 0.9):
+        module.zero_grad()
+        module.progress = progress
+        k = module(x, hard=False)
+        k.sum().backward()
+        gradients[progress] = module.up.grad.clone()
+    assert set(k.detach().round(decimals=12).unique().tolist()) <= {0.0, 1.0}
+    torch.testing.assert_close(gradients[0.9], gradients[0.0])
+
+
+def test_the_controller_reaches_its_target():
+    """A gate trained by the regulariser alone settles at the asked rate of deletion."""
+    torch.manual_seed(1)
+    module = DeleteGate(target=0.3).build(WIDTH)
+    for name, tensor in module.named_parameters():
+        torch.nn.init.normal_(tensor, std=0.1) if "bias" not in name else torch.nn.init.zeros_(tensor)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
+    rates = []
+    for step in range(700):
+        module.progress = step / 700
+        x = torch.randn(4, 32, WIDTH)
+        k = module(x, hard=False)
+        # a task that rewards keeping, more for some patches than for others
+        loss = (x[..., 0].sigmoid() * (1 - k)).mean() + module.penalty(k)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rates.append(float((k < 0.5).float().mean()))
+    assert sum(rates[-100:]) / 100 == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_memory(gated):
+    module = PFNet(width=6, learned_decay=True).build(WIDTH)
+    double(module)
+    x = torch.randn(1, STEPS, WIDTH, dtype=torch.float64)
+    keep = torch.rand(1, STEPS, dtype=torch.float64) if gated else None
+
+    def slow(x: Tensor, *rest: Tensor) -> Tensor:
+        memory, rows = torch.zeros(6, dtype=torch.float64), []
+        decay = module.theta.sigmoid()
+        for t in range(STEPS):
+            moved = decay * memory + (1 - decay) * (module.input @ (norm(x[0, t]) * module.gain))
+            memory = rest[0][0, t] * moved + (1 - rest[0][0, t]) * memory if rest else moved
+            rows.append(module.output @ memory)
+        return torch.stack(rows)[None]
+
+    inputs = (x, keep) if gated else (x,)
+    compare(module, lambda x, k=None: module(x, None, k)[0], slow, *inputs)
+
+
+def test_starting_decay_needs_no_module():
+    assert starting_theta(4).shape == (4,)
+
+
+def test_patch_mix_is_causal_inside_the_patch():
+    module = double(BolmoPatchEmbedding().build(WIDTH))
+    units = torch.randint(0, 256, (1, 12))
+    quarter = WIDTH // 4
+
+    def slow() -> Tensor:
+        patches = []
+        for t in range(3):
+            vectors = [module.bytes[units[0, 4 * t + j]] for j in range(4)]
+            mixed = [
+                vectors[j] + module.bias + sum(module.taps[k] * vectors[j - k] for k in range(j + 1)) for j in range(4)
+            ]
+            patches.append(torch.cat(mixed))
+        return torch.stack(patches)[None]
+
+    assert slow().shape[-1] == 4 * quarter
+    compare(module, lambda: module(units), slow)
+
+
+def test_init_weights_fills_a_fresh_model_without_touching_the_global_generator():
+    from cpu1.model import Model
+
+    state = torch.get_rng_state()
+    model = Model(ladder.recipe("07", "demo"))
+    before = torch.get_rng_state()
+    init_weights(model, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(state, before)
