@@ -1,0 +1,111 @@
+"""Checkpoints: one safetensors file each, written atomically; the newest good one is always readable.
+
+A file holds the weights, the optimiser's moments, torch's random state, and in its header the progress.
+The data position is the step: the order of the data is a pure function of (seed, step).
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn, optim
+
+from cpu1.errors import UserError
+from cpu1.files import write_atomic
+
+FORMAT = 1
+KEPT = 2  # newest checkpoints kept
+
+
+@dataclass
+class Progress:
+    """What a run has behind it."""
+
+    step: int = 0
+    units: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    nonfinite: int = 0
+    loss_mean: float = 0.0  # exponential mean of the training loss, nats a unit
+
+
+class Checkpoints:
+    """The `checkpoints` folder of a run whose identity (recipe and settings) is `identity`."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder, self.identity = folder, identity
+
+    def save(self, model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> Path:
+        """Raises UserError when the disk is full; the checkpoint before stays good."""
+        path = self.folder / f"{progress.step:09d}.safetensors"
+        header = {"format": FORMAT, "identity": self.identity, "progress": asdict(progress)}
+        tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+        tensors |= {f"optimizer/{name}": tensor for name, tensor in _moments(model, optimizer).items()}
+        tensors["random"] = torch.get_rng_state()
+        try:
+            write_atomic(path, save({k: t.contiguous() for k, t in tensors.items()}, {"cpu1": json.dumps(header)}))
+        except OSError as error:
+            raise UserError(f"{path}: checkpoint not written ({error.strerror}); the one before it is good") from None
+        for old in self._paths()[KEPT:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def resume(self, model: nn.Module, optimizer: optim.Optimizer) -> Progress:
+        """Loads the newest readable checkpoint, if any, into model and optimiser; returns the progress.
+
+        Raises UserError when checkpoints of another run lie in the folder, or none of them is readable.
+        """
+        damage = []
+        for path in self._paths():
+            try:
+                with safe_open(path, "pt") as file:
+                    header = json.loads((file.metadata() or {}).get("cpu1", "null"))
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            except (SafetensorError, ValueError, OSError) as error:
+                damage.append(f"{path}: {error}")
+                continue
+            self._check(path, header)
+            _restore(path, model, optimizer, tensors)
+            return Progress(**header["progress"])
+        if damage:
+            raise UserError("no readable checkpoint; remove the folder to start again:\n" + "\n".join(damage))
+        return Progress()
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.safetensors"), reverse=True)
+
+    def _check(self, path: Path, header: dict | None) -> None:
+        if not header or header.get("format") != FORMAT:
+            raise UserError(f"{path}: not a checkpoint of this version of cpu1 (format {FORMAT})")
+        if header["identity"] != self.identity:
+            raise UserError(f"{path}: belongs to another recipe or other settings; choose another folder")
+
+
+def _moments(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by parameter name, so that a file can be read without knowing the groups."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _restore(path: Path, model: nn.Module, optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path}: weights do not fit the recipe ({error})") from None
+    for name, parameter in model.named_parameters():
+        prefix = f"optimizer/{name}/"
+        state = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+        if state:
+            optimizer.state[parameter] = state
+    torch.set_rng_state(tensors["random"])

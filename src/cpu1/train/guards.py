@@ -1,0 +1,68 @@
+"""What must never pass unseen: non-finite steps, stalled runs, tensors that do not learn."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cpu1 import ops
+from cpu1.errors import UserError
+from cpu1.ingredients.linear import TernaryProjection
+from cpu1.model import Model, build
+
+GRACE = 20  # steps before the first verdict
+NONFINITE_SHARE = 0.05
+STALL_STEPS = 250  # the earliest verdict against a run that has not learned
+
+
+class RunStopped(UserError):
+    """A guard ended the run; the text says which and why."""
+
+
+def check_finite(nonfinite: int, step: int) -> None:
+    """Ends a run in which more than 5% of the steps had a non-finite loss or gradient."""
+    if step >= GRACE and nonfinite > NONFINITE_SHARE * step:
+        raise RunStopped(
+            f"{nonfinite} of {step} steps had a non-finite loss or gradient (more than {NONFINITE_SHARE:.0%}); "
+            "lower the learning rate, or look for a zero row that is normalised or quantised"
+        )
+
+
+def check_all_tensors_learn(model: Model, seed: int) -> None:
+    """After 20 steps every tensor must differ from its start (which is a pure function of the seed)."""
+    start = dict(build(model.recipe, seed).named_parameters())
+    still = [name for name, tensor in model.named_parameters() if torch.equal(tensor, start[name])]
+    if still:
+        raise RunStopped(f"after {GRACE} steps {len(still)} tensors have not changed: {', '.join(still[:5])}")
+
+
+def check_learning(loss: float, frequency_loss: float, step: int, warmup: int) -> None:
+    """Ends a run that, well after its warm-up, predicts no better than the frequencies of the units."""
+    if step >= max(STALL_STEPS, 2 * warmup) and not loss < frequency_loss:
+        raise RunStopped(
+            f"stalled: at step {step} the loss is {loss:.4f} nats a unit, no better than the {frequency_loss:.4f} "
+            "of predicting by frequency alone"
+        )
+
+
+@dataclass
+class TernaryWatch:
+    """Zero fraction of the ternary weights, and the fraction that changed since the last look."""
+
+    model: Model
+    last: list[Tensor] | None = None
+
+    @torch.no_grad()
+    def look(self) -> dict[str, float]:
+        """Empty for a model without ternary weights; no flip rate at the first look."""
+        modules = [m for m in self.model.modules() if isinstance(m, TernaryProjection)]
+        if not modules:
+            return {}
+        now = [ops.ternarise(m.weight, m.parts)[0] for m in modules]
+        count = sum(w.numel() for w in now)
+        seen = {"zero_fraction": sum(int((w == 0).sum()) for w in now) / count}
+        if self.last is not None:
+            flips = sum(int((a != b).sum()) for a, b in zip(now, self.last, strict=True))
+            seen["flip_rate"] = flips / count
+        self.last = now
+        return seen

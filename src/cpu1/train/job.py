@@ -1,0 +1,266 @@
+"""A training job from its words to its result: text, budget, loop, evaluation, run folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cpu1 import ladder
+from cpu1.data.bpe import TokenCorpus, Tokenizer, tokenize
+from cpu1.data.corpus import Corpus, prepare
+from cpu1.errors import UserError
+from cpu1.evaluate.bits import TOKEN_BYTES, score
+from cpu1.evaluate.report import EVAL_BYTES, evaluation
+from cpu1.files import read_json, write_json
+from cpu1.model import Model
+from cpu1.recipe import Recipe
+from cpu1.runs import Trained, environment, load, save_weights
+from cpu1.train import loop
+from cpu1.train.checkpoint import Checkpoints
+from cpu1.train.settings import Budget, Settings
+
+CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for. Everything that decides the weights ends up in `recipe.json` and `settings.json`."""
+
+    run: str
+    folder: Path
+    scale: str = "nano"
+    round: str = "r1"
+    budget: Budget | None = None  # None: the round's
+    seed: int = 0
+    data: str = "python-stdlib"
+    field: str = "text"
+    cache: Path | None = None
+    threads: int | None = None
+    teacher: Path | None = None
+    overrides: tuple[tuple[str, float | int | str], ...] = ()  # of Settings
+    eval_bytes: int = EVAL_BYTES
+    tensorboard: bool = False
+    checkpoint_seconds: float = loop.CHECKPOINT_SECONDS
+
+
+Report = Callable[[str | dict[str, Any]], None]
+
+
+def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
+    """Runs or resumes the job and returns its `result.json`; a finished folder is returned as it is.
+
+    Raises UserError for bad input (also written to `error.json`), loop.Interrupted when a signal ended it.
+    """
+    if (job.folder / "result.json").exists():
+        report(f"{job.folder}: already done")
+        return read_json(job.folder / "result.json")
+    (job.folder / "error.json").unlink(missing_ok=True)
+    try:
+        return _train(job, report)
+    except UserError as error:
+        write_json(job.folder / "error.json", {"error": str(error)})
+        raise
+
+
+def _train(job: Job, report: Report) -> dict[str, Any]:
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    rung = ladder.find(job.run)
+    recipe = ladder.recipe(job.run, job.scale)
+    teacher = _teacher(job, recipe)
+    corpus = prepare(job.data, field=job.field, cache=job.cache)
+    tokens = tokenize(corpus, recipe.embedding.vocabulary) if recipe.level == "token" else None
+    text = read_text(corpus, tokens)
+    settings = _settings(job, rung, recipe, corpus, tokens, text, teacher.model if teacher else None)
+    settings = _agree_with_folder(job, recipe, settings)
+    write_json(job.folder / "env.json", environment())
+    if tokens:
+        tokens.tokenizer.save(job.folder / "tokenizer.json")
+
+    curve = corpus.select("valid", CURVE_BYTES, 4096)
+    hooks = loop.Hooks(
+        validate=lambda model: _curve_point(model, curve, settings, tokens.tokenizer if tokens else None),
+        report=_reporter(job, report),
+        teacher=teacher.model if teacher else None,
+        checkpoint_seconds=job.checkpoint_seconds,
+    )
+    model, progress = loop.run(job.folder, recipe, settings, text, hooks)
+
+    save_weights(model, job.folder / "model.safetensors")
+    trained = Trained(model, recipe, tokens.tokenizer if tokens else None, job.folder)
+    context = settings.window * (TOKEN_BYTES if tokens else 1)
+    found, documents = evaluation(trained, corpus, "valid", context, job.eval_bytes)
+    result = {
+        "format": 1,
+        **{key: getattr(settings, key) for key in ("run", "title", "level", "parent", "scale", "round", "seed")},
+        "params": (params := recipe.parameters()),
+        "ram_fp32_mb": 4 * params / 1e6,
+        "file_bytes": (job.folder / "model.safetensors").stat().st_size,
+        "step": progress.step,
+        "units_seen": progress.units,
+        "bytes_seen": progress.bytes,
+        "tok_per_param": progress.units / params,
+        **found,
+        "nonfinite_steps": progress.nonfinite,
+        "ternary": _last_ternary(job.folder),
+        "train": {"seconds": progress.seconds, "bytes_per_s": progress.bytes / progress.seconds},
+    }
+    write_json(job.folder / "documents.json", documents)
+    write_json(job.folder / "result.json", result)
+    Checkpoints(job.folder / "checkpoints", "").clear()
+    return result
+
+
+def read_text(corpus: Corpus, tokens: TokenCorpus | None) -> loop.Text:
+    """The training split as units, with the entropy of their frequencies."""
+    if tokens is None:
+        lengths = np.ones(256, np.int64)
+        stream, counts = corpus.splits["train"].stream, corpus.byte_counts
+    else:
+        lengths = np.array([len(text) for text in tokens.tokenizer.token_bytes], np.int64)
+        lengths = np.pad(lengths, (0, max(0, tokens.tokenizer.vocabulary - len(lengths))))
+        stream = tokens.splits["train"].stream
+        counts = np.bincount(stream, minlength=len(lengths))
+    lengths[0] = 0
+    shares = counts[counts > 0] / counts.sum()
+    return loop.Text(stream, lengths, float(-(shares * np.log(shares)).sum()))
+
+
+def _settings(
+    job: Job,
+    rung: ladder.Rung,
+    recipe: Recipe,
+    corpus: Corpus,
+    tokens: TokenCorpus | None,
+    text: loop.Text,
+    teacher: Model | None,
+) -> Settings:
+    scale = ladder.SCALES[rung.scale if job.scale == "card" else job.scale]
+    unit = TOKEN_BYTES if tokens else 1
+    draft = Settings(
+        run=rung.run,
+        title=rung.title,
+        parent=rung.parent,
+        level=recipe.level,
+        scale=job.scale,
+        round=job.round,
+        seed=job.seed,
+        data=corpus.name,
+        data_source=job.data,
+        data_sha256=corpus.sha256,
+        steps=1,
+        batch=scale.batch_bytes // scale.window_bytes,
+        window=scale.window_bytes // unit,
+        rate=scale.rate,
+        ternary_rate=ladder.ROUNDS[job.round].ternary_rate if job.round in ladder.ROUNDS else 1.0,
+        teacher=_content(job.teacher / "model.safetensors") if job.teacher else None,
+    )
+    draft = _override(draft, dict(job.overrides))
+    if "steps" in dict(job.overrides):
+        return draft
+    return replace(draft, steps=_steps(job, recipe, draft, tokens, text, teacher))
+
+
+def _override(settings: Settings, changes: dict[str, Any]) -> Settings:
+    for name, value in changes.items():
+        known = getattr(settings, name, None)
+        if known is None or isinstance(known, str) != isinstance(value, str):
+            raise UserError(f"--set {name}={value}: no such setting, or not of its type")
+        changes[name] = type(known)(value)
+    return replace(settings, **changes)
+
+
+def _steps(
+    job: Job,
+    recipe: Recipe,
+    draft: Settings,
+    tokens: TokenCorpus | None,
+    text: loop.Text,
+    teacher: Model | None,
+) -> int:
+    """The budget in steps."""
+    budget = job.budget or Budget(units_per_parameter=ladder.ROUNDS[job.round].units_per_parameter)
+    units = draft.batch * draft.window
+    if budget.units_per_parameter is not None:
+        return max(1, round(budget.units_per_parameter * recipe.parameters() / units))
+    if budget.bytes is not None:
+        return max(1, round(budget.bytes / (units * (tokens.bytes_per_token if tokens else 1))))
+    existing = job.folder / "settings.json"
+    if existing.exists():  # minutes become steps once, so that a resumed run stays the same run
+        return Settings.read(existing).steps
+    assert budget.minutes is not None
+    return max(1, round(budget.minutes * 60 / loop.seconds_a_step(recipe, draft, text, teacher)))
+
+
+def _agree_with_folder(job: Job, recipe: Recipe, settings: Settings) -> Settings:
+    """Writes recipe and settings into a new folder; in an old one they must be the same."""
+    wanted = {"recipe.json": recipe.to_json(), "settings.json": settings.to_json()}
+    for name, value in wanted.items():
+        path = job.folder / name
+        if path.exists() and (found := read_json(path)) != value:
+            key = next(k for k in {**found, **value} if found.get(k) != value.get(k))
+            raise UserError(
+                f"{path}: the folder holds a run with {key} = {found.get(key)!r}, asked for is {value.get(key)!r}; "
+                "choose another folder or remove this one"
+            )
+    for name, value in wanted.items():
+        write_json(job.folder / name, value)
+    return settings
+
+
+def _teacher(job: Job, recipe: Recipe) -> Trained | None:
+    if recipe.distill is None:
+        return None
+    if job.teacher is None:
+        raise UserError(
+            f"run {job.run} learns from a teacher: give --teacher with the folder of a trained byte-level run"
+        )
+    teacher = load(job.teacher)
+    if teacher.recipe.level != "byte":
+        raise UserError(f"{job.teacher}: the teacher reads tokens; a byte-level run is needed")
+    return teacher
+
+
+def _curve_point(model: Any, documents: list, settings: Settings, tokenizer: Tokenizer | None) -> float:
+    context = settings.window * (TOKEN_BYTES if tokenizer else 1)
+    return score(model, documents, context, tokenizer).bpb
+
+
+def _last_ternary(folder: Path) -> dict[str, float] | None:
+    lines = [line for line in loop.Metrics.read(folder / "metrics.jsonl") if "zero_fraction" in line]
+    if not lines:
+        return None
+    return {"zero_fraction": lines[-1]["zero_fraction"], "flip_rate": lines[-1].get("flip_rate", 0.0)}
+
+
+def _content(path: Path) -> str:
+    import hashlib
+
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{path}: not readable ({error.strerror}); is the teacher's run finished?") from None
+
+
+def _reporter(job: Job, report: Report) -> Callable[[dict[str, Any]], None]:
+    """Passes each line of metrics on, and to TensorBoard if asked."""
+    if not job.tensorboard:
+        return report
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("TensorBoard is not installed: pip install 'cpu1[tensorboard]'") from None
+    writer = SummaryWriter(str(job.folder / "tensorboard"))
+
+    def both(line: dict[str, Any]) -> None:
+        for key, value in line.items():
+            if key != "step" and value is not None:
+                writer.add_scalar(key, value, line["step"])
+        writer.flush()
+        report(line)
+
+    return both
