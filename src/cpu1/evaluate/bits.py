@@ -1,0 +1,94 @@
+"""Bits per byte of a model on documents: the sum of -log2 p over all bytes, a valid code length.
+
+Documents never run into each other. Each is cut into windows of `context` bytes (for BPE runs, of
+context / 4 tokens) that start cold, as windows do in training; so no byte is predicted from more than
+`context` bytes, and the first bytes of a window from few. That is the stated context of every figure.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from cpu1.data.bpe import Tokenizer
+from cpu1.errors import UserError
+from cpu1.model import Model
+
+UNITS_A_BATCH = 16_384
+TOKEN_BYTES = 4  # context bytes a token stands for, so that BPE and byte runs have trunks of one length
+
+
+@dataclass(frozen=True)
+class Score:
+    """What each document cost. `deleted` is the share of steps that the gate deleted, None without a gate."""
+
+    nats: NDArray[np.float64]
+    bytes: NDArray[np.int64]
+    units: NDArray[np.int64]
+    deleted: float | None
+
+    @property
+    def loss(self) -> float:
+        """Nats a unit: the card's val loss."""
+        return float(self.nats.sum() / self.units.sum())
+
+    @property
+    def bpb(self) -> float:
+        """True bits per byte, for token runs as well: total nats over total bytes."""
+        return float(self.nats.sum() / self.bytes.sum() / np.log(2))
+
+
+@torch.no_grad()
+def score(
+    model: Model,
+    documents: Sequence[NDArray[np.uint8]],
+    context: int,
+    tokenizer: Tokenizer | None = None,
+    hard: bool = True,
+) -> Score:
+    """Scores documents (each an array of bytes) in fp32, with the integer arithmetic of deployment.
+
+    `hard` decides whether the DeleteGate deletes or scales. Raises UserError without a byte to score.
+    """
+    sizes = np.array([len(document) for document in documents], np.int64)
+    if not sizes.sum():
+        raise UserError("nothing to score: the documents are empty")
+    device = next(model.parameters()).device
+    encoded = [tokenizer.encode(bytes(d)).astype(np.int64) if tokenizer else d.astype(np.int64) for d in documents]
+    length = context if tokenizer is None else max(1, context // TOKEN_BYTES)
+    nats, deleted, steps = np.zeros(len(documents)), 0.0, 0
+    training = model.training
+    model.eval()
+    for owners, padded, mask in _batches(encoded, length, model.patch):
+        inputs = torch.from_numpy(padded).to(device)
+        output = model(inputs, hard=hard)
+        costs = F.cross_entropy(output.logits.flatten(0, 1).float(), inputs.flatten(), reduction="none")
+        np.add.at(nats, owners, (costs.view(inputs.shape).double().cpu().numpy() * mask).sum(1))
+        if output.keep is not None:
+            real = mask[:, :: model.patch]
+            deleted += float((output.keep.cpu().numpy() < 0.5)[real].sum())
+            steps += int(real.sum())
+    model.train(training)
+    units_seen = np.array([len(units) for units in encoded], np.int64)
+    return Score(nats, sizes, units_seen, deleted / steps if steps else None)
+
+
+def _batches(
+    encoded: Sequence[NDArray[np.int64]], length: int, patch: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+    """Windows of like length together, padded: (their documents, units (B, N), which are real)."""
+    windows = [(i, s, min(length, len(e) - s)) for i, e in enumerate(encoded) for s in range(0, len(e), length)]
+    windows.sort(key=lambda window: -window[2])
+    while windows:
+        width = -(-windows[0][2] // patch) * patch
+        count = max(1, UNITS_A_BATCH // width)
+        now, windows = windows[:count], windows[count:]
+        units = np.zeros((len(now), width), np.int64)
+        mask = np.zeros((len(now), width), np.bool_)
+        for row, (i, start, size) in enumerate(now):
+            units[row, :size] = encoded[i][start : start + size]
+            mask[row, :size] = True
+        yield np.array([i for i, _, _ in now]), units, mask

@@ -1,0 +1,153 @@
+"""The evaluated part of a run's result: the card's figures, their interval, the gate, the sample."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from cpu1.data.corpus import Corpus, prepare
+from cpu1.errors import UserError
+from cpu1.evaluate import generation
+from cpu1.evaluate.baselines import baselines
+from cpu1.evaluate.bits import TOKEN_BYTES, Score, score
+from cpu1.files import read_json
+from cpu1.generate import continuation
+from cpu1.runs import Trained, load
+from cpu1.sampling import Sampling
+from cpu1.study.statistics import bpb_interval
+
+EVAL_BYTES = 256 * 1024  # held-out bytes scored by default
+DOCUMENT_BYTES = 8 * 1024  # at most so many of each document
+REFERENCE_BYTES = 256 * 1024  # of training text whose entropy a sample is compared with
+SAMPLE_BYTES = 400
+PROMPT_BYTES = 64
+
+
+def evaluation(
+    trained: Trained, corpus: Corpus, split: str, context: int, max_bytes: int
+) -> tuple[dict[str, Any], dict[str, list]]:
+    """The figures of `result.json` that evaluation decides, and the per-document sums of `documents.json`."""
+    documents = corpus.select(split, max_bytes, DOCUMENT_BYTES)
+    scored = score(trained.model, documents, context, trained.tokenizer)
+    interval = bpb_interval(scored.nats, scored.bytes)
+    found = {
+        "corpus": {
+            "name": corpus.name,
+            "sha256": corpus.sha256,
+            "split": split,
+            "documents": len(documents),
+            "bytes": int(scored.bytes.sum()),
+            "context": context,
+        },
+        **card_figures(scored),
+        "bpb_interval": [interval.low, interval.high],
+        "frequency_bpb": frequency_bpb(corpus, documents),
+        "gate": _gate(trained, scored, documents, context),
+        "generation": card_test(trained, documents, corpus.select("train", REFERENCE_BYTES, DOCUMENT_BYTES)),
+    }
+    return found, {"bytes": scored.bytes.tolist(), "nats": scored.nats.tolist()}
+
+
+def evaluate_text(
+    folder: Path, data: str | None, field: str, split: str, context: int | None, max_bytes: int, joined: bool
+) -> dict[str, Any]:
+    """Scores a trained run on any text (None: the text it was trained on), beside the baselines.
+
+    `split` "all" takes every document of the text, whatever its split; `joined` lets documents run into
+    each other, a NUL byte between them.
+    """
+    trained = load(folder)
+    settings = read_json(folder / "settings.json")
+    corpus = prepare(data or settings["data_source"], field=field)
+    if data is None and corpus.sha256 != settings["data_sha256"]:
+        raise UserError(f"{settings['data_source']}: not the text that {folder} was trained on; name it with --data")
+    splits = tuple(corpus.splits) if split == "all" else (split,)
+    documents = [d for name in splits for d in corpus.select(name, max_bytes, DOCUMENT_BYTES)]
+    if joined:
+        separated = [part for document in documents for part in (document, np.zeros(1, np.uint8))]
+        documents = [np.concatenate(separated[:-1])]
+    own = settings["window"] * (TOKEN_BYTES if trained.tokenizer else 1)
+    context = context or own
+    hard = score(trained.model, documents, context, trained.tokenizer)
+    interval = bpb_interval(hard.nats, hard.bytes)
+    lines = baselines(corpus.splits["train"].stream, documents)
+    return {
+        "folder": str(folder),
+        "run": settings["run"],
+        "corpus": {"name": corpus.name, "sha256": corpus.sha256, "split": split, "documents": len(documents),
+                   "bytes": int(hard.bytes.sum()), "context": context, "joined": joined},
+        **card_figures(hard),
+        "bpb_interval": [interval.low, interval.high],
+        "gate": _gate(trained, hard, documents, context),
+        "baselines": {name: asdict(line) for name, line in lines.items()},
+    }  # fmt: skip
+
+
+def card_figures(scored: Score) -> dict[str, float]:
+    """The card's columns. For token runs BPB and Δ uniform are per byte of text, so that all rows compare."""
+    return {
+        "val_loss": scored.loss,
+        "ppl": float(np.exp(min(scored.loss, 700.0))),
+        "bpb": scored.bpb,
+        "delta_uniform": scored.bpb * float(np.log(2)) - float(np.log(256)),
+    }
+
+
+def print_evaluation(found: dict[str, Any]) -> None:
+    """The figures of `evaluate_text` as a table."""
+    text = found["corpus"]
+    console = Console()
+    console.print(
+        f"{found['folder']} on {text['name']} ({text['split']}: {text['documents']} documents, "
+        f"{text['bytes']:,} bytes, context {text['context']:,} bytes{', joined' if text['joined'] else ', documents apart'})",
+        highlight=False,
+    )
+    table = Table("", "bits per byte", "", box=None, header_style="bold")
+    low, high = found["bpb_interval"]
+    table.add_row(
+        f"run_{found['run']}",
+        f"{found['bpb']:.4f}",
+        f"95% [{low:.4f}, {high:.4f}]" if low is not None else "",
+    )
+    if gate := found["gate"]:
+        table.add_row("  gate soft", f"{gate['soft_bpb']:.4f}", "")
+        table.add_row("  gate hard", f"{gate['hard_bpb']:.4f}", f"{gate['deletion_rate']:.1%} of patches deleted")
+    for name, line in found["baselines"].items():
+        table.add_row(name, f"{line['bpb']:.4f}", line["note"])
+    console.print(table)
+    console.print(
+        f"val loss {found['val_loss']:.4f} nats a unit   PPL {found['ppl']:.3f}   "
+        f"Δ uniform {found['delta_uniform']:+.4f} nats a byte",
+        highlight=False,
+    )
+
+
+def frequency_bpb(corpus: Corpus, documents: list[NDArray[np.uint8]]) -> float:
+    """What the training split's byte frequencies alone would pay for these documents."""
+    counts = corpus.byte_counts + 0.5
+    bits = -np.log2(counts / counts.sum())
+    return float(sum(bits[d].sum() for d in documents) / sum(len(d) for d in documents))
+
+
+def _gate(trained: Trained, hard: Score, documents: list[NDArray[np.uint8]], context: int) -> dict[str, float] | None:
+    """Soft beside hard; hard is the one that counts."""
+    gate = trained.recipe.gate
+    if gate is None or hard.deleted is None:
+        return None
+    soft = score(trained.model, documents, context, trained.tokenizer, hard=False)
+    return {"soft_bpb": soft.bpb, "hard_bpb": hard.bpb, "deletion_rate": hard.deleted, "target": gate.target}
+
+
+def card_test(
+    trained: Trained, documents: list[NDArray[np.uint8]], reference: list[NDArray[np.uint8]]
+) -> dict[str, Any]:
+    """The card's generation test: a sample that continues the first held-out document, judged beside `reference`."""
+    prompt = bytes(documents[0][:PROMPT_BYTES])
+    sample = continuation(trained, prompt, SAMPLE_BYTES, Sampling(temperature=0.8, top_p=0.95))
+    verdict = asdict(generation.judge(sample, reference))
+    text = {"prompt": prompt.decode(errors="replace"), "sample": sample.decode(errors="replace")}
+    return {**verdict, "reasons": list(verdict["reasons"]), **text}
