@@ -1,0 +1,325 @@
+"""Run folders, read and validated: what one run left behind, as plain frozen records.
+
+    <study>/<run>-<scale>-<round>-s<seed>/
+        settings.json  metrics.jsonl  result.json  documents.json  speed.json  error.json
+
+A run is *done* when it has a result.json; that file is written once, at the end.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpu1.errors import UserError
+from cpu1.files import read_json
+from cpu1.study.fields import REMEDY, Fields
+
+NAME = re.compile(r"(?P<run>[^-]+)-(?P<scale>[^-]+)-(?P<round>.+)-s(?P<seed>\d+)")
+RESULT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Key:
+    """What tells one run of a study from another; also the name of its folder."""
+
+    run: str
+    scale: str
+    round: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"{self.run}-{self.scale}-{self.round}-s{self.seed}"
+
+    @staticmethod
+    def of(folder: str) -> "Key | None":
+        """The key that a folder's name spells, or None when it is no run folder's name."""
+        match = NAME.fullmatch(folder)
+        return Key(match["run"], match["scale"], match["round"], int(match["seed"])) if match else None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for: settings.json."""
+
+    steps: int
+    title: str
+    level: str
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The DeleteGate's report: BPB soft and hard, the share of patches deleted, and the share aimed at."""
+
+    soft_bpb: float
+    hard_bpb: float
+    deletion_rate: float
+    target: float
+
+
+@dataclass(frozen=True)
+class Ternary:
+    """Share of ternary weights that are zero, and that changed sign or zero since the last look."""
+
+    zero_fraction: float
+    flip_rate: float
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The generation check: verdict PASS or FAIL, what it rests on, and the sample itself."""
+
+    verdict: str
+    printable: bool
+    utf8: bool
+    loop: float
+    entropy: float
+    corpus_entropy: float
+    sample: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Generation, one stream; a unit is a patch (four bytes) or a token."""
+
+    patches_per_s: float
+    bytes_per_s: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run reached: result.json. Losses in nats, BPB in bits per byte, sizes in decimal MB."""
+
+    title: str
+    level: str
+    parent: str | None
+    params: int
+    ram_fp32_mb: float
+    file_bytes: int
+    step: int
+    units_seen: int
+    bytes_seen: int
+    tok_per_param: float
+    corpus: dict[str, Any]  # name, sha256, split, documents, bytes, context
+    val_loss: float
+    bpb: float
+    delta_uniform: float
+    frequency_bpb: float
+    nonfinite_steps: int
+    gate: Gate | None
+    ternary: Ternary | None
+    generation: Generation
+    train_bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Loss by evaluated document; the same documents in the same order for every run of a study."""
+
+    bytes_D: NDArray[np.float64]
+    nats_D: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One logged step of training: bytes seen so far and the training loss there."""
+
+    step: int
+    bytes: int
+    bpb: float
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run of a study. `result` and `documents` are None until it is done; `error` says why it failed."""
+
+    path: Path
+    key: Key
+    settings: Settings | None
+    result: Result | None
+    documents: Documents | None
+    speed: Speed | None
+    error: str | None
+
+    @cached_property
+    def curve(self) -> tuple[Point, ...]:
+        """The learning curve, read when first asked for."""
+        return read_curve(self.path / "metrics.jsonl")
+
+
+def load_runs(study: Path) -> list[RunFolder]:
+    """All run folders of a study, by name. UserError: no such study, or a damaged file (named)."""
+    if not study.is_dir():
+        raise UserError(f"{study}: no such study folder; `cpu1 study` makes one")
+    folders = []
+    for path in sorted(study.iterdir()):
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        if key := Key.of(path.name):
+            folders.append(load_run(path, key))
+        elif (path / "result.json").exists():
+            raise UserError(
+                f"{path}: holds a result.json but is not named <run>-<scale>-<round>-s<seed>; "
+                "rename it, or move it out of the study"
+            )
+    return folders
+
+
+def load_run(path: Path, key: Key) -> RunFolder:
+    """One run folder. UserError when a file in it is damaged or belongs to another run."""
+    result = read_result(path / "result.json", key) if (path / "result.json").exists() else None
+    return RunFolder(
+        path=path,
+        key=key,
+        settings=read_settings(path / "settings.json") if (path / "settings.json").exists() else None,
+        result=result,
+        documents=read_documents(path / "documents.json", result) if result else None,
+        speed=read_speed(path / "speed.json") if (path / "speed.json").exists() else None,
+        error=read_error(path / "error.json") if not result and (path / "error.json").exists() else None,
+    )
+
+
+def read_settings(path: Path) -> Settings:
+    """settings.json: what was asked for."""
+    fields = Fields(path, read_json(path))
+    return Settings(
+        steps=fields.count("steps"),
+        title=fields.text("title"),
+        level=fields.one_of("level", "byte", "token"),
+        parent=None if fields.absent("parent") else fields.text("parent"),
+    )
+
+
+def read_result(path: Path, key: Key) -> Result:
+    """result.json; UserError when it is damaged or is not the result of `key`."""
+    fields = Fields(path, read_json(path))
+    if fields.count("format") != RESULT_FORMAT:
+        raise fields.fault("format", str(RESULT_FORMAT))
+    found = Key(fields.text("run"), fields.text("scale"), fields.text("round"), fields.count("seed"))
+    if found != key:
+        raise UserError(f"{path}: is the result of {found.folder}, not of {key.folder}; rename the folder")
+    return Result(
+        title=fields.text("title"),
+        level=fields.one_of("level", "byte", "token"),
+        parent=None if fields.absent("parent") else fields.text("parent"),
+        params=fields.count("params"),
+        ram_fp32_mb=fields.number("ram_fp32_mb", 0),
+        file_bytes=fields.count("file_bytes"),
+        step=fields.count("step"),
+        units_seen=fields.count("units_seen"),
+        bytes_seen=fields.count("bytes_seen"),
+        tok_per_param=fields.number("tok_per_param", 0),
+        corpus=read_corpus(fields.inside("corpus")),
+        val_loss=fields.number("val_loss", 0),
+        bpb=fields.number("bpb", 0),
+        delta_uniform=fields.number("delta_uniform"),
+        frequency_bpb=fields.number("frequency_bpb", 0),
+        nonfinite_steps=fields.count("nonfinite_steps"),
+        gate=None if fields.absent("gate") else read_gate(fields.inside("gate")),
+        ternary=None if fields.absent("ternary") else read_ternary(fields.inside("ternary")),
+        generation=read_generation(fields.inside("generation")),
+        train_bytes_per_s=fields.inside("train").number("bytes_per_s", 0),
+    )
+
+
+def read_corpus(fields: Fields) -> dict[str, Any]:
+    """Which bytes were evaluated, and how."""
+    texts = {key: fields.text(key) for key in ("name", "sha256", "split")}
+    return texts | {key: fields.count(key) for key in ("documents", "bytes", "context")}
+
+
+def read_gate(fields: Fields) -> Gate:
+    return Gate(*(fields.number(key, 0) for key in ("soft_bpb", "hard_bpb", "deletion_rate", "target")))
+
+
+def read_ternary(fields: Fields) -> Ternary:
+    return Ternary(fields.number("zero_fraction", 0), fields.number("flip_rate", 0))
+
+
+def read_generation(fields: Fields) -> Generation:
+    return Generation(
+        verdict=fields.one_of("verdict", "PASS", "FAIL"),
+        printable=fields.flag("printable"),
+        utf8=fields.flag("utf8"),
+        loop=fields.number("loop", 0),
+        entropy=fields.number("entropy", 0),
+        corpus_entropy=fields.number("corpus_entropy", 0),
+        sample=fields.text("sample"),
+        prompt=fields.text("prompt"),
+    )
+
+
+def read_speed(path: Path) -> Speed:
+    """speed.json: generation speed of one stream."""
+    fields = Fields(path, read_json(path))
+    return Speed(
+        fields.number("patches_per_s", 0),
+        fields.number("bytes_per_s", 0),
+        fields.one_of("unit", "patch", "token"),
+    )
+
+
+def read_error(path: Path) -> str:
+    """error.json: why a run ended without a result."""
+    return Fields(path, read_json(path)).text("error")
+
+
+def read_documents(path: Path, result: Result) -> Documents:
+    """documents.json, checked against the run's BPB: documents of another evaluation would pair wrongly."""
+    fields = Fields(path, read_json(path))
+    bytes_D, nats_D = (as_vector(fields, key) for key in ("bytes", "nats"))
+    if len(bytes_D) != len(nats_D) or not len(bytes_D):
+        raise UserError(f'{path}: "bytes" and "nats" hold {len(bytes_D)} and {len(nats_D)} documents; {REMEDY}')
+    if bytes_D.min() < 1:
+        raise fields.fault("bytes", "numbers of at least 1")
+    bpb = nats_D.sum() / bytes_D.sum() / np.log(2)
+    if abs(bpb - result.bpb) > 1e-3 * max(result.bpb, 1e-3):
+        raise UserError(f"{path}: its documents give {bpb:.4f} BPB, result.json says {result.bpb:.4f}; {REMEDY}")
+    return Documents(bytes_D, nats_D)
+
+
+def as_vector(fields: Fields, key: str) -> NDArray[np.float64]:
+    """A list of finite, non-negative numbers as an array."""
+    values = fields.items(key)
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise fields.fault(key, "a list of numbers")
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise fields.fault(key, "a list of finite numbers of at least 0")
+    return array
+
+
+def read_curve(path: Path) -> tuple[Point, ...]:
+    """The learning curve out of metrics.jsonl, by step; empty when nothing was logged.
+
+    A run that was killed and resumed leaves a half-written line and writes some steps twice: lines that are
+    no JSON are passed over and a step's last line counts. UserError when no line can be read, or one lacks a
+    key.
+    """
+    if not path.exists():
+        return ()
+    points: dict[int, Point] = {}
+    damaged = 0
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                fields = Fields(path, json.loads(line))
+            except ValueError:
+                damaged += 1
+                continue
+            step = fields.count("step")
+            if "bpb" in fields.values and fields.absent("bpb"):  # every step of that stretch was non-finite
+                continue
+            points[step] = Point(step, fields.count("bytes"), fields.number("bpb", 0))
+    if damaged and not points:
+        raise UserError(f"{path}: no line of it is JSON; {REMEDY}")
+    return tuple(points[step] for step in sorted(points))

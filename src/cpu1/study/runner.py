@@ -1,0 +1,232 @@
+"""Trains what a study is missing: one process a run, a few at once, to be stopped and taken up at any time.
+
+A run with a result.json is done and never started again; an unfinished one goes on from its last checkpoint,
+which is the training command's business. The commands answer by their exit status: 0 done, 130 stopped after
+saving, 2 bad input or a guard (error.json says which); anything else is a crash (log.txt's end is shown).
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.text import Text
+
+from cpu1.errors import UserError
+from cpu1.files import write_json
+from cpu1.study.folders import read_error
+from cpu1.study.live import View, make_view
+from cpu1.study.plan import Job, Plan, make_jobs, record, with_teachers
+from cpu1.study.progress import progress
+
+TRAIN = (sys.executable, "-m", "cpu1", "train")
+TICK = 0.25  # seconds between two looks at the processes
+SAVING = 30.0  # seconds that interrupted runs get to save
+LOG_LINES = 12
+LOG_TAIL = 8192  # bytes
+
+
+def run_study(
+    plan: Plan,
+    teachers: Mapping[str, str],
+    titles: Mapping[str, str] | None = None,
+    command: Sequence[str] = TRAIN,
+    console: Console | None = None,
+) -> int:
+    """Trains the runs of `plan` that are not done, and shows how they come on.
+
+    teachers: each student's teacher, e.g. {"14": "02"}; it is added to the plan, trained first and handed on
+    as `--teacher FOLDER`. titles: what to call runs that have not started. command: the training command.
+
+    Returns 0 when all are done, 1 when some failed (listed; the others finish), 130 when interrupted by
+    SIGINT, SIGTERM or SIGHUP (runs are asked to save). UserError: a plan that does not fit the folder, or a
+    folder in which another study is at work.
+    """
+    console = console or Console()
+    plan = with_teachers(plan, teachers)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with locked(plan.folder), Stop() as stop:
+        record(plan)
+        jobs = make_jobs(plan, teachers, titles or {})
+        for job in jobs:
+            if (job.folder / "result.json").exists():
+                job.state, job.progress = "done", progress(job.folder)
+        try:
+            with make_view(console, jobs, plan.jobs) as view:
+                work(jobs, plan, command, view, stop)
+                if stop.asked:
+                    save(jobs, view, stop)
+        finally:
+            end(jobs)
+    return report(jobs, console, stop.asked > 0)
+
+
+def work(jobs: Sequence[Job], plan: Plan, command: Sequence[str], view: View, stop: "Stop") -> None:
+    """Starts and watches processes until none is left to start or wait for, or until asked to stop."""
+    queue = sorted(jobs, key=lambda job: (plan.seeds.index(job.key.seed), not job.teaches))
+    while not stop.asked:
+        settle(jobs)
+        free = plan.jobs - sum(job.state == "running" for job in jobs)
+        for job in [job for job in queue if job.state == "waiting" and ready(job)][: max(free, 0)]:
+            start(job, plan, command)
+        view.show(jobs)
+        if not any(job.state in ("waiting", "running") for job in jobs):
+            return
+        time.sleep(TICK)
+
+
+def ready(job: Job) -> bool:
+    """Whether a waiting run may start; one whose teacher will never be done is blocked instead."""
+    if job.teacher is None or job.teacher.state == "done":
+        return True
+    if job.teacher.state in ("failed", "blocked", "interrupted"):
+        job.state = "blocked"
+        job.message = f"not started: its teacher {job.teacher.key.folder} {job.teacher.state}"
+        job.folder.mkdir(exist_ok=True)
+        write_json(job.folder / "error.json", {"error": job.message})
+    return False
+
+
+def start(job: Job, plan: Plan, command: Sequence[str]) -> None:
+    """Starts a run in a session of its own, so that the terminal's Ctrl-C reaches it through us, once."""
+    key = job.key
+    words = [*command, key.run, "--scale", key.scale, "--round", key.round, "--seed", str(key.seed)]
+    words += ["--data", plan.data, *(["--field", plan.field] if plan.field else []), "--out", str(job.folder)]
+    words += ["--threads", str(plan.threads), "--quiet"]
+    words += ["--teacher", str(job.teacher.folder)] if job.teacher else []
+    job.folder.mkdir(exist_ok=True)
+    (job.folder / "error.json").unlink(missing_ok=True)
+    try:
+        with (job.folder / "log.txt").open("ab") as log:
+            job.process = subprocess.Popen(
+                [*words, *plan.extra],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise UserError(f"{command[0]}: the training command does not start ({error})") from None
+    job.state, job.progress = "running", progress(job.folder, running=True)
+
+
+def settle(jobs: Sequence[Job]) -> None:
+    """Looks at every running process; a finished one gets its final state."""
+    for job in jobs:
+        if job.state != "running" or job.process is None:
+            continue
+        status = job.process.poll()
+        if status is not None:
+            job.state, job.message = outcome(job.folder, status)
+        job.progress = progress(job.folder, running=status is None)
+
+
+def outcome(folder: Path, status: int) -> tuple[str, str]:
+    """What a process came to: its state, and why. A crash leaves an error.json as well, for the card."""
+    if status == 0 and (folder / "result.json").exists():
+        return "done", ""
+    if status == 130:
+        return "interrupted", "stopped after saving"
+    if (folder / "error.json").exists():
+        return "failed", read_error(folder / "error.json")
+    if status == 0:
+        message = "ended without a result.json"
+    elif status < 0:
+        message = f"killed by signal {-status}" + (" (out of memory?)" if status == -signal.SIGKILL else "")
+    else:
+        message = f"crashed with exit status {status}"
+    message = "\n".join([message, *log_tail(folder / "log.txt")])
+    write_json(folder / "error.json", {"error": message})
+    return "failed", message
+
+
+def log_tail(path: Path) -> list[str]:
+    """The last lines of a log."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
+        return file.read(LOG_TAIL).decode("utf-8", "replace").splitlines()[-LOG_LINES:]
+
+
+def save(jobs: Sequence[Job], view: View, stop: "Stop") -> None:
+    """Asks the running runs once to save and leave, and waits for them; a second signal waits no longer."""
+    asked, deadline = stop.asked, time.monotonic() + SAVING
+    for job in jobs:
+        if job.process and job.process.poll() is None:
+            job.process.send_signal(signal.SIGINT)
+    while any(job.state == "running" for job in jobs) and time.monotonic() < deadline and stop.asked == asked:
+        settle(jobs)
+        view.show(jobs)
+        time.sleep(TICK)
+
+
+def end(jobs: Sequence[Job]) -> None:
+    """Leaves no process behind, whatever happened: by request, then by force, with its own children."""
+    alive = [job.process for job in jobs if job.process and job.process.poll() is None]
+    for process in alive:
+        process.terminate()
+    deadline = time.monotonic() + (2.0 if alive else 0.0)
+    for process in alive:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+    for process in alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for job in jobs:
+        if job.state == "running":
+            job.state = "interrupted"
+
+
+def report(jobs: Sequence[Job], console: Console, interrupted: bool) -> int:
+    """Says how it ended; returns the exit status."""
+    for job in jobs:
+        if job.state in ("failed", "blocked"):
+            console.print(Text(f"{job.key.folder} {job.state}: {job.message}", style="red"))
+    done, others = sum(job.state == "done" for job in jobs), sum(job.state == "interrupted" for job in jobs)
+    if interrupted or others:
+        console.print(Text(f"Stopped with {done} of {len(jobs)} runs done. To go on, run the same command again."))
+    return 130 if interrupted else int(done < len(jobs))
+
+
+class Stop:
+    """Counts the signals that ask to stop, in place of their usual handling, while it is entered.
+
+    A terminal that closes (SIGHUP) counts too, unless that signal was being ignored (nohup).
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "Stop":
+        if threading.current_thread() is threading.main_thread():  # only there can signals be handled
+            for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:
+                    self.before[name] = signal.signal(name, self.count)
+        return self
+
+    def count(self, number: int, frame: FrameType | None) -> None:
+        self.asked += 1
+
+    def __exit__(self, *exception: object) -> None:
+        for name, handler in self.before.items():
+            signal.signal(name, handler)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder against a second study, which would train the same runs; ends with the process."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder}: another study is at work here; wait for it, or stop it") from None
+        yield

@@ -1,0 +1,108 @@
+"""A study from its words to its card: text, baselines, runs, speeds, card."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from cpu1 import ladder
+from cpu1.data.bpe import tokenize
+from cpu1.data.corpus import Corpus, describe, prepare
+from cpu1.errors import UserError
+from cpu1.evaluate.baselines import baselines
+from cpu1.evaluate.report import DOCUMENT_BYTES
+from cpu1.evaluate.speed import measure
+from cpu1.files import write_json
+from cpu1.study.card import write_card
+from cpu1.study.folders import Key
+from cpu1.study.runner import Plan, run_study
+from cpu1.study.terminal import print_card
+from cpu1.train.settings import Budget
+
+REFERENCE_RUN = "07"  # whose round gives the bytes of a study with equal bytes
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a study."""
+
+    folder: Path
+    runs: str  # names with commas between, or "all"
+    seeds: int
+    scale: str
+    round: str
+    budget: Budget | None
+    equal_bytes: bool
+    data: str
+    field: str
+    jobs: int | None
+    threads: int
+    overrides: tuple[tuple[str, int | float | str], ...]
+    eval_bytes: int
+
+
+def start(request: Request, console: Console | None = None) -> int:
+    """Runs what is missing and writes the card; the exit status of the runner (0, 1 or 130)."""
+    console = console or Console()
+    names = ladder.ORDER if request.runs == "all" else tuple(request.runs.split(","))
+    runs = tuple(ladder.find(name.strip()).run for name in names)
+    if request.data == "-":
+        raise UserError("a study reads its text more than once: save standard input to a file first")
+    with console.status("preparing the text"):
+        corpus = prepare(request.data, field=request.field)
+        _prepare_tokens(corpus, runs, request.scale)
+        documents = corpus.select("valid", request.eval_bytes, DOCUMENT_BYTES)
+        lines = baselines(corpus.splits["train"].stream, documents)
+        write_json(request.folder / "baselines.json", {name: asdict(line) for name, line in lines.items()})
+    console.print(describe(corpus), highlight=False)
+
+    plan = Plan(
+        folder=request.folder,
+        runs=runs,
+        seeds=tuple(range(request.seeds)),
+        scale=request.scale,
+        round=request.round,
+        data=request.data,
+        field=request.field,
+        jobs=request.jobs or max(1, (os.cpu_count() or 1) // request.threads),
+        threads=request.threads,
+        extra=_extra(request),
+    )
+    teachers = {run: rung.teacher for run, rung in ladder.LADDER.items() if rung.teacher}
+    titles = {run: rung.title for run, rung in ladder.LADDER.items()}
+    status = run_study(plan, teachers, titles, console=console)
+    if status == 130:
+        return status
+
+    finished = [path.parent for path in sorted(request.folder.glob("*/result.json")) if Key.of(path.parent.name)]
+    if any(not (folder / "speed.json").exists() for folder in finished):
+        with console.status("measuring generation speed, run by run"):
+            measure(finished)
+    print_card(write_card(request.folder), console)
+    where = request.folder
+    console.print(f"written: {where}/card.md, {where}/card.json, {where}/card.html", highlight=False)
+    return status
+
+
+def _prepare_tokens(corpus: Corpus, runs: tuple[str, ...], scale: str) -> None:
+    """Trains each tokenizer once, before runs at the same time would each do it."""
+    for run in runs:
+        recipe = ladder.recipe(run, scale)
+        if recipe.level == "token":
+            tokenize(corpus, recipe.embedding.vocabulary)
+
+
+def _extra(request: Request) -> tuple[str, ...]:
+    """The words of `cpu1 train` that the plan itself does not hold."""
+    words = ["--eval-bytes", str(request.eval_bytes)]
+    if request.equal_bytes:
+        units = ladder.ROUNDS[request.round].units_per_parameter
+        words += ["--bytes", str(round(units * ladder.recipe(REFERENCE_RUN, request.scale).parameters()))]
+    elif request.budget is not None and request.budget.bytes is not None:
+        words += ["--bytes", str(request.budget.bytes)]
+    elif request.budget is not None and request.budget.minutes is not None:
+        words += ["--minutes", str(request.budget.minutes)]
+    for name, value in request.overrides:
+        words += ["--set", f"{name}={value}"]
+    return tuple(words)
