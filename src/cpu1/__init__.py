@@ -1,0 +1,104 @@
+"""CPU-1: byte-level language models made for CPUs, and the lab that measures their ingredients.
+
+    import cpu1
+
+    result = cpu1.train("07", "runs/mine", scale="demo", bytes=1_000_000)   # or resume
+    model = cpu1.load("runs/mine")
+    print(cpu1.generate(model, "def ", max_bytes=100))
+
+Nothing heavy is imported before it is used.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cpu1.errors import UserError
+
+if TYPE_CHECKING:
+    from cpu1.model import Model
+    from cpu1.recipe import Recipe
+    from cpu1.runs import Trained
+
+__all__ = ["UserError", "build", "evaluate", "generate", "load", "recipe", "train"]
+
+
+def recipe(run: str, scale: str = "card") -> "Recipe":
+    """The recipe of a run of the ladder ("01" ... "16") at a scale: demo, nano, small, base, or the card's own."""
+    from cpu1 import ladder
+
+    return ladder.recipe(run, scale)
+
+
+def build(recipe: "Recipe", seed: int = 0) -> "Model":
+    """A freshly initialised torch module; `model(bytes (B, N) int64).logits` is (B, N, 256)."""
+    from cpu1.model import build as build_model
+
+    return build_model(recipe, seed)
+
+
+def train(
+    run: str,
+    folder: str | Path,
+    *,
+    scale: str = "nano",
+    round: str | None = None,
+    bytes: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    data: str = "python-stdlib",
+    teacher: str | Path | None = None,
+    threads: int | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Trains a run into `folder`, or goes on where it was, and returns its `result.json`.
+
+    The budget is a round (r1, r2, r3; r1 unless said), or `bytes` of text, or `minutes`; `settings`
+    override those of training (`rate=0.002`). Raises UserError for bad input.
+    """
+    from cpu1.train.job import Job
+    from cpu1.train.job import train as run_job
+    from cpu1.train.settings import Budget
+
+    budget = Budget(bytes=bytes, minutes=minutes) if bytes is not None or minutes is not None else None
+    job = Job(
+        run=run,
+        folder=Path(folder),
+        scale=scale,
+        round=round or ("custom" if budget else "r1"),
+        budget=budget,
+        seed=seed,
+        data=data,
+        teacher=Path(teacher) if teacher else None,
+        threads=threads,
+        overrides=tuple(settings.items()),
+    )
+    return run_job(job)
+
+
+def load(folder: str | Path) -> "Trained":
+    """The trained model of a run folder."""
+    from cpu1.runs import load as load_run
+
+    return load_run(folder)
+
+
+def evaluate(
+    folder: str | Path, data: str | None = None, split: str = "valid", max_bytes: int = 1 << 18
+) -> dict[str, Any]:
+    """Scores a run folder on a text (its own, unless another is named): BPB, its interval, baselines."""
+    from cpu1.evaluate.report import evaluate_text
+
+    return evaluate_text(Path(folder), data, "text", split, None, max_bytes, False)
+
+
+def generate(
+    model: "Trained", prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any
+) -> str:
+    """Text that continues `prompt`; `sampling` as in `cpu1.sampling.Sampling` (temperature, top_k, seed, ...)."""
+    from cpu1.generate import generate as stream
+    from cpu1.sampling import Sampling
+    from cpu1.text import stream_text
+
+    chunks = stream(model, prompt.encode(errors="surrogateescape"), max_bytes, Sampling(**sampling))
+    return "".join(stream_text(chunks, stop))
