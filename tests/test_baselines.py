@@ -9,8 +9,8 @@ import pytest
 import zstandard
 
 from cpu1.errors import UserError
-from cpu1.evaluate import baselines as module
-from cpu1.evaluate.baselines import ByteCounts, baselines
+from cpu1.evaluation import baselines as module
+from cpu1.evaluation.baselines import ByteCounts, baselines
 
 
 def array(data):

@@ -12,11 +12,11 @@ from cpu1 import ladder
 from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
-from cpu1.evaluate.bits import score
-from cpu1.evaluate.report import evaluate_text, frequency_bpb
-from cpu1.evaluate.speed import measure
+from cpu1.evaluation.bits import score
+from cpu1.evaluation.report import evaluate_text, frequency_bpb
+from cpu1.evaluation.speed import measure
 from cpu1.model import build
-from cpu1.train.job import Job, train
+from cpu1.training.job import Job, train
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpu1.errors import UserError
-from cpu1.evaluate.generation import (
+from cpu1.evaluation.generation import (
     MAX_LOOP,
     byte_entropy,
     check,

@@ -8,7 +8,7 @@ from cpu1 import ladder
 from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.ingredients import MLGRU, LocalByteDecoder, Ternary
-from cpu1.recipe import Recipe, differences
+from cpu1.recipes import Recipe, differences
 from cpu1.study import original
 from cpu1.study.ladder_table import sizes
 

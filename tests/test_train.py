@@ -18,11 +18,11 @@ from cpu1 import ladder
 from cpu1.errors import UserError
 from cpu1.model import build
 from cpu1.runs import load
-from cpu1.train import checkpoint as checkpoint_module
-from cpu1.train import guards
-from cpu1.train.job import Job, train
-from cpu1.train.loop import Interrupted
-from cpu1.train.settings import Budget, Settings
+from cpu1.training import checkpoint as checkpoint_module
+from cpu1.training import guards
+from cpu1.training.job import Job, train
+from cpu1.training.loop import Interrupted
+from cpu1.training.settings import Budget, Settings
 
 SHORT = (("steps", 12), ("batch", 2), ("window", 64))
 
@@ -84,7 +84,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from cpu1 import files
-from cpu1.train.job import Job, train
+from cpu1.training.job import Job, train
 
 folder, text, cache, moment = sys.argv[1:]
 job = Job(run="07", folder=Path(folder), scale="demo", data=text, cache=Path(cache), threads=1, eval_bytes=2000,

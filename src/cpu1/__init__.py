@@ -17,7 +17,7 @@ from cpu1.errors import UserError
 
 if TYPE_CHECKING:
     from cpu1.model import Model
-    from cpu1.recipe import Recipe
+    from cpu1.recipes import Recipe
     from cpu1.runs import Trained
 
 __all__ = ["UserError", "build", "evaluate", "generate", "load", "recipe", "train"]
@@ -56,9 +56,9 @@ def train(
     The budget is a round (r1, r2, r3; r1 unless said), or `bytes` of text, or `minutes`; `settings`
     override those of training (`rate=0.002`). Raises UserError for bad input.
     """
-    from cpu1.train.job import Job
-    from cpu1.train.job import train as run_job
-    from cpu1.train.settings import Budget
+    from cpu1.training.job import Job
+    from cpu1.training.job import train as run_job
+    from cpu1.training.settings import Budget
 
     budget = Budget(bytes=bytes, minutes=minutes) if bytes is not None or minutes is not None else None
     job = Job(
@@ -87,7 +87,7 @@ def evaluate(
     folder: str | Path, data: str | None = None, split: str = "valid", max_bytes: int = 1 << 18
 ) -> dict[str, Any]:
     """Scores a run folder on a text (its own, unless another is named): BPB, its interval, baselines."""
-    from cpu1.evaluate.report import evaluate_text
+    from cpu1.evaluation.report import evaluate_text
 
     return evaluate_text(Path(folder), data, "text", split, None, max_bytes, False)
 
@@ -96,7 +96,7 @@ def generate(
     model: "Trained", prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any
 ) -> str:
     """Text that continues `prompt`; `sampling` as in `cpu1.sampling.Sampling` (temperature, top_k, seed, ...)."""
-    from cpu1.generate import generate as stream
+    from cpu1.inference import generate as stream
     from cpu1.sampling import Sampling
     from cpu1.text import stream_text
 

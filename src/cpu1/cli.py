@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.train.settings import Budget
+    from cpu1.training.settings import Budget
 
 LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
 SIZES = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
@@ -62,9 +62,9 @@ def ladder(words: argparse.Namespace) -> int:
 
 def train(words: argparse.Namespace) -> int:
     """Trains or resumes one run."""
-    from cpu1.train.job import Job
-    from cpu1.train.job import train as run
-    from cpu1.train.loop import Interrupted
+    from cpu1.training.job import Job
+    from cpu1.training.job import train as run
+    from cpu1.training.loop import Interrupted
 
     round = _round(words)
     folder = words.out or Path("runs") / f"{words.run.removeprefix('run_')}-{words.scale}-{round}-s{words.seed}"
@@ -104,7 +104,7 @@ def _round(words: argparse.Namespace) -> str:
 
 
 def _budget(words: argparse.Namespace) -> "Budget | None":
-    from cpu1.train.settings import Budget
+    from cpu1.training.settings import Budget
 
     if words.bytes is None and words.minutes is None:
         return None
@@ -164,7 +164,7 @@ class _training_report:
 
 def evaluate(words: argparse.Namespace) -> int:
     """Scores a trained run on any text, beside the baselines on the same bytes."""
-    from cpu1.evaluate.report import evaluate_text, print_evaluation
+    from cpu1.evaluation.report import evaluate_text, print_evaluation
 
     found = evaluate_text(
         words.folder, words.data, words.field, words.split, words.context, int(words.max_bytes), words.joined
@@ -181,7 +181,7 @@ def evaluate(words: argparse.Namespace) -> int:
 
 def generate(words: argparse.Namespace) -> int:
     """Continues a prompt, streaming whole characters."""
-    from cpu1.generate import generate as continue_text
+    from cpu1.inference import generate as continue_text
     from cpu1.runs import load
     from cpu1.sampling import Sampling
     from cpu1.text import stream_text

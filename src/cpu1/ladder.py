@@ -28,7 +28,7 @@ from cpu1.ingredients import (
     TokenEmbedding,
     TokenHead,
 )
-from cpu1.recipe import Recipe, differences
+from cpu1.recipes import Recipe, differences
 
 
 @dataclass(frozen=True)

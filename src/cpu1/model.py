@@ -17,7 +17,7 @@ from cpu1 import ops
 from cpu1.errors import UserError
 from cpu1.ingredients.decoder import ABSENT, LOOK_BACK
 from cpu1.ingredients.memory import PFNetModule, starting_theta
-from cpu1.recipe import Recipe
+from cpu1.recipes import Recipe
 
 
 @dataclass

@@ -21,7 +21,7 @@ from cpu1.data.bpe import Tokenizer
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic
 from cpu1.model import Model
-from cpu1.recipe import Recipe
+from cpu1.recipes import Recipe
 
 
 @dataclass

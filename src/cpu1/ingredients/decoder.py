@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.ingredients.embedding import PATCH
-from cpu1.recipe import ingredient
+from cpu1.recipes import ingredient
 
 LOOK_BACK = 3  # bytes
 ABSENT = 256  # stands for "no byte": it contributes nothing

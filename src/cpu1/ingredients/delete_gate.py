@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.errors import UserError
-from cpu1.recipe import ingredient
+from cpu1.recipes import ingredient
 
 PROPORTIONAL, INTEGRAL, LIMIT = 0.5, 0.02, 2.0  # nats per unit of k
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpu1.errors import UserError
-from cpu1.recipe import ingredient
+from cpu1.recipes import ingredient
 
 PATCH = 4  # bytes
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from cpu1 import ops
-from cpu1.recipe import Recipe, ingredient
+from cpu1.recipes import Recipe, ingredient
 
 
 @ingredient

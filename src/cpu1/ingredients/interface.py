@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import nn
 
 if TYPE_CHECKING:
-    from cpu1.recipe import Recipe
+    from cpu1.recipes import Recipe
 
 
 class Embedding(Protocol):

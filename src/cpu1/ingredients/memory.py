@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cpu1 import ops
-from cpu1.recipe import ingredient
+from cpu1.recipes import ingredient
 
 LONGEST_HALF_LIFE = 256.0  # steps of the trunk
 

@@ -10,7 +10,7 @@ The norm stands on the state, which bounds it. Without W_o it is the card's "ker
 from torch import Tensor, nn
 
 from cpu1 import ops
-from cpu1.recipe import Recipe, ingredient
+from cpu1.recipes import Recipe, ingredient
 
 
 @ingredient

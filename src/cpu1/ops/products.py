@@ -57,9 +57,9 @@ def bit_linear(
     parts: Sequence[int],
     gain: Tensor | None = None,
     eps: float = EPS,
-    precision: Precision = "bf16",
+    precision: Precision | None = None,
 ) -> Tensor:
-    y: Tensor = _BitLinear.apply(x, weight, parts, gain, eps, precision)
+    y: Tensor = _BitLinear.apply(x, weight, parts, gain, eps, precision or reference.autocast_precision())
     return y
 
 
@@ -131,8 +131,8 @@ def _integers(matrix: Tensor, kind: torch.dtype) -> Tensor:
 
 
 @beside(reference.linear)
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, precision: Precision = "bf16") -> Tensor:
-    if precision == "fp32":
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, precision: Precision | None = None) -> Tensor:
+    if (precision or reference.autocast_precision()) == "fp32":
         return reference.linear(x, weight, bias)
     y: Tensor = _LinearBf16.apply(x, weight, bias)
     return y

@@ -112,13 +112,14 @@ def bit_linear(
     parts: Sequence[int],
     gain: Tensor | None = None,
     eps: float = EPS,
-    precision: Precision = "bf16",
+    precision: Precision | None = None,
 ) -> Tensor:
     """BitLinear (BitNet b1.58): y (..., N) = (q wᵀ) s γ from x (..., K), `weight` (N, K), `gain` (K,).
 
     q, s = quantise(x, gain, eps); w, γ = ternarise(weight, parts); q wᵀ is exact in integers. Gradients are
     straight-through, not masked: those of a product of x̂ = q s and W = γ w, on through gain and norm.
-    `precision` is that of the fast form's two backward products; the reference computes in the type of x.
+    `precision` is that of the fast form's two backward products, as in `linear`; the reference computes in
+    the type of x.
     """
     q, s = quantise(x, gain, eps)
     w, scale = ternarise(weight, parts)
@@ -145,13 +146,18 @@ class _StraightThrough(torch.autograd.Function):
         return dx, dw, None, None, None, None
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, precision: Precision = "bf16") -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, precision: Precision | None = None) -> Tensor:
     """x Wᵀ + bias: (..., N) from x (..., K), weight (N, K), bias (N,).
 
     "bf16": the fast form rounds what enters a product, and its result, to bf16; it takes and gives fp32.
-    The reference computes in the type of x.
+    None: bf16 inside torch.autocast, fp32 outside. The reference computes in the type of x.
     """
-    return F.linear(x, weight, bias)
+    return F.linear(x, weight, bias).to(x.dtype)
+
+
+def autocast_precision() -> Precision:
+    """What products are computed in when nothing else is said."""
+    return "bf16" if torch.is_autocast_enabled("cpu") else "fp32"
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

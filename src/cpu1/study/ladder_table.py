@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cpu1.ladder import LADDER, recipe
-from cpu1.recipe import differences
+from cpu1.recipes import differences
 from cpu1.study import original
 
 SAME = "base"  # differences are those of one scale

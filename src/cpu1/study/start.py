@@ -10,15 +10,15 @@ from cpu1 import ladder
 from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import Corpus, describe, prepare
 from cpu1.errors import UserError
-from cpu1.evaluate.baselines import baselines
-from cpu1.evaluate.report import DOCUMENT_BYTES
-from cpu1.evaluate.speed import measure
+from cpu1.evaluation.baselines import baselines
+from cpu1.evaluation.report import DOCUMENT_BYTES
+from cpu1.evaluation.speed import measure
 from cpu1.files import write_json
 from cpu1.study.card import write_card
 from cpu1.study.folders import Key
 from cpu1.study.runner import Plan, run_study
 from cpu1.study.terminal import print_card
-from cpu1.train.settings import Budget
+from cpu1.training.settings import Budget
 
 REFERENCE_RUN = "07"  # whose round gives the bytes of a study with equal bytes
 

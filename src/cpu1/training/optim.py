@@ -4,7 +4,7 @@ from torch import nn, optim
 
 from cpu1.ingredients.linear import TernaryProjection
 from cpu1.model import Model
-from cpu1.train.settings import Settings
+from cpu1.training.settings import Settings
 
 
 def optimizer(model: Model, settings: Settings) -> optim.AdamW:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from cpu1.files import write_json
-from cpu1.generate import generate
+from cpu1.inference import generate
 from cpu1.runs import Trained, load
 from cpu1.sampling import Sampling
 

@@ -21,13 +21,13 @@ from torch import Tensor
 from cpu1 import ops
 from cpu1.data.order import Windows
 from cpu1.model import Model, Output, build
-from cpu1.recipe import Recipe
+from cpu1.recipes import Recipe
 from cpu1.runs import Metrics
-from cpu1.train import guards
-from cpu1.train.checkpoint import Checkpoints, Progress
-from cpu1.train.optim import optimizer as make_optimizer
-from cpu1.train.optim import set_rate
-from cpu1.train.settings import Settings
+from cpu1.training import guards
+from cpu1.training.checkpoint import Checkpoints, Progress
+from cpu1.training.optim import optimizer as make_optimizer
+from cpu1.training.optim import set_rate
+from cpu1.training.settings import Settings
 
 LOG_LINES = 200  # about so many lines of metrics a run
 VALIDATIONS = 10  # points of the held-out learning curve
@@ -64,6 +64,7 @@ def run(folder: Path, recipe: Recipe, settings: Settings, text: Text, hooks: Hoo
     Raises Interrupted (saved) or guards.RunStopped (saved).
     """
     # ------------------------------------------------------------------ model, optimiser, position
+    ops.retain_memory()
     model = build(recipe, settings.seed).train()
     optimizer = make_optimizer(model, settings)
     checkpoints = Checkpoints(folder / "checkpoints", f"{recipe.hash()} {settings.to_json()}")

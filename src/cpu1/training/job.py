@@ -12,15 +12,15 @@ from cpu1 import ladder
 from cpu1.data.bpe import TokenCorpus, Tokenizer, tokenize
 from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
-from cpu1.evaluate.bits import TOKEN_BYTES, score
-from cpu1.evaluate.report import EVAL_BYTES, evaluation
+from cpu1.evaluation.bits import TOKEN_BYTES, score
+from cpu1.evaluation.report import EVAL_BYTES, evaluation
 from cpu1.files import read_json, write_json
 from cpu1.model import Model
-from cpu1.recipe import Recipe
+from cpu1.recipes import Recipe
 from cpu1.runs import Trained, environment, load, save_weights
-from cpu1.train import loop
-from cpu1.train.checkpoint import Checkpoints
-from cpu1.train.settings import Budget, Settings
+from cpu1.training import loop
+from cpu1.training.checkpoint import Checkpoints
+from cpu1.training.settings import Budget, Settings
 
 CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
 

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
-from cpu1.evaluate import generation
-from cpu1.evaluate.baselines import baselines
-from cpu1.evaluate.bits import TOKEN_BYTES, Score, score
+from cpu1.evaluation import generation
+from cpu1.evaluation.baselines import baselines
+from cpu1.evaluation.bits import TOKEN_BYTES, Score, score
 from cpu1.files import read_json
-from cpu1.generate import continuation
+from cpu1.inference import continuation
 from cpu1.runs import Trained, load
 from cpu1.sampling import Sampling
 from cpu1.study.statistics import bpb_interval
@@ -101,9 +101,10 @@ def print_evaluation(found: dict[str, Any]) -> None:
     """The figures of `evaluate_text` as a table."""
     text = found["corpus"]
     console = Console()
+    borders = "joined" if text["joined"] else "documents apart"
     console.print(
         f"{found['folder']} on {text['name']} ({text['split']}: {text['documents']} documents, "
-        f"{text['bytes']:,} bytes, context {text['context']:,} bytes{', joined' if text['joined'] else ', documents apart'})",
+        f"{text['bytes']:,} bytes, context {text['context']:,} bytes, {borders})",
         highlight=False,
     )
     table = Table("", "bits per byte", "", box=None, header_style="bold")
