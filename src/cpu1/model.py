@@ -62,15 +62,19 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, state: BlockState, keep: Tensor | None) -> tuple[Tensor, BlockState]:
         """x (B, T, D); `keep` (B, T) scales the branches."""
-        scale = keep.unsqueeze(-1) if keep is not None else 1.0
         memory = state.memory
         if self.memory is not None:
             remembered, memory = self.memory(x, state.memory, keep)
-            x = x + scale * remembered
+            x = _branch(x, remembered, keep)
         mixed, mixer = self.mixer(x, state.mixer, keep)
-        x = x + scale * mixed
-        x = x + scale * self.ffn(x)
+        x = _branch(x, mixed, keep)
+        x = _branch(x, self.ffn(x), keep)
         return x, BlockState(mixer, memory)
+
+
+def _branch(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
+    """x + k y."""
+    return x + y if keep is None else torch.addcmul(x, keep.unsqueeze(-1), y)
 
 
 class Model(nn.Module):
