@@ -19,10 +19,11 @@ from study_folders import BASELINES, ORDER, make_run, make_study, write
 
 from cpu1.errors import UserError
 from cpu1.study import original
-from cpu1.study.card import Card, build_card, to_json, write_card
+from cpu1.study.card import Card, build_card, to_json
 from cpu1.study.columns import AS_ORIGINAL, BESIDE, DIFFERENCE, INTERVAL, SEEDS, groups, tables
 from cpu1.study.labels import nearest_free, overlap, spread
 from cpu1.study.markdown import escape, fenced
+from cpu1.study.publish import write_card
 from cpu1.study.terminal import print_card
 
 

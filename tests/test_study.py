@@ -8,9 +8,9 @@ import pytest
 from study_folders import make_run, write
 
 from cpu1.errors import UserError
+from cpu1.evaluation.statistics import bpb_interval, difference
 from cpu1.study.folders import Key, load_runs
 from cpu1.study.progress import progress
-from cpu1.study.statistics import bpb_interval, difference
 
 LN2 = np.log(2)
 

@@ -230,7 +230,7 @@ def study(words: argparse.Namespace) -> int:
 
 def card(words: argparse.Namespace) -> int:
     """Rebuilds the card from the run folders of a study."""
-    from cpu1.study.card import write_card
+    from cpu1.study.publish import write_card
     from cpu1.study.terminal import print_card
 
     print_card(write_card(words.study, words.out))

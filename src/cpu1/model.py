@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import cpu1.ingredients  # noqa: F401 (a model may be built of any of them)
 from cpu1 import ops
 from cpu1.errors import UserError
 from cpu1.ingredients.decoder import ABSENT, LOOK_BACK
@@ -187,3 +188,9 @@ def build(recipe: Recipe, seed: int = 0) -> Model:
     model = Model(recipe)
     init_weights(model, seed)
     return model
+
+
+def parameter_count(recipe: Recipe) -> int:
+    """The number of trained scalars, counted on the model itself (built without memory)."""
+    with torch.device("meta"):
+        return sum(tensor.numel() for tensor in Model(recipe).parameters())

@@ -1,4 +1,4 @@
-"""What a model is: a frozen recipe of ingredients, JSON both ways, content hash, parameter count.
+"""What a model is: a frozen recipe of ingredients, JSON both ways, content hash.
 
 A recipe holds every number that is needed to build the model, and nothing else: budget, seed, data
 and scale belong to the study. Ingredients are open: any class marked with `@ingredient` can stand in
@@ -62,23 +62,15 @@ class Recipe:
     def replace(self, **changes: Any) -> "Recipe":
         return dataclasses.replace(self, **changes)
 
-    def parameters(self) -> int:
-        """The number of trained scalars, counted on the model itself (built without memory)."""
-        import torch
-
-        from cpu1.model import Model
-
-        with torch.device("meta"):
-            return sum(p.numel() for p in Model(self).parameters())
-
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **{f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}}
 
     @classmethod
     def from_json(cls, value: Any, source: str = "recipe") -> "Recipe":
-        """Raises UserError naming `source` for another format version, unknown ingredients or fields."""
-        import cpu1.ingredients  # noqa: F401 (registers the ingredients)
+        """Reads what `to_json` gave; the ingredients' modules must have been imported.
 
+        Raises UserError naming `source` for another format version, unknown ingredients or fields.
+        """
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             found = value.get("format") if isinstance(value, dict) else value
             raise UserError(f"{source}: recipe format {found!r} is not {FORMAT}; made by another version of cpu1?")

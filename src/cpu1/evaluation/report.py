@@ -14,11 +14,11 @@ from cpu1.errors import UserError
 from cpu1.evaluation import generation
 from cpu1.evaluation.baselines import baselines
 from cpu1.evaluation.bits import TOKEN_BYTES, Score, score
+from cpu1.evaluation.statistics import bpb_interval
 from cpu1.files import read_json
 from cpu1.inference import continuation
 from cpu1.runs import Trained, load
 from cpu1.sampling import Sampling
-from cpu1.study.statistics import bpb_interval
 
 EVAL_BYTES = 256 * 1024  # held-out bytes scored by default
 DOCUMENT_BYTES = 8 * 1024  # at most so many of each document

@@ -5,7 +5,6 @@ beside ours. Runs that failed or are unfinished keep their row and say why; runs
 started are named. The same folders give the same bytes: nothing here knows the time or the machine.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,11 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_atomic
+from cpu1.evaluation.statistics import Interval, bpb_interval, difference
+from cpu1.files import read_json
 from cpu1.study import original
 from cpu1.study.fields import Fields
 from cpu1.study.folders import Gate, Generation, Point, Result, RunFolder, Ternary, load_runs
-from cpu1.study.statistics import Interval, bpb_interval, difference
 
 Record = TypeVar("Record", Gate, Ternary)
 SCALES = ("demo", "nano", "small", "base", "card")  # smallest first; any other scale follows by name
@@ -313,17 +312,3 @@ def row_json(row: Row) -> dict[str, Any]:
         bounds = row.figures.bpb_interval
         figures |= {"bpb_interval": [bounds.low, bounds.high], "bpb_interval_covers_seeds": bounds.seeds}
     return {"kind": "run", "state": "done" if row.figures else row.troubles[0].state} | value | figures
-
-
-def write_card(study: Path, out: Path | None = None, order: Sequence[str] | None = None) -> Card:
-    """Writes card.json, card.md and card.html into `out` (by default the study itself); returns the card."""
-    from cpu1.study.markdown import markdown
-    from cpu1.study.page import page
-
-    card = build_card(study, order)
-    out = Path(out or study)
-    rows = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in to_json(card))
-    write_atomic(out / "card.json", f"[\n{rows}\n]\n")
-    write_atomic(out / "card.md", markdown(card))
-    write_atomic(out / "card.html", page(card))
-    return card

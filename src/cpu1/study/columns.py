@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cpu1.evaluation.statistics import Interval
 from cpu1.study.card import Card, Row, Section
 from cpu1.study.original import OriginalRow, is_small
-from cpu1.study.statistics import Interval
 
 NONE = "–"
 MINUS = "\u2212"

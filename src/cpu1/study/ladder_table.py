@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cpu1.ladder import LADDER, recipe
+from cpu1.model import parameter_count
 from cpu1.recipes import differences
 from cpu1.study import original
 
@@ -36,7 +37,7 @@ def sizes(scale: str = "card") -> list[dict[str, Any]]:
     """A row a run: parameters and fp32 megabytes (4 bytes each, 10^6) beside the card's printed digits."""
     rows = []
     for run in LADDER:
-        params = recipe(run, scale).parameters()
+        params = parameter_count(recipe(run, scale))
         card = original.find(run, "r1")
         assert card is not None
         assert card.ram_fp32_mb is not None

@@ -14,8 +14,9 @@ from cpu1.evaluation.baselines import baselines
 from cpu1.evaluation.report import DOCUMENT_BYTES
 from cpu1.evaluation.speed import measure
 from cpu1.files import write_json
-from cpu1.study.card import write_card
+from cpu1.model import parameter_count
 from cpu1.study.folders import Key
+from cpu1.study.publish import write_card
 from cpu1.study.runner import Plan, run_study
 from cpu1.study.terminal import print_card
 from cpu1.training.settings import Budget
@@ -98,7 +99,7 @@ def _extra(request: Request) -> tuple[str, ...]:
     words = ["--eval-bytes", str(request.eval_bytes)]
     if request.equal_bytes:
         units = ladder.ROUNDS[request.round].units_per_parameter
-        words += ["--bytes", str(round(units * ladder.recipe(REFERENCE_RUN, request.scale).parameters()))]
+        words += ["--bytes", str(round(units * parameter_count(ladder.recipe(REFERENCE_RUN, request.scale))))]
     elif request.budget is not None and request.budget.bytes is not None:
         words += ["--bytes", str(request.budget.bytes)]
     elif request.budget is not None and request.budget.minutes is not None:

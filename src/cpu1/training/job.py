@@ -15,7 +15,7 @@ from cpu1.errors import UserError
 from cpu1.evaluation.bits import TOKEN_BYTES, score
 from cpu1.evaluation.report import EVAL_BYTES, evaluation
 from cpu1.files import read_json, write_json
-from cpu1.model import Model
+from cpu1.model import Model, parameter_count
 from cpu1.recipes import Recipe
 from cpu1.runs import Trained, environment, load, save_weights
 from cpu1.training import loop
@@ -96,7 +96,7 @@ def _train(job: Job, report: Report) -> dict[str, Any]:
     result = {
         "format": 1,
         **{key: getattr(settings, key) for key in ("run", "title", "level", "parent", "scale", "round", "seed")},
-        "params": (params := recipe.parameters()),
+        "params": (params := parameter_count(recipe)),
         "ram_fp32_mb": 4 * params / 1e6,
         "file_bytes": (job.folder / "model.safetensors").stat().st_size,
         "step": progress.step,
@@ -185,7 +185,7 @@ def _steps(
     budget = job.budget or Budget(units_per_parameter=ladder.ROUNDS[job.round].units_per_parameter)
     units = draft.batch * draft.window
     if budget.units_per_parameter is not None:
-        return max(1, round(budget.units_per_parameter * recipe.parameters() / units))
+        return max(1, round(budget.units_per_parameter * parameter_count(recipe) / units))
     if budget.bytes is not None:
         return max(1, round(budget.bytes / (units * (tokens.bytes_per_token if tokens else 1))))
     existing = job.folder / "settings.json"

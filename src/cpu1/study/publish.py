@@ -1,0 +1,21 @@
+"""The card on disk: JSON for programs, Markdown for reading, one HTML page with plots."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from cpu1.files import write_atomic
+from cpu1.study.card import Card, build_card, to_json
+from cpu1.study.markdown import markdown
+from cpu1.study.page import page
+
+
+def write_card(study: Path, out: Path | None = None, order: Sequence[str] | None = None) -> Card:
+    """Writes card.json, card.md and card.html into `out` (by default the study itself); returns the card."""
+    card = build_card(study, order)
+    out = Path(out or study)
+    rows = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in to_json(card))
+    write_atomic(out / "card.json", f"[\n{rows}\n]\n")
+    write_atomic(out / "card.md", markdown(card))
+    write_atomic(out / "card.html", page(card))
+    return card
