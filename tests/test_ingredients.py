@@ -45,14 +45,13 @@ def norm(x: Tensor) -> Tensor:
 
 
 def turn(x: Tensor, position: int) -> Tensor:
-    """Rotates pairs (i, i + half) of one head's vector by position / 10000^(i / half)."""
-    half = len(x) // 2
+    """Rotates the pairs (2 i, 2 i + 1) of one head's vector by position / 10000^(i / half)."""
     out = []
-    for i in range(half):
-        angle = position / 10_000 ** (i / half)
-        out.append((x[i] * math.cos(angle) - x[i + half] * math.sin(angle),
-                    x[i + half] * math.cos(angle) + x[i] * math.sin(angle)))  # fmt: skip
-    return torch.stack([a for a, _ in out] + [b for _, b in out])
+    for i in range(len(x) // 2):
+        angle = position / 10_000 ** (2 * i / len(x))
+        cos, sin = math.cos(angle), math.sin(angle)
+        out += [x[2 * i] * cos - x[2 * i + 1] * sin, x[2 * i + 1] * cos + x[2 * i] * sin]
+    return torch.stack(out)
 
 
 @pytest.mark.parametrize("gated", [False, True])

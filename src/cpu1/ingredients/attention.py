@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpu1 import ops
@@ -62,9 +61,9 @@ class AttentionMixer(nn.Module):
         qkv = self.input(x)
         if self.residual is not None:
             qkv = self.residual(x, qkv)
-        q, k, v = qkv.view(batch, steps, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
+        qkv = qkv.view(batch, steps, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
         start = state.end if state else 0
-        q, k = (rotate(ops.rms_norm(z), start) for z in (q, k))
+        (q, k), v = rotate(ops.rms_norm(qkv[:2]), start), qkv[2]
         bias = keep.clamp_min(1e-30).log() if keep is not None else x.new_zeros(batch, steps)
         cache = Cache(k, v, bias, start + steps)
         if state is not None:
@@ -74,25 +73,25 @@ class AttentionMixer(nn.Module):
         return self.output(mixed.transpose(1, 2).reshape(batch, steps, width)), self._trim(cache)
 
     def _attend(self, q: Tensor, cache: Cache, gated: bool) -> Tensor:
+        """Queries (B, H, T, head size) over the cache, whose last T entries are their own steps.
+
+        Written out: at these lengths torch's fused form takes four times as long on a CPU, most of it backward.
+        """
+        kind = torch.get_autocast_dtype(q.device.type) if torch.is_autocast_enabled(q.device.type) else q.dtype
         steps, seen = q.shape[-2], cache.key.shape[-2]
-        visible = self._visible(steps, seen, cache.end, q.device)
-        mask = visible
+        query = torch.arange(cache.end - steps, cache.end, device=q.device)[:, None]
+        key = torch.arange(cache.end - seen, cache.end, device=q.device)[None, :]
+        bias = torch.zeros(steps, seen, dtype=q.dtype, device=q.device).masked_fill(
+            ~self._visible(query, key), -torch.inf
+        )
         if gated:
             # A deleted step still sees itself, so that no row is empty; its branch is scaled by k anyway.
-            own = torch.arange(seen - steps, seen, device=q.device)
-            others = torch.ones_like(visible).index_put(
-                (torch.arange(steps, device=q.device), own), visible.new_zeros(())
-            )
-            mask = (cache.bias[:, None, None, :] * others).masked_fill(~visible, -torch.inf)
-        dtype = torch.get_autocast_dtype(q.device.type) if torch.is_autocast_enabled(q.device.type) else q.dtype
-        mask = mask if mask.dtype == torch.bool else mask.to(dtype)
-        mixed = F.scaled_dot_product_attention(q.to(dtype), cache.key.to(dtype), cache.value.to(dtype), attn_mask=mask)
-        return mixed.to(q.dtype)
+            bias = bias + cache.bias[:, None, None, :] * (query != key)
+        scores = (q.to(kind) @ cache.key.to(kind).transpose(-1, -2)).to(q.dtype) * self.head_size**-0.5 + bias
+        return (scores.softmax(-1).to(kind) @ cache.value.to(kind)).to(q.dtype)
 
-    def _visible(self, steps: int, seen: int, end: int, device: torch.device) -> Tensor:
-        """(steps, seen) bool: which cached position each query may look at."""
-        query = torch.arange(end - steps, end, device=device)[:, None]
-        key = torch.arange(end - seen, end, device=device)[None, :]
+    def _visible(self, query: Tensor, key: Tensor) -> Tensor:
+        """Which positions `key` each position `query` may look at, bool."""
         causal = key <= query
         if self.segment is None:
             return causal
@@ -108,12 +107,11 @@ class AttentionMixer(nn.Module):
 
 
 def rotate(x: Tensor, start: int, base: float = 10_000.0) -> Tensor:
-    """Rotary positions (RoFormer, arXiv 2104.09864), halves convention. x (..., T, head size)."""
+    """Rotary positions (RoFormer, arXiv 2104.09864) for x (..., T, head size): neighbours are turned in pairs."""
     half = x.shape[-1] // 2
     # Angles in float64: far into a text fp32 would have lost the fraction of a turn.
     rates = torch.exp(torch.arange(half, device=x.device, dtype=torch.float64) * (-math.log(base) / half))
     positions = torch.arange(start, start + x.shape[-2], device=x.device, dtype=torch.float64)
     angles = positions[:, None] * rates
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    low, high = x[..., :half], x[..., half:]
-    return torch.cat((low * cos - high * sin, low * sin + high * cos), dim=-1)
+    turns = torch.complex(angles.cos().to(x.dtype), angles.sin().to(x.dtype))
+    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (half, 2))) * turns).flatten(-2)
