@@ -299,6 +299,19 @@ def test_third_round_doubles_the_rate_of_ternary_weights(job, tmp_path):
     assert json.loads((tmp_path / "settings.json").read_text())["ternary_rate"] == 2.0
 
 
+def test_tensorboard_is_an_option(job, tmp_path):
+    train(replace(job, folder=tmp_path, tensorboard=True))
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+    assert (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_precision_of_products_is_a_setting(job, tmp_path, precision):
+    result = train(replace(job, folder=tmp_path, overrides=(*SHORT, ("precision", precision))))
+    assert result["nonfinite_steps"] == 0
+    assert json.loads((tmp_path / "settings.json").read_text())["precision"] == precision
+
+
 def test_unknown_settings_are_refused(job, tmp_path):
     with pytest.raises(UserError, match="--set colour=3"):
         train(replace(job, folder=tmp_path, overrides=(("colour", 3),)))

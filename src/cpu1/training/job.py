@@ -155,6 +155,7 @@ def _settings(
         batch=scale.batch_bytes // scale.window_bytes,
         window=scale.window_bytes // unit,
         rate=scale.rate,
+        precision=_started_with(job, "precision") or _fast_precision(),
         ternary_rate=ladder.ROUNDS[job.round].ternary_rate if job.round in ladder.ROUNDS else 1.0,
         teacher=_content(job.teacher / "model.safetensors") if job.teacher else None,
     )
@@ -162,6 +163,18 @@ def _settings(
     if "steps" in dict(job.overrides):
         return draft
     return replace(draft, steps=_steps(job, recipe, draft, tokens, text, teacher))
+
+
+def _started_with(job: Job, name: str) -> Any:
+    """A setting that this machine decided when the run began: a resumed run stays the same run."""
+    path = job.folder / "settings.json"
+    return getattr(Settings.read(path), name) if path.exists() else None
+
+
+def _fast_precision() -> str:
+    """bf16 where the processor multiplies it natively; elsewhere it is slower than fp32."""
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
 
 
 def _override(settings: Settings, changes: dict[str, Any]) -> Settings:
@@ -188,9 +201,8 @@ def _steps(
         return max(1, round(budget.units_per_parameter * parameter_count(recipe) / units))
     if budget.bytes is not None:
         return max(1, round(budget.bytes / (units * (tokens.bytes_per_token if tokens else 1))))
-    existing = job.folder / "settings.json"
-    if existing.exists():  # minutes become steps once, so that a resumed run stays the same run
-        return Settings.read(existing).steps
+    if (steps := _started_with(job, "steps")) is not None:  # minutes become steps once
+        return int(steps)
     assert budget.minutes is not None
     return max(1, round(budget.minutes * 60 / loop.seconds_a_step(recipe, draft, text, teacher)))
 
