@@ -289,6 +289,19 @@ class TestCorpus:
         assert sum(split.size for split in corpus.splits.values()) == path.stat().st_size
         assert corpus.byte_counts.sum() == corpus.splits["train"].size
 
+    def test_select_takes_more_of_few_long_documents(self, tmp_path: Path) -> None:
+        generator = np.random.default_rng(0)
+        letters = generator.integers(97, 123, (30, 50_000), np.uint8)
+        text = b"\n\f\n".join(bytes(row) for row in letters)
+        (tmp_path / "long.txt").write_bytes(text)
+        corpus = prepare(str(tmp_path / "long.txt"), cache=tmp_path / "cache")
+        documents = len(corpus.splits["valid"])
+        sample = corpus.select("valid", documents * 10_000, 1000)
+        assert len(sample) == documents * 10
+        assert len({bytes(excerpt) for excerpt in sample}) == len(sample)
+        everything = corpus.select("valid", 1 << 30, 1000)
+        assert sum(map(len, everything)) == corpus.splits["valid"].size
+
     def test_select(self, folder: Path, tmp_path: Path) -> None:
         corpus = prepare(str(folder), cache=tmp_path / "cache")
         sample = [bytes(document) for document in corpus.select("train", 1000, 60)]

@@ -61,18 +61,25 @@ class Corpus:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{folder / 'corpus.json'}: damaged ({error!r}); prepare the text anew") from None
 
-    def select(self, split: str, max_bytes: int, max_document_bytes: int) -> list[NDArray[np.uint8]]:
-        """A sample of a split: documents, each cut to `max_document_bytes`, of `max_bytes` in all at most.
+    def select(self, split: str, max_bytes: int, max_excerpt_bytes: int) -> list[NDArray[np.uint8]]:
+        """A sample of a split: excerpts of documents, `max_bytes` in all at most.
 
-        The order is that of the documents' SHA-256, so the sample depends on nothing but their contents.
+        Each document gives one excerpt, its first; where that does not fill `max_bytes`, long documents give
+        more, evenly spaced. Documents come in the order of their SHA-256, so the sample depends on nothing but
+        their contents.
         """
-        whole = sorted(self.splits[split], key=lambda document: hashlib.sha256(document.data).digest())
-        sample = []
-        for document in whole:
-            if max_bytes <= 0:
-                break
-            sample.append(document[: min(max_document_bytes, max_bytes)])
-            max_bytes -= len(sample[-1])
+        whole = sorted(self.splits[split], key=lambda document: hashlib.sha256(document).digest())
+        pieces = [-(-len(document) // max_excerpt_bytes) for document in whole]
+        rounds = 1
+        while rounds < max(pieces, default=0) and max_excerpt_bytes * sum(min(p, rounds) for p in pieces) < max_bytes:
+            rounds += 1
+        sample: list[NDArray[np.uint8]] = []
+        for turn in range(rounds):
+            for document, count in zip(whole, pieces, strict=True):
+                if turn < count and max_bytes > 0:
+                    begin = turn * count // min(rounds, count) * max_excerpt_bytes
+                    sample.append(document[begin : begin + min(max_excerpt_bytes, max_bytes)])
+                    max_bytes -= len(sample[-1])
         return sample
 
 

@@ -21,7 +21,7 @@ from cpu1.runs import Trained, load
 from cpu1.sampling import Sampling
 
 EVAL_BYTES = 256 * 1024  # held-out bytes scored by default
-DOCUMENT_BYTES = 8 * 1024  # at most so many of each document
+EXCERPT_BYTES = 8 * 1024  # documents are scored in excerpts of at most so many
 REFERENCE_BYTES = 256 * 1024  # of training text whose entropy a sample is compared with
 SAMPLE_BYTES = 400
 PROMPT_BYTES = 64
@@ -31,7 +31,7 @@ def evaluation(
     trained: Trained, corpus: Corpus, split: str, context: int, max_bytes: int
 ) -> tuple[dict[str, Any], dict[str, list]]:
     """The figures of `result.json` that evaluation decides, and the per-document sums of `documents.json`."""
-    documents = corpus.select(split, max_bytes, DOCUMENT_BYTES)
+    documents = corpus.select(split, max_bytes, EXCERPT_BYTES)
     scored = score(trained.model, documents, context, trained.tokenizer)
     interval = bpb_interval(scored.nats, scored.bytes)
     found = {
@@ -47,7 +47,7 @@ def evaluation(
         "bpb_interval": [interval.low, interval.high],
         "frequency_bpb": frequency_bpb(corpus, documents),
         "gate": _gate(trained, scored, documents, context),
-        "generation": card_test(trained, documents, corpus.select("train", REFERENCE_BYTES, DOCUMENT_BYTES)),
+        "generation": card_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
     }
     return found, {"bytes": scored.bytes.tolist(), "nats": scored.nats.tolist()}
 
@@ -66,7 +66,7 @@ def evaluate_text(
     if data is None and corpus.sha256 != settings["data_sha256"]:
         raise UserError(f"{settings['data_source']}: not the text that {folder} was trained on; name it with --data")
     splits = tuple(corpus.splits) if split == "all" else (split,)
-    documents = [d for name in splits for d in corpus.select(name, max_bytes, DOCUMENT_BYTES)]
+    documents = [d for name in splits for d in corpus.select(name, max_bytes, EXCERPT_BYTES)]
     if joined:
         separated = [part for document in documents for part in (document, np.zeros(1, np.uint8))]
         documents = [np.concatenate(separated[:-1])]

@@ -11,7 +11,7 @@ from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import Corpus, describe, prepare
 from cpu1.errors import UserError
 from cpu1.evaluation.baselines import baselines
-from cpu1.evaluation.report import DOCUMENT_BYTES
+from cpu1.evaluation.report import EXCERPT_BYTES
 from cpu1.evaluation.speed import measure
 from cpu1.files import write_json
 from cpu1.model import parameter_count
@@ -53,7 +53,7 @@ def start(request: Request, console: Console | None = None) -> int:
     with console.status("preparing the text"):
         corpus = prepare(request.data, field=request.field)
         _prepare_tokens(corpus, runs, request.scale)
-        documents = corpus.select("valid", request.eval_bytes, DOCUMENT_BYTES)
+        documents = corpus.select("valid", request.eval_bytes, EXCERPT_BYTES)
         lines = baselines(corpus.splits["train"].stream, documents)
         write_json(request.folder / "baselines.json", {name: asdict(line) for name, line in lines.items()})
     console.print(describe(corpus), highlight=False)
