@@ -291,7 +291,7 @@ class TestCorpus:
 
     def test_select_takes_more_of_few_long_documents(self, tmp_path: Path) -> None:
         generator = np.random.default_rng(0)
-        letters = generator.integers(97, 123, (30, 50_000), np.uint8)
+        letters = generator.integers(97, 123, (120, 20_000), np.uint8)
         text = b"\n\f\n".join(bytes(row) for row in letters)
         (tmp_path / "long.txt").write_bytes(text)
         corpus = prepare(str(tmp_path / "long.txt"), cache=tmp_path / "cache")

@@ -68,7 +68,7 @@ class Corpus:
         more, evenly spaced. Documents come in the order of their SHA-256, so the sample depends on nothing but
         their contents.
         """
-        whole = sorted(self.splits[split], key=lambda document: hashlib.sha256(document).digest())
+        whole = sorted(self.splits[split], key=lambda document: hashlib.sha256(document.data).digest())
         pieces = [-(-len(document) // max_excerpt_bytes) for document in whole]
         rounds = 1
         while rounds < max(pieces, default=0) and max_excerpt_bytes * sum(min(p, rounds) for p in pieces) < max_bytes:
