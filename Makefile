@@ -14,7 +14,7 @@ setup: .venv/installed
 	@touch $@
 
 demo: setup
-	$(BIN)/cpu1 study --scale demo --bytes 2M --out runs/demo
+	$(BIN)/cpu1 study --scale demo --round r1 --equal-bytes --out runs/demo
 
 test: setup
 	$(BIN)/python -m pytest

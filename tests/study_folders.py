@@ -54,7 +54,9 @@ def make_run(study: Path, run: str, seed: int = 0, scale: str = "demo", round: s
     folder.mkdir(parents=True)
     sizes, nats = documents(run, seed)
     bpb = sum(nats) / sum(sizes) / math.log(2)
-    result = make_result(run, seed, scale, round, bpb, sum(sizes)) | changes
+    result = make_result(run, seed, scale, round, bpb, sum(sizes))
+    lines = metrics(result)
+    result |= {"curve": {key: [line[key] for line in lines[::8]] for key in ("bytes", "bpb")}} | changes
     settings = {key: result[key] for key in ("run", "scale", "round", "seed", "parent", "title", "level")}
     write(folder / "settings.json", settings | {"steps": result["step"]})
     write(folder / "result.json", result)
@@ -62,7 +64,7 @@ def make_run(study: Path, run: str, seed: int = 0, scale: str = "demo", round: s
     units = 90.0 if run in FULL else 420.0 + 17 * ORDER.index(run)
     unit = "token" if run in TOKEN else "patch"
     write(folder / "speed.json", {"patches_per_s": units, "bytes_per_s": 4 * units, "unit": unit})
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics(result)))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
 

@@ -31,7 +31,7 @@ def test_a_finished_run_is_read_whole(tmp_path: Path) -> None:
     assert len(run.documents.bytes_D) == run.result.corpus["documents"]
     assert run.speed
     assert run.speed.unit == "patch"
-    assert [point.step for point in run.curve] == list(range(10, 801, 10))
+    assert [point.bytes for point in run.result.curve] == list(range(40960, 801 * 4096, 8 * 40960))
 
 
 @pytest.mark.parametrize("run", ["01", "02a", "05b"])
@@ -93,15 +93,10 @@ def test_a_result_under_a_strange_name_is_not_dropped(tmp_path: Path) -> None:
         load_runs(tmp_path)
 
 
-def test_a_curve_survives_a_kill_and_a_resume(tmp_path: Path) -> None:
-    metrics = make_run(tmp_path, "07") / "metrics.jsonl"
-    lines = metrics.read_text().splitlines()
-    again = json.dumps(json.loads(lines[4]) | {"bpb": 1.25})
-    nothing = json.dumps(json.loads(lines[8]) | {"bpb": None, "loss": None})
-    metrics.write_text("\n".join([*lines[:6], lines[6][:20] + again, again, lines[5], nothing, lines[7][:30]]))
-    (run,) = load_runs(tmp_path)
-    assert [point.step for point in run.curve] == [10, 20, 30, 40, 50, 60]
-    assert run.curve[4].bpb == 1.25
+def test_a_curve_has_a_bpb_for_each_of_its_bytes(tmp_path: Path) -> None:
+    make_run(tmp_path, "07", curve={"bytes": [1, 2], "bpb": [3.0]})
+    with pytest.raises(UserError, match="bpb"):
+        load_runs(tmp_path)
 
 
 def test_progress_tells_the_states_apart(tmp_path: Path) -> None:

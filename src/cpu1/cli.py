@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ SIZES = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 interrupted."""
-    parser = _parser()
-    words = parser.parse_args(arguments)
+    words = _parser().parse_args(arguments)
+    warnings.showwarning = _show_warning
     try:
         return words.verb(words)
     except UserError as error:
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"cpu1: note: {message}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------------------------------ ladder
@@ -310,7 +315,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--echo", action="store_true", help="print the prompt as well")
     p.add_argument("--threads", type=_positive)
 
-    p = verb(study, "study", "study --scale demo --bytes 2M --out runs/demo\n"
+    p = verb(study, "study", "study --scale demo --round r1 --equal-bytes --out runs/demo\n"
              "study --runs 03,04 --seeds 3 --scale nano --round r2 --equal-bytes --data books/\n"
              "study --scale card --round r1")  # fmt: skip
     p.add_argument("--runs", default="all", help="names with commas between (default: all sixteen)")

@@ -19,6 +19,7 @@ from cpu1.files import read_json
 from cpu1.study import original
 from cpu1.study.fields import Fields
 from cpu1.study.folders import Gate, Generation, Point, Result, RunFolder, Ternary, load_runs
+from cpu1.study.progress import progress
 
 Record = TypeVar("Record", Gate, Ternary)
 SCALES = ("demo", "nano", "small", "base", "card")  # smallest first; any other scale follows by name
@@ -79,7 +80,7 @@ class Row:
     troubles: tuple[Trouble, ...]
     figures: Figures | None
     original: original.OriginalRow | None
-    curve: tuple[Point, ...]  # the first finished seed's training loss; drawn, not tabled
+    curve: tuple[Point, ...]  # the first finished seed's, held out; drawn, not tabled
 
     @property
     def family(self) -> str:
@@ -188,7 +189,7 @@ def build_row(seeds: list[RunFolder], by_run: dict[str, list[RunFolder]], first_
         troubles=tuple(trouble(folder) for folder in seeds if not folder.result),
         figures=build_figures(done, by_run.get(parent or "", []), first_round) if done else None,
         original=original.find(key.run, key.round),
-        curve=done[0].curve if done else (),
+        curve=done[0].result.curve if done and done[0].result else (),
     )
 
 
@@ -196,7 +197,7 @@ def trouble(folder: RunFolder) -> Trouble:
     """Why a run has no result."""
     if folder.error is not None:
         return Trouble(folder.key.seed, "failed", folder.error)
-    step = folder.curve[-1].step if folder.curve else 0
+    step = progress(folder.path).step
     steps = folder.settings.steps if folder.settings else "?"
     return Trouble(folder.key.seed, "unfinished", f"at step {step} of {steps}")
 

@@ -1,15 +1,13 @@
 """Run folders, read and validated: what one run left behind, as plain frozen records.
 
     <study>/<run>-<scale>-<round>-s<seed>/
-        settings.json  metrics.jsonl  result.json  documents.json  speed.json  error.json
+        settings.json  result.json  documents.json  speed.json  error.json
 
 A run is *done* when it has a result.json; that file is written once, at the end.
 """
 
-import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +94,14 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A point of the learning curve: bytes seen so far, and the held-out bits per byte there."""
+
+    bytes: int
+    bpb: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What a finished run reached: result.json. Losses in nats, BPB in bits per byte, sizes in decimal MB."""
 
@@ -119,6 +125,7 @@ class Result:
     ternary: Ternary | None
     generation: Generation
     train_bytes_per_s: float
+    curve: tuple[Point, ...]
 
 
 @dataclass(frozen=True)
@@ -127,15 +134,6 @@ class Documents:
 
     bytes_D: NDArray[np.float64]
     nats_D: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One logged step of training: bytes seen so far and the training loss there."""
-
-    step: int
-    bytes: int
-    bpb: float
 
 
 @dataclass(frozen=True)
@@ -149,11 +147,6 @@ class RunFolder:
     documents: Documents | None
     speed: Speed | None
     error: str | None
-
-    @cached_property
-    def curve(self) -> tuple[Point, ...]:
-        """The learning curve, read when first asked for."""
-        return read_curve(self.path / "metrics.jsonl")
 
 
 def load_runs(study: Path) -> list[RunFolder]:
@@ -228,6 +221,7 @@ def read_result(path: Path, key: Key) -> Result:
         ternary=None if fields.absent("ternary") else read_ternary(fields.inside("ternary")),
         generation=read_generation(fields.inside("generation")),
         train_bytes_per_s=fields.inside("train").number("bytes_per_s", 0),
+        curve=read_curve(fields.inside("curve")),
     )
 
 
@@ -298,28 +292,9 @@ def as_vector(fields: Fields, key: str) -> NDArray[np.float64]:
     return array
 
 
-def read_curve(path: Path) -> tuple[Point, ...]:
-    """The learning curve out of metrics.jsonl, by step; empty when nothing was logged.
-
-    A run that was killed and resumed leaves a half-written line and writes some steps twice: lines that are
-    no JSON are passed over and a step's last line counts. UserError when no line can be read, or one lacks a
-    key.
-    """
-    if not path.exists():
-        return ()
-    points: dict[int, Point] = {}
-    damaged = 0
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            try:
-                fields = Fields(path, json.loads(line))
-            except ValueError:
-                damaged += 1
-                continue
-            step = fields.count("step")
-            if "bpb" in fields.values and fields.absent("bpb"):  # every step of that stretch was non-finite
-                continue
-            points[step] = Point(step, fields.count("bytes"), fields.number("bpb", 0))
-    if damaged and not points:
-        raise UserError(f"{path}: no line of it is JSON; {REMEDY}")
-    return tuple(points[step] for step in sorted(points))
+def read_curve(fields: Fields) -> tuple[Point, ...]:
+    """The held-out learning curve: as many bytes seen as BPB."""
+    seen, bpb = as_vector(fields, "bytes"), as_vector(fields, "bpb")
+    if len(seen) != len(bpb):
+        raise fields.fault("bpb", f"{len(seen)} numbers, one for each of bytes")
+    return tuple(Point(int(at), float(value)) for at, value in zip(seen, bpb, strict=True))

@@ -24,7 +24,6 @@ INK, DIM, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
 VARIABLES = {INK: "var(--ink)", DIM: "var(--dim)", RULE: "var(--rule)", PAPER: "var(--paper)"}
 COLOURS = {"full precision": "#3f7fd0", "ternary": "#d2751c", "small": "#2b9c70"}
 SIZE = (6.4, 4.9)  # inches
-CURVE_BINS = 70
 
 Draw = Callable[["Axes", list[Row], Sequence[Baseline]], None]
 
@@ -177,7 +176,7 @@ def name_lines(axes: "Axes", baselines: Sequence[Baseline]) -> None:
 
 def learning(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> None:
     """BPB against bytes seen, each line named at its end."""
-    curves = [binned(row.curve) for row in rows]
+    curves = [points(row.curve) for row in rows]
     ends = [float(bpb[-1]) for _, bpb in curves]
     frequency = next((baseline for baseline in baselines if "frequenc" in baseline.name), None)
     top = max([1.25 * max(ends), *([frequency.bpb + 0.3] if frequency else [])])
@@ -230,17 +229,9 @@ def entry(seen: np.ndarray, bpb: np.ndarray, top: float) -> float:
     return float(seen[max(int(np.argmax(bpb < top)) - 1, 0)])
 
 
-def binned(curve: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes and BPB of a curve, averaged in stretches of equal length on a logarithmic scale."""
-    seen = np.array([max(point.bytes, 1) for point in curve], float)
-    bpb = np.array([point.bpb for point in curve], float)
-    edges = np.geomspace(seen.min(), seen.max() * (1 + 1e-9), CURVE_BINS + 1)
-    bins = np.clip(np.searchsorted(edges, seen, side="right") - 1, 0, CURVE_BINS - 1)
-    counts = np.bincount(bins, minlength=CURVE_BINS)
-    used = counts > 0
-    sums = (np.bincount(bins, weights=values, minlength=CURVE_BINS)[used] for values in (seen, bpb))
-    means = [total / counts[used] for total in sums]
-    return means[0], means[1]
+def points(curve: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes and BPB of a curve."""
+    return np.array([max(point.bytes, 1) for point in curve], float), np.array([point.bpb for point in curve], float)
 
 
 def against(label: str, measure: Callable[[Figures], float]) -> Draw:

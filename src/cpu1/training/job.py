@@ -106,6 +106,7 @@ def _train(job: Job, report: Report) -> dict[str, Any]:
         **found,
         "nonfinite_steps": progress.nonfinite,
         "ternary": _last_ternary(job.folder),
+        "curve": _curve(job.folder),
         "train": {"seconds": progress.seconds, "bytes_per_s": progress.bytes / progress.seconds},
     }
     write_json(job.folder / "documents.json", documents)
@@ -239,6 +240,12 @@ def _teacher(job: Job, recipe: Recipe) -> Trained | None:
 def _curve_point(model: Any, documents: list, settings: Settings, tokenizer: Tokenizer | None) -> float:
     context = settings.window * (TOKEN_BYTES if tokenizer else 1)
     return score(model, documents, context, tokenizer).bpb
+
+
+def _curve(folder: Path) -> dict[str, list[float]]:
+    """The held-out learning curve: bytes seen, bits per byte."""
+    lines = [line for line in loop.Metrics.read(folder / "metrics.jsonl") if "valid_bpb" in line]
+    return {"bytes": [line["bytes"] for line in lines], "bpb": [line["valid_bpb"] for line in lines]}
 
 
 def _last_ternary(folder: Path) -> dict[str, float] | None:

@@ -30,7 +30,8 @@ from cpu1.training.optim import set_rate
 from cpu1.training.settings import Settings
 
 LOG_LINES = 200  # about so many lines of metrics a run
-VALIDATIONS = 10  # points of the held-out learning curve
+# Points of the held-out learning curve, as shares of the steps.
+VALIDATIONS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 CHECKPOINT_SECONDS = 60.0
 MEAN = 0.98  # decay of the running mean of the loss
 
@@ -74,7 +75,7 @@ def run(folder: Path, recipe: Recipe, settings: Settings, text: Text, hooks: Hoo
     watch = guards.TernaryWatch(model)
     watch.look()
     log_every = max(1, settings.steps // LOG_LINES)
-    validate_every = max(1, settings.steps // VALIDATIONS)
+    validated = {round(share * settings.steps) for share in VALIDATIONS}
     interval = Interval(progress)
     saved = time.monotonic()
 
@@ -96,9 +97,9 @@ def run(folder: Path, recipe: Recipe, settings: Settings, text: Text, hooks: Hoo
 
             # ---------------------------------------------------------- metrics
             last = progress.step == settings.steps
-            if progress.step % log_every == 0 or last:
+            if progress.step % log_every == 0 or progress.step in validated:
                 line = interval.line(progress, settings.rate_at(progress.step - 1), done.norm) | watch.look()
-                if progress.step % validate_every < log_every or last:
+                if progress.step in validated:
                     line["valid_bpb"] = hooks.validate(model)
                 metrics.write(**line)
                 hooks.report(line)
