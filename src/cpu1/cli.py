@@ -251,6 +251,33 @@ def data(words: argparse.Namespace) -> int:
     return 0
 
 
+# ------------------------------------------------------------------------------------ pack, unpack
+
+
+def pack(words: argparse.Namespace) -> int:
+    """Packs a trained run into one small file that runs without torch."""
+    from cpu1.lowering import pack_run
+
+    size = pack_run(words.folder, words.out, words.dense)
+    print(f"{words.out}: {size:,} bytes")
+    return 0
+
+
+def unpack(words: argparse.Namespace) -> int:
+    """Makes a run folder with fp32 weights of a packed file."""
+    from cpu1.pack import open_packed
+    from cpu1.pack import unpack as write_folder
+
+    if words.out.exists():
+        raise UserError(f"{words.out} exists; name a new folder")
+    try:
+        write_folder(open_packed(words.file), words.out)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    print(f"run folder: {words.out}")
+    return 0
+
+
 # ------------------------------------------------------------------------------------------ parser
 
 
@@ -328,6 +355,16 @@ def _parser() -> argparse.ArgumentParser:
     p = verb(card, "card", "card runs/demo\ncard runs/demo --out docs/demo")
     p.add_argument("study", type=Path, help="study folder")
     p.add_argument("--out", type=Path, help="folder for card.md, card.json, card.html (default: the study folder)")
+
+    p = verb(pack, "pack", "pack runs/07-nano-r1-s0 -o model.cpu1\npack runs/03-nano-r1-s0 -o dense.cpu1 --dense bf16")
+    p.add_argument("folder", type=Path, help="folder of a trained run")
+    p.add_argument("-o", "--out", type=Path, required=True, help="the file to write")
+    p.add_argument("--dense", choices=("int8", "bf16", "fp32"), default="int8",
+                   help="how the full-precision matrices are stored (default: int8, one scale a row)")  # fmt: skip
+
+    p = verb(unpack, "unpack", "unpack model.cpu1 -o runs/mine")
+    p.add_argument("file", type=Path, help="a packed model")
+    p.add_argument("-o", "--out", type=Path, required=True, help="the run folder to make")
 
     p = verb(data, "data", "data python-stdlib\ndata 'books/*.txt.zst'\ndata posts.jsonl.gz --field body")
     p.add_argument("data", help=DATA_HELP)

@@ -8,7 +8,7 @@ There is one way through the blocks: generation is the same code with a state ca
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,11 @@ from cpu1 import ops
 from cpu1.errors import UserError
 from cpu1.ingredients.decoder import ABSENT, LOOK_BACK
 from cpu1.ingredients.memory import PFNetModule, starting_theta
+from cpu1.program import Slice
 from cpu1.recipes import Recipe
+
+if TYPE_CHECKING:
+    from cpu1.lowering import Builder
 
 
 @dataclass
@@ -72,6 +76,12 @@ class Block(nn.Module):
         x = _branch(x, self.ffn(x), keep)
         return x, BlockState(mixer, memory)
 
+    def lower(self, to: "Builder", x: Slice) -> None:
+        """Each branch in turn, added to the residual stream."""
+        for branch in (self.memory, self.mixer, self.ffn):
+            if branch is not None:
+                to.emit("add", branch.lower(to, x), x)
+
 
 def _branch(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
     """x + k y."""
@@ -81,6 +91,7 @@ def _branch(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
 class Model(nn.Module):
     """The model of a recipe. Parameters are empty until `init_weights` or a checkpoint fills them."""
 
+    blocks: Any
     embedding: Any
     gate: Any
     head: Any
@@ -141,6 +152,18 @@ class Model(nn.Module):
             x, state = block(x, state, keep)
             after.append(state)
         return ops.rms_norm(x), after, keep
+
+    def lower(self, to: "Builder") -> None:
+        """The program of what is deployed: hard decisions, nothing of distillation."""
+        x, s = to.register("x", self.recipe.width), to.register("s", self.recipe.width)
+        self.embedding.lower(to, x)
+        for place, block in enumerate(self.blocks):
+            if place == self.gate_position and self.gate is not None:
+                self.gate.lower(to, x)
+            block.lower(to, x)
+        to.land_skips()
+        to.emit("rms_norm", x, s)
+        self.head.lower(to, s, self.embedding.table())
 
 
 @torch.no_grad()

@@ -8,13 +8,18 @@ So its state is bounded, as in a recurrent model, and it adds no parameters.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.errors import UserError
+from cpu1.program import Slice
 from cpu1.recipes import Recipe, ingredient
+
+if TYPE_CHECKING:
+    from cpu1.lowering import Builder
 
 
 @ingredient
@@ -45,6 +50,10 @@ class Cache:
 
 
 class AttentionMixer(nn.Module):
+    input: Any
+    residual: Any
+    output: Any
+
     def __init__(self, recipe: Recipe, head_size: int, segment: int | None) -> None:
         super().__init__()
         width = recipe.width
@@ -71,6 +80,17 @@ class AttentionMixer(nn.Module):
             cache = Cache(key, value, torch.cat((state.bias, bias), dim=-1), cache.end)
         mixed = self._attend(q, cache, gated=keep is not None)
         return self.output(mixed.transpose(1, 2).reshape(batch, steps, width)), self._trim(cache)
+
+    def lower(self, to: "Builder", x: Slice) -> Slice:
+        qkv, mixed = to.register("mixer.input", 3 * x.size), to.register("mixer.mixed", x.size)
+        out = to.register("branch", x.size)
+        self.input.lower(to, x, qkv)
+        if self.residual is not None:
+            self.residual.lower(to, x, qkv)
+        sizes = {"heads": self.heads, "head_size": self.head_size, "segment": self.segment or 0}
+        to.emit("attend", qkv, mixed, **sizes, state=to.state(self, 2 * x.size))
+        self.output.lower(to, mixed, out)
+        return out
 
     def _attend(self, q: Tensor, cache: Cache, gated: bool) -> Tensor:
         """Queries (B, H, T, head size) over the cache, whose last T entries are their own steps.

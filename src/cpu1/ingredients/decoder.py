@@ -3,13 +3,21 @@
 `recent` (B, 3) holds the bytes before the first unit of a call, ABSENT where the document had not begun.
 """
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.ingredients.embedding import PATCH
+from cpu1.program import Slice
 from cpu1.recipes import ingredient
+
+if TYPE_CHECKING:
+    from cpu1.lowering import Builder
 
 LOOK_BACK = 3  # bytes
 ABSENT = 256  # stands for "no byte": it contributes nothing
@@ -32,6 +40,9 @@ class FourHeadsModule(nn.Module):
         """s (B, T, D) -> (B, T, 4, 256)."""
         return ops.linear(s, self.output).unflatten(-1, (PATCH, 256))
 
+    def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        to.emit("patch_heads", s, None, output=to.tensor(self.output))
+
 
 @ingredient
 class TokenHead:
@@ -51,6 +62,9 @@ class TokenHeadModule(nn.Module):
     def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
         """s (B, T, D) -> (B, T, 1, V)."""
         return ops.linear(s, self.output).unsqueeze(-2)
+
+    def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        to.emit("patch_heads", s, None, output=to.tensor(self.output))
 
 
 @ingredient
@@ -99,3 +113,13 @@ class LocalByteDecoderModule(nn.Module):
         index = stream.unfold(1, LOOK_BACK, 1).flip(-1)  # (B, N, 3): b_{i-1}, b_{i-2}, b_{i-3}
         index = index + torch.arange(LOOK_BACK, device=index.device) * (ABSENT + 1)
         return F.embedding_bag(index.flatten(0, 1), rows, mode="sum").unflatten(0, units.shape)
+
+    def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        names = ("slots", "up", "up_bias", "down", "down_bias", "output", "output_bias")
+        tensors = {name: to.tensor(getattr(self, name)) for name in names}
+        to.emit("local_decode", s, None, **tensors, back=to.derived("bytes", _look_back_vectors, self.back, table))
+
+
+def _look_back_vectors(back: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """D_k e(b) (3, 256, inner), summed in double so that every machine rounds the same."""
+    return np.einsum("kiw,vw->kvi", back.astype(np.float64), table.astype(np.float64)).astype(np.float32)

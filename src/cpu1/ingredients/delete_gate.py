@@ -8,12 +8,18 @@ the second half of training runs hard with straight-through gradients (`harden`)
 A proportional-integral controller steers the rate of deletion to `target`.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.errors import UserError
+from cpu1.program import Slice
 from cpu1.recipes import ingredient
+
+if TYPE_CHECKING:
+    from cpu1.lowering import Builder
 
 PROPORTIONAL, INTEGRAL, LIMIT = 0.5, 0.02, 2.0  # nats per unit of k
 
@@ -55,6 +61,12 @@ class DeleteGateModule(nn.Module):
         if hard or (self.training and self.progress >= self.config.harden):
             return k + ((k >= 0.5).to(k.dtype) - k).detach() if self.training else (k >= 0.5).to(k.dtype)
         return k
+
+    def lower(self, to: "Builder", x: Slice) -> None:
+        """k < 1/2 is a negative score; the builder lets the skip land behind the blocks."""
+        to.tensor(self.pressure)
+        names = ("up", "up_bias", "down", "down_bias")
+        to.emit("delete_gate", x, None, **{name: to.tensor(getattr(self, name)) for name in names}, skip_to=to.LATER)
 
     def penalty(self, keep: Tensor) -> Tensor:
         """The regulariser to add to the loss (nats); moves the controller on by one step."""

@@ -1,11 +1,17 @@
 """Units to vectors: a patch of four bytes, or one BPE token."""
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpu1.errors import UserError
+from cpu1.program import Slice
 from cpu1.recipes import ingredient
+
+if TYPE_CHECKING:
+    from cpu1.lowering import Builder
 
 PATCH = 4  # bytes
 
@@ -45,6 +51,9 @@ class PatchEmbeddingModule(nn.Module):
         """The four byte vectors of each patch (B, T, 4, D / 4), here as they are."""
         return vectors
 
+    def lower(self, to: "Builder", x: Slice) -> None:
+        to.emit("embed_bytes", None, x, table=to.tensor(self.bytes), start=to.tensor(self.start))
+
 
 @ingredient
 class BolmoPatchEmbedding:
@@ -73,6 +82,10 @@ class BolmoPatchEmbeddingModule(PatchEmbeddingModule):
         for back, tap in enumerate(self.taps):
             mixed = mixed + F.pad(vectors, (0, 0, back, 0))[:, :, :PATCH] * tap
         return mixed
+
+    def lower(self, to: "Builder", x: Slice) -> None:
+        tensors = {"table": self.bytes, "start": self.start, "taps": self.taps, "bias": self.bias}
+        to.emit("embed_bytes", None, x, **{name: to.tensor(tensor) for name, tensor in tensors.items()})
 
 
 def _quarter(width: int) -> int:
@@ -107,3 +120,6 @@ class TokenEmbeddingModule(nn.Module):
     def forward(self, units: Tensor) -> Tensor:
         """Tokens (B, T) -> (B, T, D)."""
         return F.embedding(units, self.tokens)
+
+    def lower(self, to: "Builder", x: Slice) -> None:
+        to.emit("embed_token", None, x, table=to.tensor(self.tokens))

@@ -1,9 +1,15 @@
 """SwiGLU feed-forward (arXiv 2002.05202): down(silu(gate(x)) * up(x))."""
 
+from typing import TYPE_CHECKING, Any
+
 from torch import Tensor, nn
 
 from cpu1 import ops
+from cpu1.program import Slice
 from cpu1.recipes import Recipe, ingredient
+
+if TYPE_CHECKING:
+    from cpu1.lowering import Builder
 
 
 @ingredient
@@ -18,11 +24,24 @@ class SwiGLU:
 
 
 class SwiGLUModule(nn.Module):
+    input: Any
+    output: Any
+
     def __init__(self, recipe: Recipe, hidden: int) -> None:
         super().__init__()
+        self.hidden = hidden
         self.input = recipe.linear.input(recipe.width, (hidden, hidden))  # gate, up
         self.output = recipe.linear.output(hidden, recipe.width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         return self.output(ops.swiglu(self.input(x)))
+
+    def lower(self, to: "Builder", x: Slice) -> Slice:
+        gate_up, inner = to.register("ffn.gate_up", 2 * self.hidden), to.register("ffn.inner", self.hidden)
+        out = to.register("branch", x.size)
+        self.input.lower(to, x, gate_up)
+        gate, up = gate_up.part(0, self.hidden), gate_up.part(self.hidden, self.hidden)
+        to.emit("silu_mul", None, inner, a=gate, b=up)
+        self.output.lower(to, inner, out)
+        return out

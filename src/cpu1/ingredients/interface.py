@@ -2,6 +2,9 @@
 
 Shapes: B streams, T steps of the trunk (patches or tokens), D width, N = T * patch units, V symbols.
 `keep` (B, T) is the DeleteGate's k for the blocks behind it, None before it.
+
+Modules lower themselves to operations of the runtime (docs/operations.md) with a `cpu1.lowering.Builder`, `to` below:
+they append to its program what `forward` computes for one step. x is the slice of the residual stream.
 """
 
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Embedding(Protocol):
-    """Units to vectors. Module: `first(batch) -> (B, 1, D)`, `forward(units (B, N)) -> (B, T, D)`, `table()`."""
+    """Units to vectors. Module: `first(batch) -> (B, 1, D)`, `forward(units (B, N)) -> (B, T, D)`, `table()`;
+    `lower(to, x)` writes x."""
 
     @property
     def level(self) -> str: ...
@@ -25,39 +29,44 @@ class Embedding(Protocol):
 
 
 class Linear(Protocol):
-    """The matrices of mixers and FFNs. `input` normalises what it reads; `parts` are stacked matrices."""
+    """The matrices of mixers and FFNs. `input` normalises what it reads; `parts` are stacked matrices.
+
+    Module: `forward(x)`; `lower(to, x, out)` writes out.
+    """
 
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...
     def output(self, inner: int, width: int) -> nn.Module: ...
 
 
 class Residual(Protocol):
-    """A path beside a mixer's input projection. Module: `forward(x (B, T, D), y (B, T, sum(parts)))`."""
+    """A path beside a mixer's input projection. Module: `forward(x (B, T, D), y (B, T, sum(parts)))`;
+    `lower(to, x, y)` adds to y."""
 
     def build(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...
 
 
 class Mixer(Protocol):
-    """Mixes over time. Module: `forward(x, state, keep) -> (y, state)`; state None is the cold start."""
+    """Mixes over time. Module: `forward(x, state, keep) -> (y, state)`; state None is the cold start.
+    `lower(to, x) -> y`, with the state under `to.state`."""
 
     def build(self, recipe: "Recipe") -> nn.Module: ...
 
 
 class FFN(Protocol):
-    """Mixes over channels. Module: `forward(x) -> y`."""
+    """Mixes over channels. Module: `forward(x) -> y`; `lower(to, x) -> y`."""
 
     def build(self, recipe: "Recipe") -> nn.Module: ...
 
 
 class Head(Protocol):
     """Vectors to logits. Module: `forward(s (B, T, D), units (B, N), recent (B, look_back), table)
-    -> (B, T, patch, V)`, where position i may use units < i only."""
+    -> (B, T, patch, V)`, where position i may use units < i only; `lower(to, s, table)`."""
 
     def build(self, width: int) -> nn.Module: ...
 
 
 class Gate(Protocol):
-    """Decides which steps the later blocks see. Module: see `delete_gate.DeleteGateModule`."""
+    """Decides which steps the later blocks see. Module: see `delete_gate.DeleteGateModule`; `lower(to, x)`."""
 
     def build(self, width: int) -> nn.Module: ...
     def position(self, layers: int) -> int: ...
@@ -66,13 +75,13 @@ class Gate(Protocol):
 
 
 class Memory(Protocol):
-    """A branch with state beside each block. Module: `forward(x, state, keep) -> (y, state)`."""
+    """A branch with state beside each block. Module: `forward(x, state, keep) -> (y, state)`; `lower(to, x) -> y`."""
 
     def build(self, width: int) -> nn.Module: ...
 
 
 class Distill(Protocol):
-    """Learns from a teacher. Module: `forward(student, teacher, targets, weight) -> loss`."""
+    """Learns from a teacher; nothing of it is lowered. Module: `forward(student, teacher, targets, weight) -> loss`."""
 
     def build(self, width: int) -> nn.Module: ...
 

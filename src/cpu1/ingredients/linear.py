@@ -5,11 +5,17 @@ a mixer or FFN made. BitLinear normalises whatever it reads. RMSNorm without gai
 its eps), so the block's pre-norm and BitLinear's own norm are one and the same here.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from cpu1 import ops
+from cpu1.program import Slice
 from cpu1.recipes import ingredient
+
+if TYPE_CHECKING:
+    from cpu1.lowering import Builder
 
 
 @ingredient
@@ -32,6 +38,13 @@ class DenseProjection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs), fp32."""
         return ops.linear(ops.rms_norm(x) if self.norm else x, self.weight)
+
+    def lower(self, to: "Builder", x: Slice, out: Slice) -> None:
+        if self.norm:
+            normed = to.register("normed", x.size)
+            to.emit("rms_norm", x, normed)
+            x = normed
+        to.emit("dense_linear", x, out, weight=to.tensor(self.weight), activation="none", accumulate=False)
 
 
 @ingredient
@@ -57,3 +70,7 @@ class TernaryProjection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs), fp32."""
         return ops.bit_linear(x, self.weight, self.parts, self.gain)
+
+    def lower(self, to: "Builder", x: Slice, out: Slice) -> None:
+        gain = to.tensor(self.gain) if self.gain is not None else None
+        to.emit("ternary_linear", x, out, parts=self.parts, weight=to.ternary(self.weight, self.parts), gain=gain)

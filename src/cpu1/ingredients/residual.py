@@ -3,11 +3,17 @@
 After Hybrid Gated Flow (arXiv 2602.05269); the form is fixed by the card's sizes.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from cpu1 import ops
+from cpu1.program import Slice
 from cpu1.recipes import ingredient
+
+if TYPE_CHECKING:
+    from cpu1.lowering import Builder
 
 
 @ingredient
@@ -33,3 +39,16 @@ class FPResidualModule(nn.Module):
         inner = ops.linear(ops.rms_norm(x), self.down) * self.scale.repeat_interleave(self.rank)
         # One block-diagonal product: K = parts * rank is tiny, so the zeros cost nothing.
         return y + ops.linear(inner, torch.block_diag(*self.up))
+
+    def lower(self, to: "Builder", x: Slice, y: Slice) -> None:
+        """a is folded into U, and stays behind as ones."""
+        normed, inner = to.register("normed", x.size), to.register("residual.inner", len(self.down))
+        to.tensor(self.scale, torch.ones_like(self.scale))
+        folded = to.tensor(self.down, self.down * self.scale.repeat_interleave(self.rank)[:, None])
+        to.emit("rms_norm", x, normed)
+        to.emit("dense_linear", normed, inner, weight=folded, activation="none", accumulate=False)
+        first = 0
+        for part, up in enumerate(self.up):
+            source, out = inner.part(part * self.rank, self.rank), y.part(first, len(up))
+            to.emit("dense_linear", source, out, weight=to.tensor(up), activation="none", accumulate=True)
+            first += len(up)

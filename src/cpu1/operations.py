@@ -1,0 +1,178 @@
+"""The closed set of operations: what a packed model may be made of, in one table.
+
+`docs/operations.md` says what each computes. An operation reads and writes slices of registers, names tensors of the
+file, and may own one state. The sizes of slices and the shapes of tensors are products of letters and numbers; a letter
+has one value within one operation (P and V are the program's patch and vocabulary), so that all validation follows
+from the table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Read:
+    """A slice that is read."""
+
+    size: str
+
+
+@dataclass(frozen=True)
+class Write:
+    """A slice that is written; what is `added` to is read as well."""
+
+    size: str
+    added: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """The name of a state: `size` values that stay from step to step, or, of a cache, that each step adds."""
+
+    size: str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """The name of a tensor."""
+
+    shape: tuple[str, ...]
+    ternary: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows of each of the matrices stacked in a ternary tensor."""
+
+    size: str
+
+
+@dataclass(frozen=True)
+class Number:
+    """A whole number from `low` to `high`, a multiple of `step`; its field's name is a letter for sizes."""
+
+    low: int
+    high: int
+    step: int = 1
+
+
+@dataclass(frozen=True)
+class Flag:
+    """true or false."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The index of a later operation of the trunk."""
+
+
+Kind = Read | Write | State | Tensor | Parts | Number | Flag | Choice | Target
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One of the closed set: where in a program it stands, and its fields in the order in which sizes are found."""
+
+    section: str
+    fields: Mapping[str, Kind]
+    level: str | None = None  # of the units it reads, if it reads any
+
+    @property
+    def needed(self) -> set[str]:
+        """The fields that must be there: all but optional tensors."""
+        return {name for name, kind in self.fields.items() if not (isinstance(kind, Tensor) and kind.optional)}
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that name tensors."""
+        return {name: kind for name, kind in self.fields.items() if isinstance(kind, Tensor)}
+
+
+OPERATIONS: dict[str, Operation] = {
+    "embed_bytes": Operation(
+        "embed",
+        {
+            "out": Write("P*q"),
+            "table": Tensor(("V", "q")),
+            "start": Tensor(("P*q",)),
+            "taps": Tensor(("P", "q"), optional=True),
+            "bias": Tensor(("q",), optional=True),
+        },
+        level="byte",
+    ),
+    "embed_token": Operation("embed", {"out": Write("d"), "table": Tensor(("V", "d"))}, level="token"),
+    "rms_norm": Operation("trunk", {"in": Read("n"), "out": Write("n"), "gain": Tensor(("n",), optional=True)}),
+    "ternary_linear": Operation(
+        "trunk",
+        {
+            "in": Read("k"),
+            "out": Write("n"),
+            "parts": Parts("n"),
+            "weight": Tensor(("n", "k"), ternary=True),
+            "gain": Tensor(("k",), optional=True),
+        },
+    ),
+    "dense_linear": Operation(
+        "trunk",
+        {
+            "in": Read("k"),
+            "out": Write("n"),
+            "weight": Tensor(("n", "k")),
+            "bias": Tensor(("n",), optional=True),
+            "activation": Choice(("none", "silu", "relu2")),
+            "accumulate": Flag(),
+        },
+    ),
+    "gate_scan": Operation("trunk", {"in": Read("2*d"), "out": Write("d"), "state": State("d")}),
+    "silu_mul": Operation("trunk", {"a": Read("n"), "b": Read("n"), "out": Write("n")}),
+    "attend": Operation(
+        "trunk",
+        {
+            "heads": Number(1, 65_536),
+            "head_size": Number(2, 65_536, step=2),
+            "segment": Number(0, 1 << 30),
+            "in": Read("3*heads*head_size"),
+            "out": Write("heads*head_size"),
+            "state": State("2*heads*head_size"),
+        },
+    ),
+    "leaky_scan": Operation(
+        "trunk", {"in": Read("w"), "out": Write("w"), "decay": Tensor(("w",)), "state": State("w")}
+    ),
+    "delete_gate": Operation(
+        "trunk",
+        {
+            "in": Read("d"),
+            "up": Tensor(("h", "d")),
+            "up_bias": Tensor(("h",)),
+            "down": Tensor(("1", "h")),
+            "down_bias": Tensor(("1",)),
+            "skip_to": Target(),
+        },
+    ),
+    "add": Operation("trunk", {"in": Read("n"), "out": Write("n", added=True)}),
+    "local_decode": Operation(
+        "head",
+        {
+            "in": Read("d"),
+            "slots": Tensor(("P*w", "d")),
+            "back": Tensor(("3", "V", "w")),
+            "up": Tensor(("h", "w")),
+            "up_bias": Tensor(("h",)),
+            "down": Tensor(("w", "h")),
+            "down_bias": Tensor(("w",)),
+            "output": Tensor(("V", "w")),
+            "output_bias": Tensor(("V",)),
+        },
+        level="byte",
+    ),
+    "patch_heads": Operation("head", {"in": Read("d"), "output": Tensor(("P*V", "d"))}),
+}

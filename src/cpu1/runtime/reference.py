@@ -1,0 +1,280 @@
+"""The program of a packed model, run the plainest way: numpy, one step, one operation after the other.
+
+The ground truth for the tests of every faster form, and the fallback where no compiler was at hand. Products, scans and
+registers are fp32; sums of norms and the softmax are in double, so that no order of summing is preferred.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cpu1.operations import OPERATIONS
+from cpu1.pack import Packed
+from cpu1.program import Op, Slice
+
+Vector = NDArray[np.float32]
+
+EPS = 1e-6
+LEVELS = np.float32(127)
+SILENT = np.float32(2.0**-100)
+LOOK_BACK = 3  # bytes that the local decoder sees
+ROPE_BASE = 10_000.0
+
+
+class Entry(NamedTuple):
+    """What one step leaves in a cache."""
+
+    position: int
+    key: Vector  # (heads, head size), normed and rotated
+    value: Vector  # (heads, head size)
+
+
+@dataclass
+class State:
+    """Where a stream stands. A call returns a new state and leaves the one it was given as it is."""
+
+    s: Vector  # (d,): predicts the next step
+    position: int  # steps so far, the first one, which read no units, counted
+    recent: tuple[int, ...]  # the last units, at most LOOK_BACK
+    vectors: dict[str, Vector] = field(default_factory=dict)  # states of scans
+    caches: dict[str, tuple[Entry, ...]] = field(default_factory=dict)  # states of attention
+    kept: bool = True  # whether no gate deleted the last step
+
+
+class Reference:
+    """A packed model, ready to run. Safe to share: all that changes is in `State`."""
+
+    def __init__(self, packed: Packed) -> None:
+        self.program = packed.program
+        self.packed = packed
+        # fp32 holds the sums of integer products exactly: they stay below 127 * 65536 < 2^24
+        names = packed.program.ternary_tensors()
+        self.matrices = {name: packed.ternary(name).w.astype(np.float32) for name in names}
+
+    def start(self) -> State:
+        """The state before the first unit of a document."""
+        return self._step(None, State(np.zeros(self.program.width, np.float32), 0, ()))
+
+    def advance(self, units: ArrayLike, state: State) -> State:
+        """Reads whole steps: units (N,), N a multiple of the patch. Raises ValueError for other units."""
+        patch, units = self.program.patch, self._checked(units)
+        if len(units) % patch:
+            raise ValueError(f"{len(units)} units are not whole steps of {patch}")
+        for first in range(0, len(units), patch):
+            state = self._step(units[first : first + patch], state)
+        return state
+
+    def next_logits(self, begun: ArrayLike, state: State) -> Vector:
+        """Logits (V,) of the unit after `state` and the `begun` units (0 to P - 1) of its step."""
+        units = self._checked(begun)
+        if len(units) >= self.program.patch:
+            raise ValueError(f"{len(units)} units begun of a step of {self.program.patch}")
+        step = Step(self, state)
+        step.registers["s"] = state.s
+        return step.head(self.program.head[0], units)
+
+    def score(self, units: ArrayLike) -> NDArray[np.float64]:
+        """Bits (N,) that each unit of a document costs, -log2 p given all before it."""
+        patch, units = self.program.patch, self._checked(units)
+        bits, state = np.empty(len(units)), self.start()
+        for place, unit in enumerate(units):
+            begun = units[place - place % patch : place]
+            logits = self.next_logits(begun, state).astype(np.float64)
+            peak = logits.max()
+            bits[place] = (np.log(np.exp(logits - peak).sum()) + peak - logits[unit]) / np.log(2)
+            if len(begun) + 1 == patch:
+                state = self.advance([*begun, unit], state)
+        return bits
+
+    def _checked(self, units: ArrayLike) -> list[int]:
+        found = np.asarray(units, np.int64)
+        if found.ndim != 1 or (found.size and not 0 <= found.min() <= found.max() < self.program.vocabulary):
+            raise ValueError(f"units must be a row of numbers from 0 to {self.program.vocabulary - 1}")
+        return found.tolist()
+
+    def _step(self, units: list[int] | None, state: State) -> State:
+        """One step of the trunk; `units` None is the first step of a document."""
+        step = Step(self, state)
+        step.embed(self.program.embed[0], units)
+        index = 0
+        while index < len(self.program.trunk):
+            index = step.run(self.program.trunk[index]) or index + 1
+        recent = (*state.recent, *(units or ()))[-LOOK_BACK:]
+        kept = not step.deleted
+        return State(step.registers["s"], state.position + 1, recent, step.vectors, step.caches, kept)
+
+
+class Step:
+    """The registers of one step, and a method for each operation of the closed set."""
+
+    def __init__(self, model: Reference, state: State) -> None:
+        self.model, self.position, self.recent = model, state.position, state.recent
+        self.registers = {name: np.zeros(size, np.float32) for name, size in model.program.registers.items()}
+        self.vectors, self.caches = dict(state.vectors), dict(state.caches)
+        self.deleted = False
+
+    def embed(self, op: Op, units: list[int] | None) -> None:
+        EMBED[op.name](self, op, units)
+
+    def run(self, op: Op) -> int | None:
+        """Runs an operation of the trunk; returns the index of the next one where it is not the one behind."""
+        return TRUNK[op.name](self, op)
+
+    def head(self, op: Op, begun: list[int]) -> Vector:
+        return HEAD[op.name](self, op, begun)
+
+    # ------------------------------------------------------------------------------------- embed
+
+    def embed_bytes(self, op: Op, units: list[int] | None) -> None:
+        if units is None:
+            self._set(op["out"], self._tensor(op, "start"))
+            return
+        vectors = self._tensor(op, "table")[units]
+        mixed = vectors.copy()
+        if op.get("bias"):
+            mixed += self._tensor(op, "bias")
+        if op.get("taps"):
+            for back, tap in enumerate(self._tensor(op, "taps")):
+                mixed[back:] += vectors[: len(vectors) - back] * tap
+        self._set(op["out"], mixed.ravel())
+
+    def embed_token(self, op: Op, units: list[int] | None) -> None:
+        self._set(op["out"], self._tensor(op, "table")[units[0] if units else 0])
+
+    # ------------------------------------------------------------------------------------- trunk
+
+    def rms_norm(self, op: Op) -> None:
+        normed = norm(self._get(op["in"]))
+        self._set(op["out"], normed * self._tensor(op, "gain") if op.get("gain") else normed)
+
+    def ternary_linear(self, op: Op) -> None:
+        q, scale = quantise(self._get(op["in"]), self._tensor(op, "gain") if op.get("gain") else None)
+        sums = self.model.matrices[op["weight"]] @ q.astype(np.float32)
+        self._set(op["out"], sums * scale * np.repeat(self.model.packed.ternary(op["weight"]).scale, op["parts"]))
+
+    def dense_linear(self, op: Op) -> None:
+        y = self._tensor(op, "weight") @ self._get(op["in"])
+        if op.get("bias"):
+            y = y + self._tensor(op, "bias")
+        y = {"none": lambda v: v, "silu": silu, "relu2": relu2}[op["activation"]](y)
+        self._set(op["out"], self._get(op["out"]) + y if op["accumulate"] else y)
+
+    def gate_scan(self, op: Op) -> None:
+        f, c = np.split(self._get(op["in"]), 2)
+        gate = sigmoid(f)
+        self._set(op["out"], self._move(op, gate, silu(c)))
+
+    def silu_mul(self, op: Op) -> None:
+        self._set(op["out"], silu(self._get(op["a"])) * self._get(op["b"]))
+
+    def attend(self, op: Op) -> None:
+        q, k, v = self._get(op["in"]).reshape(3, op["heads"], op["head_size"])
+        query, key = (rotate(np.stack([norm(head) for head in heads]), self.position) for heads in (q, k))
+        cache = (*self.caches.get(op["state"], ()), Entry(self.position, key, v.copy()))
+        if op["segment"]:
+            oldest = self.position // op["segment"] - 1
+            cache = tuple(entry for entry in cache if entry.position // op["segment"] >= oldest)
+        self.caches[op["state"]] = cache
+        keys, values = np.stack([entry.key for entry in cache]), np.stack([entry.value for entry in cache])
+        scores = np.einsum("hi,shi->hs", query, keys, dtype=np.float64) * op["head_size"] ** -0.5
+        weights = np.exp(scores - scores.max(1, keepdims=True))
+        weights /= weights.sum(1, keepdims=True)
+        self._set(op["out"], np.einsum("hs,shi->hi", weights, values).astype(np.float32).ravel())
+
+    def leaky_scan(self, op: Op) -> None:
+        self._set(op["out"], self._move(op, self._tensor(op, "decay"), self._get(op["in"])))
+
+    def delete_gate(self, op: Op) -> int | None:
+        inner = silu(self._tensor(op, "up") @ norm(self._get(op["in"])) + self._tensor(op, "up_bias"))
+        score = self._tensor(op, "down")[0] @ inner + self._tensor(op, "down_bias")[0]
+        if score >= 0:
+            return None
+        self.deleted = True
+        return op["skip_to"]
+
+    def add(self, op: Op) -> None:
+        self._set(op["out"], self._get(op["out"]) + self._get(op["in"]))
+
+    # -------------------------------------------------------------------------------------- head
+
+    def local_decode(self, op: Op, begun: list[int]) -> Vector:
+        slots = self._tensor(op, "slots")
+        width, place = len(slots) // self.model.program.patch, len(begun)
+        x = slots[place * width : (place + 1) * width] @ self._get(op["in"])
+        for vectors, byte in zip(self._tensor(op, "back"), reversed((*self.recent, *begun)), strict=False):
+            x = x + vectors[byte]
+        inner = relu2(self._tensor(op, "up") @ norm(x) + self._tensor(op, "up_bias"))
+        x = x + self._tensor(op, "down") @ inner + self._tensor(op, "down_bias")
+        return self._tensor(op, "output") @ norm(x) + self._tensor(op, "output_bias")
+
+    def patch_heads(self, op: Op, begun: list[int]) -> Vector:
+        symbols, place = self.model.program.vocabulary, len(begun)
+        return self._tensor(op, "output")[place * symbols : (place + 1) * symbols] @ self._get(op["in"])
+
+    # ------------------------------------------------------------------------------------- access
+
+    def _get(self, part: Slice) -> Vector:
+        return self.registers[part.register][part.first : part.first + part.size]
+
+    def _set(self, part: Slice, value: Vector) -> None:
+        self._get(part)[:] = value
+
+    def _tensor(self, op: Op, name: str) -> Vector:
+        return self.model.packed.values(op[name])
+
+    def _move(self, op: Op, keep: Vector, fresh: Vector) -> Vector:
+        """state = keep * state + (1 - keep) * fresh."""
+        before = self.vectors.get(op["state"], np.zeros_like(fresh))
+        self.vectors[op["state"]] = keep * before + (1 - keep) * fresh
+        return self.vectors[op["state"]]
+
+
+EMBED, TRUNK, HEAD = (
+    {name: getattr(Step, name) for name, operation in OPERATIONS.items() if operation.section == section}
+    for section in ("embed", "trunk", "head")
+)
+
+
+# ------------------------------------------------------------------------------------------- numbers
+
+
+def norm(x: Vector) -> Vector:
+    """x / sqrt(mean(x²) + eps)."""
+    return x * _inverse_root_mean(x)
+
+
+def _inverse_root_mean(x: Vector) -> np.float32:
+    return np.float32(1 / np.sqrt(np.square(x, dtype=np.float64).mean() + EPS))
+
+
+def quantise(x: Vector, gain: Vector | None) -> tuple[NDArray[np.int8], np.float32]:
+    """q (K,) and one scale, norm(x) gain ~ q scale; each step in fp32, so that q is the same everywhere."""
+    scaled = x if gain is None else x * gain
+    peak = np.abs(scaled).max()
+    if peak < SILENT:
+        return np.zeros(len(x), np.int8), np.float32(1)
+    q = np.rint(scaled * (LEVELS / peak)).clip(-LEVELS, LEVELS)
+    return q.astype(np.int8), peak / LEVELS * _inverse_root_mean(x)
+
+
+def sigmoid(x: Vector) -> Vector:
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
+
+
+def silu(x: Vector) -> Vector:
+    return x * sigmoid(x)
+
+
+def relu2(x: Vector) -> Vector:
+    return np.square(np.maximum(x, 0))
+
+
+def rotate(x: Vector, position: int) -> Vector:
+    """Rotary positions (RoFormer, arXiv 2104.09864) of x (heads, head size): neighbours are turned in pairs."""
+    half = x.shape[1] // 2
+    angles = position * ROPE_BASE ** (-np.arange(half) / half)
+    turned = (x[:, 0::2] + 1j * x[:, 1::2]) * np.exp(1j * angles)
+    return np.stack((turned.real, turned.imag), axis=2).reshape(x.shape).astype(np.float32)
