@@ -127,6 +127,15 @@ def test_evaluate_text_on_its_own_and_on_another_text(run_folder, tmp_path):
     assert joined["corpus"]["documents"] == 1
 
 
+def test_a_loaded_model_is_the_trained_one(run_folder, tmp_path):
+    """Fixed decays of the memory (run 09) are in no weights file: they must come from the recipe."""
+    job = Job(run="09", folder=tmp_path / "09", scale="demo", data=str(run_folder / "topics.txt"), threads=1,
+              eval_bytes=2000, overrides=(("steps", 25), ("batch", 2), ("window", 64)))  # fmt: skip
+    for folder, result in ((tmp_path / "09", train(job)), (run_folder / "07", None), (run_folder / "01", None)):
+        result = result or json.loads((folder / "result.json").read_text())
+        assert evaluate_text(folder, None, "text", "valid", None, 2000, False)["bpb"] == result["bpb"]
+
+
 def test_speed_is_measured_for_bytes_and_tokens(run_folder):
     measure([run_folder / "07", run_folder / "01"])
     for run, unit in (("07", "patch"), ("01", "token")):

@@ -21,7 +21,7 @@ from cpu1.model import Model
 from cpu1.operations import OPERATIONS
 from cpu1.pack import Derived, Ternary, Value, pack
 from cpu1.program import SECTIONS, Op, Program, Slice
-from cpu1.runs import load
+from cpu1.runs import Trained, load
 
 RUN_KEYS = ("run", "title", "scale", "round", "seed", "bpb")  # of a result, carried in the packed file
 
@@ -100,7 +100,14 @@ def array(tensor: torch.Tensor) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def lower(model: Model) -> tuple[Program, dict[str, Value]]:
-    """The program of a model and its tensors, without what only training uses (`Recipe.distill`)."""
+    """The program of a model and its tensors, without what only training uses (`Recipe.distill`).
+
+    Raises UserError naming a module that does not say how it lowers.
+    """
+    for name, module in model.named_modules():
+        container = isinstance(module, nn.ModuleList | nn.ParameterList) or name.startswith("distill")
+        if not container and not hasattr(module, "lower"):
+            raise UserError(f"{type(module).__name__} has no `lower`: the model trains, but cannot be packed")
     builder = Builder(model)
     model.lower(builder)
     for name in builder.missing():
@@ -121,17 +128,21 @@ def lower(model: Model) -> tuple[Program, dict[str, Value]]:
 
 def pack_run(folder: str | Path, path: str | Path, dense: str = "int8") -> int:
     """Packs the trained model of a run folder into one file; returns its size in bytes. UserError for bad input."""
-    trained = load(folder)
-    program, tensors = lower(trained.model)
     result = Path(folder) / "result.json"
     about = read_json(result) if result.exists() else {}
     if not isinstance(about, dict):
         raise UserError(f"{result}: not an object; was the folder written by cpu1?")
-    tokenizer = (Path(folder) / "tokenizer.json").read_bytes() if trained.tokenizer else None
+    return pack_trained(load(folder), about, path, dense)
+
+
+def pack_trained(trained: Trained, about: dict[str, Any], path: str | Path, dense: str = "int8") -> int:
+    """Packs a trained model, with the `RUN_KEYS` of what is known `about` its run; returns the file's size."""
+    program, tensors = lower(trained.model)
+    tokenizer = (trained.folder / "tokenizer.json").read_bytes() if trained.tokenizer else None
     # What distillation trained is the same model as any other.
     recipe = trained.recipe.replace(distill=None).to_json()
     run = {key: about[key] for key in RUN_KEYS if key in about}
     try:
         return pack(program, tensors, path, dense, recipe=recipe, run=run, tokenizer=tokenizer)
     except ValueError as error:
-        raise UserError(f"{folder}: {error}") from None
+        raise UserError(f"{trained.folder}: {error}") from None

@@ -15,6 +15,7 @@ from cpu1.errors import UserError
 from cpu1.evaluation.bits import TOKEN_BYTES, score
 from cpu1.evaluation.report import EVAL_BYTES, evaluation
 from cpu1.files import read_json, write_json
+from cpu1.lowering import pack_trained
 from cpu1.model import Model, parameter_count
 from cpu1.recipes import Recipe
 from cpu1.runs import Trained, environment, load, save_weights
@@ -98,7 +99,7 @@ def _train(job: Job, report: Report) -> dict[str, Any]:
         **{key: getattr(settings, key) for key in ("run", "title", "level", "parent", "scale", "round", "seed")},
         "params": (params := parameter_count(recipe)),
         "ram_fp32_mb": 4 * params / 1e6,
-        "file_bytes": (job.folder / "model.safetensors").stat().st_size,
+        "file_bytes": None,  # of the packed model, once the rest is known
         "step": progress.step,
         "units_seen": progress.units,
         "bytes_seen": progress.bytes,
@@ -109,6 +110,7 @@ def _train(job: Job, report: Report) -> dict[str, Any]:
         "curve": _curve(job.folder),
         "train": {"seconds": progress.seconds, "bytes_per_s": progress.bytes / progress.seconds},
     }
+    result["file_bytes"] = _packed_size(trained, result, report)
     write_json(job.folder / "documents.json", documents)
     write_json(job.folder / "result.json", result)
     Checkpoints(job.folder / "checkpoints", "").clear()
@@ -240,6 +242,15 @@ def _teacher(job: Job, recipe: Recipe) -> Trained | None:
 def _curve_point(model: Any, documents: list, settings: Settings, tokenizer: Tokenizer | None) -> float:
     context = settings.window * (TOKEN_BYTES if tokenizer else 1)
     return score(model, documents, context, tokenizer).bpb
+
+
+def _packed_size(trained: Trained, result: dict[str, Any], report: Report) -> int:
+    """Packs the model beside its weights; an ingredient that cannot be packed yet counts as fp32."""
+    try:
+        return pack_trained(trained, result, trained.folder / "model.cpu1")
+    except UserError as error:
+        report(str(error))
+        return (trained.folder / "model.safetensors").stat().st_size
 
 
 def _curve(folder: Path) -> dict[str, list[float]]:
