@@ -24,19 +24,9 @@ from cpu1.data.formats import LONGEST_DOCUMENT
 from cpu1.data.split import SPLITS, Split, write_split
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic, write_json
+from cpu1.tokens import FORMAT, SEPARATOR, VOCABULARIES, WORDS, spell
 
-FORMAT = 1
-SEPARATOR = 0  # the token between documents; bytes are tokens 1 to 256, merges follow
-VOCABULARIES = range(257, 65537)  # so that a token fits 16 bits
-# Words are at most 48 bytes (and a space), which bounds tokens, and training where nothing parts words.
-WORDS = (
-    r" ?[A-Za-z\x{80}-\x{ff}]{1,48}"
-    r"| ?[0-9]{1,3}"
-    r"| ?[^ \t-\rA-Za-z0-9\x{80}-\x{ff}]{1,48}"
-    r"|[ \t-\r]{1,48}(?![^ \t-\r])"  # of blanks before a word the last is left to the word
-    r"|[ \t-\r]"
-)
-LONGEST_TOKEN = 49
+LIBRARY_WORDS = WORDS.replace(r"\x80-\xff", r"\x{80}-\x{ff}")  # as Oniguruma writes them
 WORD_BORDER = re.compile(rb"(?<=\S)(?=\s)")
 PIECE = 1 << 16  # bytes encoded as one string
 BATCH = 1 << 20  # bytes encoded in one call: enough pieces for all cores, and bounded memory
@@ -54,7 +44,7 @@ class Tokenizer:
             raise ValueError(f"a vocabulary of {vocabulary} tokens")
         self.vocabulary = vocabulary
         self.merges = [(int(left), int(right)) for left, right in merges]
-        used = _tokens(self.merges)
+        used = spell(self.merges)
         if len(used) > vocabulary:
             raise ValueError(f"{len(used)} tokens in a vocabulary of {vocabulary}")
         #: what each id stands for; nothing for the separator and unused ids
@@ -62,7 +52,7 @@ class Tokenizer:
         letters = [token.decode("latin-1") for token in used]
         ids = {token: i for i, token in enumerate(letters) if i != SEPARATOR}
         self._engine = Engine(models.BPE(ids, [(letters[left], letters[right]) for left, right in self.merges]))
-        self._engine.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "isolated")
+        self._engine.pre_tokenizer = pre_tokenizers.Split(Regex(LIBRARY_WORDS), "isolated")
 
     def encode(self, text: bytes) -> NDArray[np.uint16]:
         """The token ids of any bytes: [tokens]; the separator is never among them."""
@@ -156,7 +146,7 @@ def train_bpe(corpus: Corpus, vocabulary: int, max_bytes: int = 32 << 20) -> Tok
 
     _check(vocabulary)
     engine = Engine(models.BPE())
-    engine.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    engine.pre_tokenizer = pre_tokenizers.Split(Regex(LIBRARY_WORDS), "isolated")
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary - 1,  # the separator is not the library's business
         min_frequency=2,
@@ -183,22 +173,6 @@ def _check(vocabulary: int) -> None:
     if vocabulary not in VOCABULARIES:
         low, high = VOCABULARIES[0], VOCABULARIES[-1]
         raise UserError(f"a vocabulary of {vocabulary} tokens: it must have {low} (all bytes) to {high}")
-
-
-def _tokens(merges: list[tuple[int, int]]) -> list[bytes]:
-    """The bytes of each token in use. Two merges may spell the same token, which then has one id."""
-    tokens = [b"", *(bytes([byte]) for byte in range(256))]
-    known = set(tokens)
-    for left, right in merges:
-        if not (SEPARATOR < left < len(tokens) and SEPARATOR < right < len(tokens)):
-            raise ValueError(f"merge of {left} and {right}, of {len(tokens)} tokens")
-        token = tokens[left] + tokens[right]
-        if len(token) > LONGEST_TOKEN:
-            raise ValueError(f"a token of {len(token)} bytes")
-        if token not in known:
-            known.add(token)
-            tokens.append(token)
-    return tokens
 
 
 def _batches(documents: Iterable[Any]) -> Iterator[list[tuple[str, bool]]]:
