@@ -3,8 +3,8 @@
     import cpu1
 
     result = cpu1.train("07", "runs/mine", scale="demo", bytes=1_000_000)   # or resume
-    model = cpu1.load("runs/mine")
-    print(cpu1.generate(model, "def ", max_bytes=100))
+    model = cpu1.load("runs/mine/model.cpu1")                               # needs no torch
+    print(model.generate("def ", max_bytes=100))
 
 Nothing heavy is imported before it is used.
 """
@@ -18,7 +18,7 @@ from cpu1.errors import UserError
 if TYPE_CHECKING:
     from cpu1.model import Model
     from cpu1.recipes import Recipe
-    from cpu1.runs import Trained
+    from cpu1.runtime.packed import PackedModel
 
 __all__ = ["UserError", "build", "evaluate", "generate", "load", "recipe", "train"]
 
@@ -76,11 +76,11 @@ def train(
     return run_job(job)
 
 
-def load(folder: str | Path) -> "Trained":
-    """The trained model of a run folder."""
-    from cpu1.runs import load as load_run
+def load(file: str | Path, threads: int = 1) -> "PackedModel":
+    """A packed model, ready to generate and to score; needs numpy only. UserError when the file is not valid."""
+    from cpu1.runtime.packed import PackedModel
 
-    return load_run(folder)
+    return PackedModel(file, threads)
 
 
 def evaluate(
@@ -93,12 +93,18 @@ def evaluate(
 
 
 def generate(
-    model: "Trained", prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any
+    source: str | Path, prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any
 ) -> str:
-    """Text that continues `prompt`; `sampling` as in `cpu1.sampling.Sampling` (temperature, top_k, seed, ...)."""
+    """Text that continues `prompt`, by a packed file or, through torch, a run folder.
+
+    `sampling` as in `cpu1.sampling.Sampling` (temperature, top_k, top_p, min_p, seed).
+    """
+    if Path(source).is_file():
+        return load(source).generate(prompt, max_bytes, stop, **sampling)
     from cpu1.inference import generate as stream
+    from cpu1.runs import load as load_run
     from cpu1.sampling import Sampling
     from cpu1.text import stream_text
 
-    chunks = stream(model, prompt.encode(errors="surrogateescape"), max_bytes, Sampling(**sampling))
+    chunks = stream(load_run(source), prompt.encode(errors="surrogateescape"), max_bytes, Sampling(**sampling))
     return "".join(stream_text(chunks, stop))

@@ -4,13 +4,14 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
+    from cpu1.sampling import Sampling
     from cpu1.training.settings import Budget
 
 LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
@@ -186,24 +187,57 @@ def evaluate(words: argparse.Namespace) -> int:
 
 def generate(words: argparse.Namespace) -> int:
     """Continues a prompt, streaming whole characters."""
-    from cpu1.inference import generate as continue_text
-    from cpu1.runs import load
     from cpu1.sampling import Sampling
     from cpu1.text import stream_text
 
     sampling = Sampling(words.temperature, words.top_k, words.top_p, words.min_p, words.seed)
-    trained = load(words.folder)
-    if words.threads:
-        import torch
-
-        torch.set_num_threads(words.threads)
     prompt = sys.stdin.buffer.read() if words.prompt == "-" else words.prompt.encode(errors="surrogateescape")
     if words.echo:
         print(prompt.decode(errors="replace"), end="", flush=True)
-    for text in stream_text(continue_text(trained, prompt, words.max_bytes, sampling), words.stop):
+    chunks = _continuation(words.model, prompt, words.max_bytes, sampling, words.threads)
+    for text in stream_text(chunks, words.stop):
         print(text, end="", flush=True)
     print()
     return 0
+
+
+def _continuation(model: Path, prompt: bytes, size: int, sampling: "Sampling", threads: int) -> Iterator[bytes]:
+    if model.is_file():
+        from cpu1.runtime.packed import PackedModel
+
+        return PackedModel(model, threads).chunks(prompt, size, sampling)
+    import torch
+
+    from cpu1.inference import generate as continue_text
+    from cpu1.runs import load
+
+    torch.set_num_threads(threads)
+    return continue_text(load(model), prompt, size, sampling)
+
+
+# ------------------------------------------------------------------------------------------- score
+
+
+def score(words: argparse.Namespace) -> int:
+    """Says how many bits per byte a packed model needs for a text."""
+    from cpu1.runtime.packed import PackedModel
+
+    text = sys.stdin.buffer.read() if str(words.text) == "-" else _read(words.text)
+    if not text:
+        raise UserError(f"{words.text}: empty, nothing to score")
+    bits = PackedModel(words.model, words.threads).score(text)
+    if words.json:
+        print(json.dumps({"bytes": len(text), "bits": float(bits.sum()), "bpb": float(bits.mean())}))
+    else:
+        print(f"{words.text}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document")
+    return 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: not readable ({error.strerror})") from None
 
 
 # ------------------------------------------------------------------------------------ study, card
@@ -330,7 +364,7 @@ def _parser() -> argparse.ArgumentParser:
     p = verb(generate, "generate", 'generate runs/07-nano-r1-s0 "def main("\n'
              'generate runs/07-nano-r1-s0 "The " --temperature 0 --max-bytes 100\n'
              'generate runs/07-nano-r1-s0 - --top-p 0.9 --stop "\\n\\n" < prompt.txt')  # fmt: skip
-    p.add_argument("folder", type=Path, help="folder of a trained run")
+    p.add_argument("model", type=Path, help="a packed file, or the folder of a trained run (through torch)")
     p.add_argument("prompt", nargs="?", default="", help="text to continue; - reads it from standard input")
     p.add_argument("--max-bytes", type=_positive, default=256)
     p.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
@@ -340,7 +374,13 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=_count, default=0)
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated")
     p.add_argument("--echo", action="store_true", help="print the prompt as well")
-    p.add_argument("--threads", type=_positive)
+    p.add_argument("--threads", type=_positive, default=1)
+
+    p = verb(score, "score", "score model.cpu1 book.txt\nscore model.cpu1 - --json < book.txt")
+    p.add_argument("model", type=Path, help="a packed file")
+    p.add_argument("text", type=Path, help="a file of text; - reads standard input")
+    p.add_argument("--threads", type=_positive, default=1)
+    p.add_argument("--json", action="store_true")
 
     p = verb(study, "study", "study --scale demo --round r1 --equal-bytes --out runs/demo\n"
              "study --runs 03,04 --seeds 3 --scale nano --round r2 --equal-bytes --data books/\n"

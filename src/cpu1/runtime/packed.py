@@ -1,0 +1,146 @@
+"""A packed model as a program uses it: text in, text out, no torch.
+
+    model = cpu1.load("model.cpu1")
+    print(model.generate("Once upon a time", max_bytes=200))
+    bits = model.score(b"how surprising is each byte?")
+
+The native engine runs it; where no compiler was at hand when cpu1 was installed, the numpy reference does.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpu1.errors import UserError
+from cpu1.runtime import engine
+from cpu1.sampling import Sampler, Sampling
+from cpu1.text import stream_text
+from cpu1.tokens import SEPARATOR, Tokens
+
+CHUNK_UNITS = 16  # generated between two looks at what was written: four patches
+
+Units = NDArray[np.uint32]
+
+
+class Stream(Protocol):
+    """One stream of units: `session.Session` of the engine, or its slow twin over the reference."""
+
+    state: bytes
+
+    def advance(self, units: Units) -> None: ...
+    def next_logits(self) -> NDArray[np.float32]: ...
+    def score(self, units: Units) -> NDArray[np.float64]: ...
+    def generate(self, count: int, sampler: Sampler, end: int | None = ..., may_end: bool = ...) -> Units: ...
+
+
+class PackedModel:
+    """The model of one file, and one stream of its own that `state` saves and restores.
+
+    `generate`, `stream` and `score` start afresh at each call and may be used from several threads at once.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        """Raises UserError naming the file and what is wrong with it."""
+        self.path, self.threads = Path(path), threads
+        try:
+            self._open = _native(self.path) if engine.available() else _plain(self.path)
+            self.tokens = Tokens.parse(self._open.tokenizer) if self._open.tokenizer else None
+        except ValueError as error:
+            raise UserError(f"{error}" if str(path) in str(error) else f"{path}: {error}") from None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the file says of itself: recipe, run, program, ..."""
+        return self._open.about
+
+    @property
+    def native(self) -> bool:
+        """Whether the native engine runs it, not the numpy reference."""
+        return engine.available()
+
+    def session(self) -> Stream:
+        """A stream at the start of a document, for one thread at a time."""
+        return self._open.session(self.threads)
+
+    def encode(self, text: bytes) -> Units:
+        """Bytes to units: themselves, or BPE tokens."""
+        units = self.tokens.encode(text) if self.tokens else np.frombuffer(text, np.uint8)
+        return units.astype(np.uint32)
+
+    def decode(self, units: Units) -> bytes:
+        """Units to bytes."""
+        if self.tokens is None:
+            return units.astype(np.uint8).tobytes()
+        return b"".join(self.tokens.token_bytes[unit] for unit in units.tolist())
+
+    def chunks(
+        self, prompt: bytes = b"", max_bytes: int = 256, sampling: Sampling | None = None, may_end: bool = True
+    ) -> Iterator[bytes]:
+        """Yields what follows `prompt`, a few bytes at a time, at most `max_bytes` in all.
+
+        Ends early at a document separator, unless it `may_end` not: then none is drawn.
+        """
+        stream, sampler, written = self.session(), Sampler(sampling or Sampling()), 0
+        stream.advance(self.encode(prompt))
+        while written < max_bytes:
+            count = min(CHUNK_UNITS, max_bytes - written)
+            units = stream.generate(count, sampler, SEPARATOR, may_end)
+            text = self.decode(units)[: max_bytes - written]
+            written += len(text)
+            yield text
+            if len(units) < count:
+                return
+
+    def stream(
+        self, prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any
+    ) -> Iterator[str]:
+        """Yields text that continues `prompt` as it is drawn, whole characters only; `sampling` as in `Sampling`."""
+        chunks = self.chunks(prompt.encode(errors="surrogateescape"), max_bytes, Sampling(**sampling))
+        return stream_text(chunks, stop)
+
+    def generate(self, prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any) -> str:
+        """The whole of `stream`."""
+        return "".join(self.stream(prompt, max_bytes, stop, **sampling))
+
+    def score(self, text: bytes) -> NDArray[np.float64]:
+        """Bits of each byte of a document, -log2 p given all before it: (len(text),). A token's are spread evenly."""
+        units = self.encode(text)
+        bits = self.session().score(units) / np.log(2)
+        if self.tokens is None:
+            return bits
+        lengths = np.array([len(self.tokens.token_bytes[unit]) for unit in units.tolist()], np.int64)
+        return np.repeat(bits / np.maximum(lengths, 1), lengths)
+
+
+class _native:
+    """The file in the native engine."""
+
+    def __init__(self, path: Path) -> None:
+        self.engine = engine.Engine(path)
+        self.about, self.tokenizer = self.engine.about, self.engine.tokenizer
+
+    def session(self, threads: int) -> Stream:
+        from cpu1.runtime.session import Session
+
+        return Session(self.engine, threads)
+
+
+class _plain:
+    """The file in the numpy reference."""
+
+    def __init__(self, path: Path) -> None:
+        from cpu1.pack import open_packed
+        from cpu1.runtime.reference import Reference
+
+        packed = open_packed(path)
+        self.reference = Reference(packed)
+        self.tokenizer = packed.tokenizer
+        self.about = {"program": packed.program.to_json(), "recipe": packed.recipe, "run": packed.run}
+
+    def session(self, threads: int) -> Stream:
+        from cpu1.runtime.plain import PlainSession
+
+        return PlainSession(self.reference)
