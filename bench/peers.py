@@ -1,0 +1,374 @@
+"""Our engine beside llama.cpp's two-bit ternary type: random weights, one thread, in turn in one process.
+
+    python bench/peers.py
+    python bench/peers.py --repeats 15 --json
+    CPU1_ISA=avx2 python bench/peers.py
+
+llama.cpp runs a llama model of the same trunk sizes as run_07 at base scale, its matrices in TQ2_0, all else in F16 or
+F32. Its ternary types need rows of a multiple of 256 weights, so its FFN has 1280 inner values to our 1376: it has a
+little less to do. It is driven as its own llama-bench drives it: tokens of a random text, logits, no sampling. Ours
+decodes four bytes a step and draws each of them. One of our steps (a patch) stands against one of its tokens.
+A gate that deletes 30% is tuned on the random text that is the prompt; of a few texts drawn, the one with the nearest
+share of deleted steps is timed.
+
+Each round times all contestants in turn, every second round in reverse. Rates are medians over rounds; a ratio is the
+median of the rounds' own ratios, so it need not be the quotient of the two rates. Pages and caches are warm.
+
+llama.cpp needs the extra `peers`, best built for this processor:
+
+    pip install --no-binary llama-cpp-python '.[lab,peers]'
+
+Without it only our own figures are taken.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cpu1 import ladder
+from cpu1.errors import UserError
+from cpu1.ingredients import SwiGLU
+from cpu1.lowering import lower
+from cpu1.model import Model, build
+from cpu1.pack import pack
+from cpu1.recipes import Recipe
+from cpu1.runtime.engine import Engine
+from cpu1.runtime.session import Session
+from cpu1.sampling import Sampler, Sampling
+
+SCALE = "base"
+GENERATED, PROMPT, WARM = 128, 512, 8  # steps; the last untimed
+TEXT = np.random.default_rng(0).integers(0, 256, 4 * PROMPT)  # the prompt, and what gates are tuned on
+KEEP_ALL = 100.0  # a gate's bias with which it never deletes
+SEEDS = 8  # of texts drawn, to find one with the wanted share of deleted steps
+LEAST_REPEATS = 5
+INSTALL = "pip install --no-binary llama-cpp-python '.[lab,peers]'"
+
+
+class Contestant(Protocol):
+    """What is timed. `reset` goes back to the start of a document; steps are patches or tokens."""
+
+    def reset(self) -> None: ...
+    def generate(self, steps: int) -> None: ...
+    def prompt(self, steps: int) -> None: ...
+
+
+# ---------------------------------------------------------------------------------------------- ours
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run of the ladder, packed."""
+
+    run: str
+    dense: str  # width of full-precision matrices
+    deleted: float = 0.0  # share of steps that the gate, if there is one, is tuned to delete
+
+
+DELETING = 0.3
+CASES = {
+    "run_07, gate never deletes": Case("07", "int8"),
+    "run_07, gate deletes 30%": Case("07", "int8", DELETING),
+    "run_04, ternary": Case("04", "int8"),
+    "run_04, ternary, the rest bf16": Case("04", "bf16"),
+    "run_03, bf16": Case("03", "bf16"),
+}
+NEVER, SOME, TERNARY, TERNARY_BF16, FULL = CASES
+
+
+class Ours:
+    """A model of random weights in our engine."""
+
+    def __init__(self, case: Case, folder: Path) -> None:
+        model = randomised(case)
+        program, tensors = lower(model)
+        path = folder / "ours.cpu1"  # read whole by the engine
+        self.file_bytes = pack(program, tensors, path, case.dense, recipe=model.recipe.to_json())
+        engine = Engine(path)
+        self.isa, self._patch = engine.isa, engine.patch
+        self._session = Session(engine)
+        self._start = self._session.state
+        self._seed, self.deleted = 0, 0.0
+        if case.deleted:
+            shares = {seed: self._deleted(model, seed) for seed in range(SEEDS)}
+            self._seed, self.deleted = min(shares.items(), key=lambda found: abs(found[1] - case.deleted))
+
+    def reset(self) -> None:
+        self._session.state = self._start
+
+    def generate(self, steps: int) -> None:
+        self._draw(steps, self._seed)
+
+    def prompt(self, steps: int) -> None:
+        self._session.advance(TEXT[: steps * self._patch])
+
+    def _draw(self, steps: int, seed: int) -> NDArray[np.uint32]:
+        """At temperature 1: a random model's best text soon repeats, and with it what its gate decides."""
+        sampler = Sampler(Sampling(temperature=1, seed=seed))
+        return self._session.generate(steps * self._patch, sampler, end=None)
+
+    @torch.inference_mode()
+    def _deleted(self, model: Model, seed: int) -> float:
+        """The share of steps that the gate deletes in the text of a seed."""
+        self.reset()
+        text = torch.from_numpy(self._draw(GENERATED, seed).astype(np.int64))
+        return float((model(text[None], hard=True).keep == 0).float().mean())
+
+
+def randomised(case: Case) -> Model:
+    """The run's starting weights, its gate tuned on a random text."""
+    model = build(ladder.recipe(case.run, SCALE)).eval()
+    if model.gate is not None:
+        with torch.no_grad():
+            model.gate.down_bias.zero_()
+            scores = model(torch.from_numpy(TEXT)[None]).keep.logit()
+            model.gate.down_bias.fill_(-scores.quantile(case.deleted) if case.deleted else KEEP_ALL)
+    return model
+
+
+# ----------------------------------------------------------------------------------------- llama.cpp
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a llama model; every matrix is ternary but the embedding and the output."""
+
+    width: int
+    hidden: int
+    layers: int
+    heads: int
+    vocabulary: int
+
+    @classmethod
+    def like(cls, recipe: Recipe) -> "Sizes":
+        """A recipe's trunk, with what llama.cpp's ternary types cannot hold cut off."""
+        multiple = 256
+        if recipe.width % multiple:
+            raise UserError(f"llama.cpp's ternary types need a width of a multiple of {multiple}, not {recipe.width}")
+        assert isinstance(recipe.ffn, SwiGLU)
+        hidden = recipe.ffn.hidden(recipe.width) // multiple * multiple
+        return cls(recipe.width, hidden, recipe.layers, recipe.width // ladder.SCALES[SCALE].head_size, 256)
+
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """The ternary ones, (outputs, inputs) by name."""
+        d, h = self.width, self.hidden
+        names = {"attn_q": (d, d), "attn_k": (d, d), "attn_v": (d, d), "attn_output": (d, d)}
+        names |= {"ffn_gate": (h, d), "ffn_up": (h, d), "ffn_down": (d, h)}
+        return {f"blk.{i}.{name}.weight": shape for i in range(self.layers) for name, shape in names.items()}
+
+
+def write_gguf(path: Path, sizes: Sizes) -> None:
+    """A llama model of random weights, without a tokenizer."""
+    gguf = import_module("gguf")
+    ternary, random = gguf.GGMLQuantizationType.TQ2_0, np.random.default_rng(0)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(GENERATED + PROMPT)
+    writer.add_embedding_length(sizes.width)
+    writer.add_feed_forward_length(sizes.hidden)
+    writer.add_block_count(sizes.layers)
+    writer.add_head_count(sizes.heads)
+    writer.add_head_count_kv(sizes.heads)
+    writer.add_rope_dimension_count(sizes.width // sizes.heads)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(sizes.vocabulary)
+    writer.add_tokenizer_model("no_vocab")
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_TQ2_0)
+    for name, (outputs, inputs) in sizes.matrices().items():
+        values = random.integers(-1, 2, (outputs, inputs)) * np.float32(inputs**-0.5)
+        writer.add_tensor(name, gguf.quants.quantize(values.astype(np.float32), ternary), raw_dtype=ternary)
+    for name in ("token_embd.weight", "output.weight"):
+        writer.add_tensor(name, random.standard_normal((sizes.vocabulary, sizes.width)).astype(np.float16))
+    norms = [f"blk.{i}.{name}_norm.weight" for i in range(sizes.layers) for name in ("attn", "ffn")]
+    for name in (*norms, "output_norm.weight"):
+        writer.add_tensor(name, np.ones(sizes.width, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def installed() -> bool:
+    return all(find_spec(name) for name in ("llama_cpp", "gguf"))
+
+
+class LlamaCpp:
+    """The peer, through llama.cpp's own C interface: what crosses from Python is one call a decoded batch."""
+
+    def __init__(self, sizes: Sizes, folder: Path) -> None:
+        path = folder / "peer.gguf"
+        write_gguf(path, sizes)
+        self.file_bytes = path.stat().st_size
+        try:
+            self._c = c = import_module("llama_cpp")
+        except (ImportError, OSError, RuntimeError) as error:
+            raise UserError(f"llama-cpp-python is installed, but does not load: {error}") from None
+        self._quiet = c.llama_log_callback(lambda level, text, data: None)  # must outlive the library's use of it
+        c.llama_log_set(self._quiet, ctypes.c_void_p())
+        c.llama_backend_init()
+        self.version = f"llama-cpp-python {c.__version__}; {c.llama_print_system_info().decode().strip(' |')}"
+        model = c.llama_model_load_from_file(str(path).encode(), c.llama_model_default_params())
+        how = c.llama_context_default_params()
+        how.n_threads = how.n_threads_batch = 1
+        how.n_ctx = how.n_batch = how.n_ubatch = PROMPT
+        self._context = c.llama_init_from_model(model, how) if model else None
+        if not self._context:
+            raise UserError(f"llama-cpp-python {c.__version__} refused the random model that was written for it")
+        self._tokens = (ctypes.c_int32 * PROMPT)(*TEXT[:PROMPT].tolist())
+        self._next = (ctypes.c_int32 * 1)()
+        self._one = c.llama_batch_get_one(self._next, 1)
+
+    def reset(self) -> None:
+        self._c.llama_memory_clear(self._c.llama_get_memory(self._context), False)
+
+    def generate(self, steps: int) -> None:
+        for token in self._tokens[:steps]:
+            self._next[0] = token
+            self._decode(self._one)
+
+    def prompt(self, steps: int) -> None:
+        self._decode(self._c.llama_batch_get_one(self._tokens, steps))
+
+    def _decode(self, batch: Any) -> None:
+        if self._c.llama_decode(self._context, batch):
+            raise UserError("llama.cpp could not decode")
+        self._c.llama_synchronize(self._context)
+
+
+# ------------------------------------------------------------------------------------------- measure
+
+PEER = "llama.cpp, TQ2_0"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Steps a second, one figure a round."""
+
+    generate: list[float]
+    prompt: list[float]
+
+    def plain(self) -> dict[str, float]:
+        """The medians."""
+        return {"generate": statistics.median(self.generate), "prompt": statistics.median(self.prompt)}
+
+
+def measure(contestants: dict[str, Contestant], repeats: int) -> dict[str, Rates]:
+    rates = {name: Rates([], []) for name in contestants}
+    for number in range(repeats):
+        turn = list(contestants.items())
+        for name, contestant in reversed(turn) if number % 2 else turn:
+            rates[name].generate.append(rate(contestant, contestant.generate, GENERATED))
+            rates[name].prompt.append(rate(contestant, contestant.prompt, PROMPT))
+    return rates
+
+
+def rate(contestant: Contestant, work: Callable[[int], None], steps: int) -> float:
+    """Steps a second of one piece of work, from the start of a document."""
+    contestant.reset()
+    work(WARM)
+    contestant.reset()
+    begun = time.perf_counter()
+    work(steps)
+    return steps / (time.perf_counter() - begun)
+
+
+def ratio(over: list[float], under: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+
+def compare(repeats: int, folder: Path) -> dict[str, Any]:
+    """Runs everything; what `--json` prints."""
+    torch.set_num_threads(1)
+    load = os.getloadavg()[0]
+    ours = {name: Ours(case, folder) for name, case in CASES.items()}
+    sizes = Sizes.like(ladder.recipe("07", SCALE))
+    peer = LlamaCpp(sizes, folder) if installed() else None
+    contestants: dict[str, Contestant] = {NEVER: ours[NEVER], **({PEER: peer} if peer else {}), **ours}
+    rates = measure(contestants, repeats)
+    found = {name: {**rates[name].plain(), "file_bytes": c.file_bytes} for name, c in {**ours, PEER: peer}.items() if c}
+    never, theirs = rates[NEVER], rates.get(PEER)
+    return {
+        "ours_patches_per_s": found[NEVER]["generate"],
+        "llama_cpp_tq2_0_tokens_per_s": found[PEER]["generate"] if peer else None,
+        "ratio": ratio(never.generate, theirs.generate) if theirs else None,
+        "ours_prompt_patches_per_s": found[NEVER]["prompt"],
+        "llama_cpp_tq2_0_prompt_tokens_per_s": found[PEER]["prompt"] if peer else None,
+        "prompt_ratio": ratio(never.prompt, theirs.prompt) if theirs else None,
+        "deleted_share": ours[SOME].deleted,
+        "deleting_patches_per_s": found[SOME]["generate"],
+        "deleting_over_never": ratio(rates[SOME].generate, never.generate),
+        "ternary_over_bf16": ratio(rates[TERNARY].generate, rates[FULL].generate),
+        "ternary_over_bf16_same_rest": ratio(rates[TERNARY_BF16].generate, rates[FULL].generate),
+        "contestants": found,
+        "isa": ours[NEVER].isa,
+        "threads": 1,
+        "scale": SCALE,
+        "repeats": repeats,
+        "generated_steps": GENERATED,
+        "prompt_steps": PROMPT,
+        "peer_sizes": vars(sizes),
+        "peer_version": peer.version if peer else None,
+        "load_average_before": load,
+    }
+
+
+# ---------------------------------------------------------------------------------------------- show
+
+
+def table(found: dict[str, Any]) -> str:
+    lines = [
+        f"steps a second at {found['scale']} scale, one thread, {found['isa']}, medians of {found['repeats']}; "
+        f"load average before: {found['load_average_before']:.1f}",
+        "",
+        f"{'':32} {'generate':>10} {'prompt':>10} {'file MB':>9}",
+    ]
+    for name, row in found["contestants"].items():
+        lines.append(f"{name:32} {row['generate']:10,.0f} {row['prompt']:10,.0f} {row['file_bytes'] / 1e6:9.1f}")
+    lines.append("")
+    if found["ratio"]:
+        lines.append(f"run_07 over llama.cpp: {found['ratio']:.2f} generating, {found['prompt_ratio']:.2f} prompt")
+    lines += [
+        f"gate deleting {found['deleted_share']:.0%} of generated steps over never: {found['deleting_over_never']:.2f}",
+        f"ternary run_04 over bf16 run_03: {found['ternary_over_bf16']:.2f}"
+        f" ({found['ternary_over_bf16_same_rest']:.2f} with its other matrices in bf16 too)",
+    ]
+    if found["peer_version"]:
+        lines += ["", found["peer_version"]]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=9, help=f"rounds, at least {LEAST_REPEATS} (default: 9)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    words = parser.parse_args()
+    if words.repeats < LEAST_REPEATS:
+        parser.error(f"--repeats {words.repeats}: at least {LEAST_REPEATS}, for a median")
+    if not installed():
+        print(f"llama.cpp is not installed; only our own figures follow. To compare:\n    {INSTALL}", file=sys.stderr)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = compare(words.repeats, Path(folder))
+    except UserError as error:
+        print(f"peers: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found) if words.json else table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

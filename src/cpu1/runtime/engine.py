@@ -1,0 +1,72 @@
+"""A packed model in the native engine. numpy only; the numbers are those of `cpu1.runtime.reference`.
+
+The native part checks the file before anything is used of it, releases the GIL while it works, and uses the best
+instruction set of the processor; the environment variable CPU1_ISA (portable, avx2, avxvnni, avx512vnni, neon) forces
+one.
+"""
+
+import importlib
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from cpu1.errors import UserError
+
+WIDER = "install a C++ compiler and install cpu1 again, or use cpu1.runtime.reference"
+
+
+def native() -> Any:
+    """The native module; raises UserError in a build without a C++ compiler."""
+    if not available():
+        raise UserError(f"cpu1 was installed without its native engine: {WIDER}")
+    return importlib.import_module("cpu1._engine")
+
+
+def available() -> bool:
+    """Whether the native engine was built."""
+    return importlib.util.find_spec("cpu1._engine") is not None
+
+
+def isas() -> list[str]:
+    """The instruction sets that this machine can run, best first."""
+    names: str = native().isas()
+    return names.split(",")
+
+
+def operations() -> list[str]:
+    """The operations that the engine knows."""
+    names: str = native().operations()
+    return names.split(",")
+
+
+class Engine:
+    """A packed model, read-only: sessions of any number of threads may share it.
+
+    Raises UserError when there is no such file, ValueError that says what is wrong with one that is not valid.
+    """
+
+    def __init__(self, source: str | Path | bytes) -> None:
+        module = native()
+        if isinstance(source, bytes):
+            self.model = module.Model.read(source)
+        else:
+            path = Path(source)
+            if not path.is_file():
+                raise UserError(f"{path}: no such file")
+            try:
+                self.model = module.Model.open(str(path))
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+        self.level = "byte" if self.model.is_bytes else "token"
+        self.patch: int = self.model.patch  # units a step
+        self.vocabulary: int = self.model.vocabulary
+        self.width: int = self.model.width
+        self.isa: str = self.model.isa
+        self.tokenizer: bytes | None = self.model.tokenizer or None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the file says of itself: recipe, run, program, ..."""
+        found: dict[str, Any] = json.loads(self.model.about)
+        return found

@@ -1,0 +1,149 @@
+"""Streams of units through the engine: reading, what comes next, what it costs, generation, saved states.
+
+Units are bytes, or tokens of a BPE model; (N,) arrays of whole numbers, or `bytes`. All calls release the GIL. One
+session is for one thread at a time; sessions of one engine are independent. No result depends on the number of threads
+or streams, nor on how units are divided among calls.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cpu1.runtime.engine import Engine, native
+from cpu1.sampling import Sampler
+
+SEPARATOR = 0  # between documents, as a byte and as a token
+HALF = (1 << 64) - 1
+
+Units = bytes | ArrayLike
+
+
+class Batch:
+    """Independent streams, each at the start of a document, that share every reading of the weights."""
+
+    def __init__(self, engine: Engine, streams: int, threads: int = 1) -> None:
+        self.engine, self.streams = engine, streams
+        self._session = native().Session(engine.model, streams, threads)
+
+    def advance(self, units: Sequence[Units]) -> None:
+        """Reads units into each stream. Raises ValueError for units beyond the vocabulary."""
+        rows = [_units(row) for row in units]
+        counts = np.array([len(row) for row in rows], np.int64)
+        self._session.advance(np.concatenate([np.empty(0, np.uint32), *rows]), counts)
+
+    def next_logits(self) -> NDArray[np.float32]:
+        """Logits (streams, V) of each stream's next unit."""
+        out = np.empty((self.streams, self.engine.vocabulary), np.float32)
+        self._session.logits(out)
+        return out
+
+    def score(self, units: Sequence[Units]) -> list[NDArray[np.float64]]:
+        """Reads units into each stream; returns what each unit cost, in nats."""
+        if len(units) != self.streams:
+            raise ValueError(f"{len(units)} rows of units for {self.streams} streams")
+        costs = []
+        for stream, row in enumerate(map(_units, units)):
+            costs.append(np.empty(len(row), np.float64))
+            self._session.score(stream, row, costs[-1])
+        return costs
+
+    def generate(
+        self, count: int, samplers: Sequence[Sampler], end: int | None = SEPARATOR, may_end: bool = True
+    ) -> list[NDArray[np.uint32]]:
+        """Draws up to `count` units for each stream and reads them; one crossing into native code for all of them.
+
+        A stream stops before the unit `end`; if it `may_end` not, that unit is never drawn. Each stream has its own
+        sampler, which moves on; their settings (all but the seed) must agree.
+        """
+        if len(samplers) != self.streams:
+            raise ValueError(f"{len(samplers)} samplers for {self.streams} streams")
+        how = samplers[0].sampling
+        settings = {(s.sampling.temperature, s.sampling.top_k, s.sampling.top_p, s.sampling.min_p) for s in samplers}
+        if len(settings) != 1:
+            raise ValueError("the samplers of a batch must have the same settings")
+        random = np.array([_halves(sampler) for sampler in samplers], np.uint64)
+        out = np.empty((self.streams, count), np.uint32)
+        made = np.empty(self.streams, np.int64)
+        top_k = min(how.top_k, self.engine.vocabulary)
+        end = -1 if end is None else end
+        self._session.generate(how.temperature, top_k, how.top_p, how.min_p, end, may_end, random, out, made)
+        for sampler, row in zip(samplers, random.tolist(), strict=True):
+            _move(sampler, row)
+        return [row[:length] for row, length in zip(out, made.tolist(), strict=True)]
+
+    def save(self, stream: int) -> bytes:
+        """Where a stream stands; `restore` of any session of the same model takes it back."""
+        state: bytes = self._session.save(stream)
+        return state
+
+    def restore(self, stream: int, state: bytes) -> None:
+        """Goes on from a saved state. Raises ValueError, and changes nothing, when it is not one of this model."""
+        self._session.restore(stream, state)
+
+    def profile(self, on: bool | None = None) -> dict[str, tuple[float, int]]:
+        """Seconds and calls of each operation since profiling was switched on; True and False switch and reset."""
+        rows: list[tuple[str, int, int]] = self._session.profile(-1 if on is None else int(on))
+        return {name: (nanoseconds / 1e9, calls) for name, nanoseconds, calls in rows}
+
+
+class Session:
+    """One stream: a batch of one, without the rows."""
+
+    def __init__(self, engine: Engine, threads: int = 1) -> None:
+        self.engine = engine
+        self._batch = Batch(engine, 1, threads)
+
+    def advance(self, units: Units) -> None:
+        """Reads units. Raises ValueError for units beyond the vocabulary."""
+        self._batch.advance([units])
+
+    def next_logits(self) -> NDArray[np.float32]:
+        """Logits (V,) of the next unit."""
+        return self._batch.next_logits()[0]
+
+    def score(self, units: Units) -> NDArray[np.float64]:
+        """Reads units; returns what each cost, in nats."""
+        return self._batch.score([units])[0]
+
+    def generate(
+        self, count: int, sampler: Sampler, end: int | None = SEPARATOR, may_end: bool = True
+    ) -> NDArray[np.uint32]:
+        """Draws up to `count` units and reads them; see `Batch.generate`."""
+        return self._batch.generate(count, [sampler], end, may_end)[0]
+
+    @property
+    def state(self) -> bytes:
+        """Where the stream stands; may be set to what a session of the same model had."""
+        return self._batch.save(0)
+
+    @state.setter
+    def state(self, state: bytes) -> None:
+        self._batch.restore(0, state)
+
+    def profile(self, on: bool | None = None) -> dict[str, tuple[float, int]]:
+        """See `Batch.profile`."""
+        return self._batch.profile(on)
+
+
+def _units(units: Units) -> NDArray[np.uint32]:
+    if isinstance(units, (bytes, bytearray, memoryview)):
+        return np.frombuffer(units, np.uint8).astype(np.uint32)
+    found = np.asarray(units)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise ValueError("units must be bytes or one row of whole numbers")
+    if found.size and (found.min() < 0 or found.max() > 0xFFFFFFFF):
+        raise ValueError("units must not be negative, nor beyond the vocabulary")
+    return np.ascontiguousarray(found, np.uint32)
+
+
+def _halves(sampler: Sampler) -> list[int]:
+    """PCG64's state and increment, high and low halves."""
+    numbers: dict[str, Any] = sampler.state["state"]
+    return [half for name in ("state", "inc") for half in (numbers[name] >> 64, numbers[name] & HALF)]
+
+
+def _move(sampler: Sampler, row: list[int]) -> None:
+    state = sampler.state
+    sampler.restore({**state, "state": {**state["state"], "state": row[0] << 64 | row[1]}})
