@@ -157,7 +157,7 @@ void int8_to_bf16(uintptr_t in, uintptr_t out, int64_t count, int threads) {
 }  // namespace
 
 NB_MODULE(_train, m) {
-    const char *forced = std::getenv("CPU1_ISA");
+    const char *forced = std::getenv("CPU1_TRAIN_ISA");
     use_isa(forced ? forced : "");
     m.def("isa", [] { return std::string(table->isa); }, "The instruction set in use.");
     m.def("use_isa", use_isa, "Changes it: 'baseline', 'avx2', 'avx512', or '' for the best.");
