@@ -120,7 +120,9 @@ def test_arguments_are_checked(words, capsys):
     assert "usage: cpu1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["ladder", "train", "eval", "generate", "study", "card", "data"])
+@pytest.mark.parametrize(
+    "verb", ["ladder", "train", "eval", "generate", "score", "bench", "pack", "unpack", "study", "card", "data"]
+)
 def test_help_has_examples(verb, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])

@@ -123,6 +123,19 @@ sys.exit(main(sys.argv[1:]))
     assert 0 < json.loads(done.stdout)["bpb"] < 8
 
 
+def test_bench_measures_bytes_and_tokens(folders, capsys):
+    if not engine.available():
+        pytest.skip("installed without the native engine")
+    for run, least, most in (("07", 4, 4), ("01", 1, 30)):
+        assert main(["bench", str(folders / f"{run}.cpu1"), "--json", "--steps", "16", "--repeats", "3"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert {"run", "isa", "threads", "generate_patches_per_s", "generate_bytes_per_s", "prompt_patches_per_s",
+                "floor_patches_per_s", "load_ms", "file_bytes", "rss_bytes"} <= set(found)  # fmt: skip
+        assert least <= found["generate_bytes_per_s"] / found["generate_patches_per_s"] <= most
+    assert main(["bench", str(folders / "topics.txt")]) == 2
+    assert "topics.txt" in capsys.readouterr().err
+
+
 def test_bad_input_of_score(folders, tmp_path, capsys):
     (tmp_path / "empty.txt").write_bytes(b"")
     assert main(["score", str(folders / "07.cpu1"), str(tmp_path / "empty.txt")]) == 2

@@ -233,6 +233,28 @@ def score(words: argparse.Namespace) -> int:
     return 0
 
 
+def bench(words: argparse.Namespace) -> int:
+    """Measures a packed model: generation and prompt a second, memory, load time, and the machine's own limits."""
+    from cpu1.runtime.speed import measure
+
+    try:
+        found = measure(words.model, words.steps, words.repeats, words.threads)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if words.json:
+        print(json.dumps(found))
+        return 0
+    for name, value in found.items():
+        if isinstance(value, float | int):
+            print(f"{name:26}{value:>16,.2f}" if isinstance(value, float) else f"{name:26}{value:>16,}")
+        elif isinstance(value, str):
+            print(f"{name:26}{value:>16}")
+    print("microseconds a patch, by operation:")
+    for name, spent in sorted(found["profile_us_per_patch"].items(), key=lambda row: -row[1]):
+        print(f"  {name:24}{spent:>16.2f}")
+    return 0
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -379,6 +401,13 @@ def _parser() -> argparse.ArgumentParser:
     p = verb(score, "score", "score model.cpu1 book.txt\nscore model.cpu1 - --json < book.txt")
     p.add_argument("model", type=Path, help="a packed file")
     p.add_argument("text", type=Path, help="a file of text; - reads standard input")
+    p.add_argument("--threads", type=_positive, default=1)
+    p.add_argument("--json", action="store_true")
+
+    p = verb(bench, "bench", "bench model.cpu1\nbench model.cpu1 --threads 2 --json")
+    p.add_argument("model", type=Path, help="a packed file")
+    p.add_argument("--steps", type=_positive, default=256, help="patches or tokens of one repeat (default: 256)")
+    p.add_argument("--repeats", type=_positive, default=15, help="of which the median counts (default: 15)")
     p.add_argument("--threads", type=_positive, default=1)
     p.add_argument("--json", action="store_true")
 

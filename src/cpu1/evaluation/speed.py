@@ -1,46 +1,69 @@
 """Generation speed of trained runs: all in one process, in turn, one thread, medians.
 
-A lone time says little on a shared machine; taken in turn within one process, the figures compare.
+A lone time says little on a shared machine; taken in turn within one process, the figures compare. Packed runs are
+measured in the runtime; a run with an ingredient that cannot be packed yet is measured through torch.
 """
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from cpu1.files import write_json
-from cpu1.inference import generate
+from cpu1.inference import SEPARATOR, generate
+from cpu1.ingredients.embedding import PATCH
 from cpu1.runs import Trained, load
-from cpu1.sampling import Sampling
+from cpu1.runtime.packed import PackedModel
+from cpu1.sampling import Sampler, Sampling
 
-GENERATED_BYTES = 256
-REPEATS = 5
+STEPS = 256  # patches or tokens generated in one repeat
+TORCH_BYTES = 256
+REPEATS = 7
+SAMPLING = Sampling(seed=1)
+
+Writer = Callable[[], tuple[int, int]]  # generates, and returns how many steps and bytes
 
 
-def measure(folders: Sequence[Path], threads: int = 1) -> None:
+def measure(folders: Sequence[Path]) -> None:
     """Writes `speed.json` into each finished run folder: steps and bytes generated a second, one stream."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    times: dict[Path, list[float]] = {folder: [] for folder in folders}
-    counts: dict[Path, tuple[int, int]] = {}
-    runs = {folder: load(folder) for folder in folders}
+    torch.set_num_threads(1)
+    runs = {folder: _writer(folder) for folder in folders}
+    seconds: dict[Path, list[float]] = {folder: [] for folder in folders}
+    made: dict[Path, tuple[int, int]] = {}
     for _ in range(1 + REPEATS):  # the first is a warm-up
-        for folder, trained in runs.items():
+        for folder, (_, _, write) in runs.items():
             begun = time.perf_counter()
-            counts[folder] = _generate(trained)
-            times[folder].append(time.perf_counter() - begun)
+            made[folder] = write()
+            seconds[folder].append(time.perf_counter() - begun)
     torch.set_num_threads(before)
-    for folder, trained in runs.items():
-        seconds = statistics.median(times[folder][1:])
-        steps, size = counts[folder]
-        speed = {"patches_per_s": steps / seconds, "bytes_per_s": size / seconds}
-        unit = "patch" if trained.recipe.level == "byte" else "token"
-        write_json(folder / "speed.json", {**speed, "unit": unit, "threads": threads, "engine": "torch"})
+    for folder, (engine, unit, _) in runs.items():
+        steps, size = made[folder]
+        median = statistics.median(seconds[folder][1:])
+        speed = {"patches_per_s": steps / median, "bytes_per_s": size / median, "unit": unit, "engine": engine}
+        write_json(folder / "speed.json", speed)
 
 
-def _generate(trained: Trained) -> tuple[int, int]:
-    """Samples a fixed number of bytes: (trunk steps, bytes)."""
-    chunks = list(generate(trained, b"", GENERATED_BYTES, Sampling(seed=1), may_end=False))
+def _writer(folder: Path) -> tuple[str, str, Writer]:
+    """Which engine runs the model, what its unit is called, and what generates with it."""
+    packed = folder / "model.cpu1"
+    if not packed.exists():
+        trained = load(folder)
+        return "torch", "patch" if trained.recipe.level == "byte" else "token", partial(_write_torch, trained)
+    model = PackedModel(packed)
+    unit = "token" if model.tokens else "patch"
+    return "native" if model.native else "reference", unit, partial(_write_packed, model)
+
+
+def _write_packed(model: PackedModel) -> tuple[int, int]:
+    count = STEPS * (1 if model.tokens else PATCH)
+    units = model.session().generate(count, Sampler(SAMPLING), SEPARATOR, may_end=False)
+    return STEPS, len(model.decode(units))
+
+
+def _write_torch(trained: Trained) -> tuple[int, int]:
+    chunks = list(generate(trained, b"", TORCH_BYTES, SAMPLING, may_end=False))
     return len(chunks) // trained.model.patch, sum(map(len, chunks))

@@ -1,0 +1,101 @@
+"""How fast a packed model runs in the engine, beside what the machine allows.
+
+Generation is greedy, one stream; steps (patches or tokens) a second, medians over repeats. The floor is the longer of
+reading all weights once and of the multiply-adds of a step, at the rates measured here: bytes read from a buffer of the
+weights' size, and products in registers alone.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int = 1) -> dict[str, Any]:
+    """All figures of one file in this process, which should have loaded nothing but numpy before.
+
+    Raises UserError or ValueError for a file that is not valid, UserError without the native engine.
+    """
+    import numpy as np
+
+    from cpu1.runtime.engine import Engine, native
+    from cpu1.runtime.session import Session
+    from cpu1.sampling import Sampler, Sampling
+    from cpu1.tokens import Tokens
+
+    native()
+    sampler = Sampler(Sampling(temperature=0))
+    before = resident_bytes()
+    begin = time.perf_counter()
+    model = Engine(path)
+    load = time.perf_counter() - begin
+    session = Session(model, threads)
+    session.generate(16 * model.patch, sampler, end=None)
+    memory = resident_bytes() - before
+
+    units = steps * model.patch
+    generate = median_rate(steps, repeats, lambda: session.generate(units, sampler, end=None))
+    tokens = Tokens.parse(model.tokenizer) if model.tokenizer else None
+    step_bytes = float(model.patch)
+    if tokens is not None:  # a token's bytes: those of what it generates
+        drawn = Session(model, threads).generate(units, Sampler(Sampling(temperature=1)), end=None)
+        step_bytes = sum(len(tokens.token_bytes[unit]) for unit in drawn.tolist()) / len(drawn)
+    text = np.random.default_rng(0).integers(1, model.vocabulary, 4 * units)
+    session = Session(model, threads)
+    prompt = median_rate(4 * steps, repeats, lambda: session.advance(text))
+    session = Session(model, threads)
+    session.profile(True)
+    session.generate(units, sampler, end=None)
+    spent = {name: 1e6 * seconds / steps for name, (seconds, _) in session.profile().items()}
+    read, products = machine_rates(model.isa, model.model.weight_bytes)
+    slowest = max(model.model.weight_bytes / read, (model.model.trunk_products + model.model.head_products) / products)
+    return {
+        "file": str(path),
+        "run": model.about["run"].get("run", ""),
+        "isa": model.isa,
+        "threads": threads,
+        "generate_patches_per_s": generate,
+        "generate_bytes_per_s": generate * step_bytes,
+        "prompt_patches_per_s": prompt,
+        "floor_patches_per_s": 1 / slowest,
+        "fraction_of_floor": generate * slowest,
+        "load_ms": 1e3 * load,
+        "file_bytes": Path(path).stat().st_size,
+        "rss_bytes": memory,
+        "read_gb_per_s": read / 1e9,
+        "multiply_adds_g_per_s": products / 1e9,
+        "profile_us_per_patch": spent,
+    }
+
+
+def resident_bytes() -> int:
+    """This process's memory, of which Linux keeps account in pages; 0 elsewhere."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def median_rate(amount: float, repeats: int, call: Callable[[], Any]) -> float:
+    """Amount a second, the median over calls after one to warm up."""
+    call()
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begin)
+    return amount / statistics.median(seconds)
+
+
+def machine_rates(isa: str, weights: int) -> tuple[float, float]:
+    """Bytes read a second from a buffer of `weights` bytes; multiply-adds a second."""
+    import numpy as np
+
+    from cpu1.runtime.engine import native
+
+    module, buffer, rounds = native(), np.zeros(weights, np.uint8), 100_000
+    done = module.multiply_adds(isa, rounds)
+    read = median_rate(weights, 15, lambda: module.read_all(isa, buffer))
+    return read, median_rate(done, 15, lambda: module.multiply_adds(isa, rounds))
