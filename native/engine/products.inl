@@ -81,6 +81,12 @@ inline const uint8_t *group_of(const cpu1_product *p, int64_t block, int64_t gro
     return static_cast<const uint8_t *>(p->weights) + (block * p->groups + group) * CPU1_GROUP;
 }
 
+// Of the next blocks: the processor does not see them coming while it reads these again and again for more rows.
+template <int Rows>
+inline void prefetch(const uint8_t *group) {
+    if constexpr (Rows > 1) __builtin_prefetch(group);
+}
+
 inline const uint8_t *inputs_of(const cpu1_product *p, int64_t row) { return p->in + row * p->in_stride; }
 
 // What is done with the 16 finished sums of a row.
@@ -148,7 +154,10 @@ struct TernaryProduct {
             PartialSums sums[Blocks][Rows];
             for (int64_t k = g; k < end; ++k) {
                 TernaryGroup weights[Blocks];
-                for (int b = 0; b < Blocks; ++b) weights[b].open(group_of(p, block + b, k));
+                for (int b = 0; b < Blocks; ++b) {
+                    weights[b].open(group_of(p, block + b, k));
+                    prefetch<Rows>(group_of(p, block + Blocks + b, k));
+                }
                 each_pair([&](auto pair) {
                     TernaryBytes bytes[Blocks];
                     for (int b = 0; b < Blocks; ++b) bytes[b] = weights[b].template bytes<pair.value>();
@@ -189,7 +198,10 @@ struct Int8Product {
         for (int m = 0; m < Rows; ++m) in[m] = inputs_of(p, row + m);
         for (int64_t k = 0; k < p->groups; ++k) {
             Int8Bytes bytes[Blocks];
-            for (int b = 0; b < Blocks; ++b) bytes[b].open(group_of(p, block + b, k));
+            for (int b = 0; b < Blocks; ++b) {
+                bytes[b].open(group_of(p, block + b, k));
+                prefetch<Rows>(group_of(p, block + Blocks + b, k));
+            }
             for (int m = 0; m < Rows; ++m) {
                 const Int16Inputs inputs(in[m] + 8 * k);
                 for (int b = 0; b < Blocks; ++b) sums[b][m].add(bytes[b], inputs);
@@ -215,7 +227,11 @@ struct FloatProduct {
         const int64_t pairs = p->groups / Pair::groups;
         for (int64_t k = 0; k < pairs; ++k) {
             Pair weights[Blocks];
-            for (int b = 0; b < Blocks; ++b) weights[b].open(group_of(p, block + b, k * Pair::groups));
+            for (int b = 0; b < Blocks; ++b) {
+                weights[b].open(group_of(p, block + b, k * Pair::groups));
+                for (int g = 0; g < Pair::groups; ++g)
+                    prefetch<Rows>(group_of(p, block + Blocks + b, k * Pair::groups + g));
+            }
             for (int m = 0; m < Rows; ++m) {
                 const F16 first = set(in[m][2 * k]), second = set(in[m][2 * k + 1]);
                 for (int b = 0; b < Blocks; ++b) {

@@ -10,8 +10,7 @@ namespace cpu1 {
 
 namespace {
 
-constexpr int64_t few_rows = 16, most_rows = 32;  // weights are read once for so many
-constexpr int64_t cached = 24 << 20;           // bytes of weights
+constexpr int64_t most_rows = 32;             // weights are read once for so many
 constexpr int64_t register_memory = 1 << 20;   // floats, for all rows together
 constexpr int64_t worth_sharing = 1 << 17;     // bytes of weights times rows: about a microsecond
 
@@ -34,10 +33,9 @@ class Clock {
     std::chrono::steady_clock::time_point begin_;
 };
 
-// Weights that a large cache holds are soon read again, and registers should stay in a small one.
 int64_t rows_for(const Model &model) {
     const int64_t fit = register_memory / std::max<int64_t>(model.program.values, 1);
-    return std::clamp<int64_t>(fit, 1, model.weight_bytes < cached ? few_rows : most_rows);
+    return std::clamp<int64_t>(fit, 1, most_rows);
 }
 
 }  // namespace
