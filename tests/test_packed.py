@@ -82,6 +82,22 @@ def test_a_saved_state_goes_on_where_it_was(folders, way):
     np.testing.assert_array_equal(one.score(model.encode(TEXT[42:60])), other.score(model.encode(TEXT[42:60])))
 
 
+def test_one_long_prompt_serves_many_texts(folders, way):
+    model = cpu1.load(folders / "07.cpu1")
+    begun = model.generate("Once upon", max_bytes=30, seed=3)
+    start = model.state
+    model.advance(b"Once ")
+    after = model.state
+    assert model.generate("upon", max_bytes=30, seed=3) == begun
+    assert model.generate("upon", max_bytes=30, seed=3) == begun  # the state stayed as it was
+    model.state = start
+    assert model.generate("Once upon", max_bytes=30, seed=3) == begun
+    model.state = after
+    assert model.generate("upon", max_bytes=30, seed=3) == begun
+    with pytest.raises(ValueError, match="state"):
+        model.state = b"no state"[:7]
+
+
 def test_sessions_of_one_model_run_in_several_threads(folders):
     model = cpu1.load(folders / "07.cpu1")
     alone = [model.generate("x", max_bytes=80, seed=seed) for seed in range(4)]

@@ -37,14 +37,16 @@ class Stream(Protocol):
 
 
 class PackedModel:
-    """The model of one file, and one stream of its own that `state` saves and restores.
+    """The model of one file, and the `state` that its texts start from: the start of a document, until `advance`.
 
-    `generate`, `stream` and `score` start afresh at each call and may be used from several threads at once.
+    `generate`, `stream` and `score` start from `state` and leave it as it is, so that one long prompt serves many
+    texts; they may be used from several threads at once. Sessions of one's own come from `session`.
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         """Raises UserError naming the file and what is wrong with it."""
         self.path, self.threads = Path(path), threads
+        self._state: bytes | None = None  # the start of a document
         try:
             self._open = _native(self.path) if engine.available() else _plain(self.path)
             self.tokens = Tokens.parse(self._open.tokenizer) if self._open.tokenizer else None
@@ -62,8 +64,27 @@ class PackedModel:
         return engine.available()
 
     def session(self) -> Stream:
-        """A stream at the start of a document, for one thread at a time."""
-        return self._open.session(self.threads)
+        """A stream that stands where `state` does, for one thread at a time."""
+        stream = self._open.session(self.threads)
+        if self._state is not None:
+            stream.state = self._state
+        return stream
+
+    @property
+    def state(self) -> bytes:
+        """Where texts start from; may be set to what a session of the same model had (else ValueError)."""
+        return self.session().state
+
+    @state.setter
+    def state(self, state: bytes) -> None:
+        self._open.session(self.threads).state = state  # refuses what is not a state
+        self._state = state
+
+    def advance(self, text: bytes) -> None:
+        """Reads text: what follows continues it."""
+        stream = self.session()
+        stream.advance(self.encode(text))
+        self._state = stream.state
 
     def encode(self, text: bytes) -> Units:
         """Bytes to units: themselves, or BPE tokens."""

@@ -1,0 +1,98 @@
+"""Writes the tables of README.md and docs/ from the committed results: `python docs/tables.py [--check]`.
+
+A table stands between the lines `<!-- table NAME -->` and `<!-- /table -->`; nothing else is touched. With
+`--check` nothing is written: the exit status is 1 when a table or a card in results/ is not current.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from cpu1.study.card import Card, Figures, Row, build_card
+from cpu1.study.markdown import markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "training.md")
+BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+
+def ladder(card: Card) -> str:
+    """The sixteen runs at a glance."""
+    head = ["run", "is", "params", "bits per byte, 95%", "less the parent's, 95%", "deleted", "file", "seeds"]
+    return table(head, "llrrrrrr", [ladder_row(row, row.figures) for row in card.rows if row.figures])
+
+
+def ladder_row(row: Row, figures: Figures) -> list[str]:
+    bounds = figures.bpb_interval
+    interval = f" [{bounds.low:.3f}, {bounds.high:.3f}]" if bounds.low is not None else ""
+    deleted = f"{figures.gate.deletion_rate:.0%}" if figures.gate else ""
+    return [row.run, row.title, f"{figures.params / 1e6:.2f} M", f"{figures.bpb:.3f}{interval}", change(figures),
+            deleted, f"{figures.file_bytes / 1e3:,.0f} KB", str(len(row.seeds))]  # fmt: skip
+
+
+def change(figures: Figures) -> str:
+    gap = figures.difference
+    if gap is None or gap.low is None:
+        return ""
+    star = "" if gap.seeds else r"\*"
+    return signed(f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]") + star
+
+
+def signed(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def baselines(card: Card) -> str:
+    return table(["on the same bytes", "bits per byte"], "lr", [[b.name, f"{b.bpb:.3f}"] for b in card.baselines])
+
+
+def twins(card: Card) -> str:
+    """Each run beside its parent: the ratio is what ternary, say, costs."""
+    rows = {row.run: row for row in card.rows if row.figures}
+    lines = []
+    for row in rows.values():
+        parent = rows.get(row.parent or "")
+        figures = row.figures
+        assert figures is not None
+        ratio = signed(f"{figures.bpb / parent.figures.bpb - 1:+.2%}") if parent and parent.figures else ""
+        seen = f"{figures.bytes_seen / 1e6:.1f} MB"
+        lines.append([row.run, row.title, f"{figures.bpb:.4f}", change(figures), ratio, seen, str(len(row.seeds))])
+    head = ["run", "is", "bits per byte", "less the parent's, 95%", "in percent", "trained on", "seeds"]
+    return table(head, "llrrrrr", lines)
+
+
+# The tables: how each is made, and from which study.
+TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
+    "ladder-nano": (ladder, "nano-r1"),
+    "baselines-nano": (baselines, "nano-r1"),
+    "ladder-demo": (ladder, "demo"),
+    "baselines-demo": (baselines, "demo"),
+    "twins-nano": (twins, "nano-r2"),
+}
+
+
+def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
+    marks = [{"l": ":--", "r": "--:"}[side] for side in aligned]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in [head, marks, *rows])
+
+
+def main() -> int:
+    cards = {study: build_card(RESULTS / study) for study in sorted({study for _, study in TABLES.values()})}
+    made = {name: make(cards[study]) for name, (make, study) in TABLES.items()}
+    wanted = {RESULTS / study / "card.md": markdown(card) for study, card in cards.items()}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        wanted[page] = BLOCK.sub(lambda found: found[1] + made[found[2]] + found[3], text)
+    stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if "--check" in sys.argv:
+            print(f"{path.relative_to(ROOT)} is not current: run python docs/tables.py")
+        else:
+            path.write_text(wanted[path], encoding="utf-8")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
