@@ -47,7 +47,7 @@ def drawings(section: Section, baselines: Sequence[Baseline]) -> list[Drawing]:
         ("Bits per byte by run", "With 95% intervals; less is better. Lines: baselines.", rows, by_run),
         (
             "Learning curves",
-            "Training loss over the bytes seen, averaged in short stretches.",
+            "Held-out text, over the bytes seen in training.",
             curves,
             learning,
         ),
@@ -59,7 +59,7 @@ def drawings(section: Section, baselines: Sequence[Baseline]) -> list[Drawing]:
         ),
         (
             "Bits per byte against file size",
-            "The file of weights as written. Best is down and to the left.",
+            "The packed file. Best is down and to the left.",
             rows,
             against("file of weights, MB", lambda figures: max(figures.file_bytes, 1) / 1e6),
         ),
