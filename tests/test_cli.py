@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bare import WITHOUT_LAB
 from text import write_text
 
 from cpu1.cli import main
@@ -172,17 +173,7 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 def test_without_the_lab_a_verb_says_what_to_install(tmp_path):
     """The package itself imports with numpy and safetensors alone."""
-    code = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "rich", "tokenizers", "matplotlib", "zstandard", "filelock"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Absent())
-import cpu1, cpu1.cli
-sys.exit(cpu1.cli.main(["ladder", "--params"]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LAB, "ladder", "--params"], capture_output=True, check=False)
     assert done.returncode == 2
     assert b"pip install 'cpu1[lab]'" in done.stderr
     assert b"Traceback" not in done.stderr

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from bare import WITHOUT_LAB
 from packing import pack_model
 from text import write_text
 
@@ -122,19 +123,9 @@ def test_what_is_no_packed_file_is_named(tmp_path, way, damage):
 
 def test_command_line_without_torch(folders):
     """`generate` and `score` of a packed file import neither torch nor anything else of the lab."""
-    code = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "rich", "tokenizers", "matplotlib", "zstandard", "filelock"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Absent())
-from cpu1.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
     for words in (["generate", str(folders / "01.cpu1"), "The ", "--max-bytes", "20"],
                   ["score", str(folders / "07.cpu1"), str(folders / "topics.txt"), "--json"]):  # fmt: skip
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
+        done = subprocess.run([sys.executable, "-c", WITHOUT_LAB, *words], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
     assert 0 < json.loads(done.stdout)["bpb"] < 8
 
