@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from cpu1.files import read_json
 from cpu1.study.card import Card, Figures, Row, build_card
 from cpu1.study.markdown import markdown
 
@@ -63,6 +64,16 @@ def twins(card: Card) -> str:
     return table(head, "llrrrrr", lines)
 
 
+def peers() -> str:
+    """Steps a second of our engine and llama.cpp, as `bench/peers.py --json` measured them in one run."""
+    found = read_json(RESULTS / "bench" / "peers.json")
+    rows = [
+        [name, f"{row['generate']:,.0f}", f"{row['prompt']:,.0f}", f"{row['file_bytes'] / 1e6:.1f} MB"]
+        for name, row in found["contestants"].items()
+    ]
+    return table(["base scale, one thread", "generated a second", "read of a prompt a second", "file"], "lrrr", rows)
+
+
 # The tables: how each is made, and from which study.
 TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
     "ladder-nano": (ladder, "nano-r1"),
@@ -80,7 +91,7 @@ def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
 
 def main() -> int:
     cards = {study: build_card(RESULTS / study) for study in sorted({study for _, study in TABLES.values()})}
-    made = {name: make(cards[study]) for name, (make, study) in TABLES.items()}
+    made = {"peers": peers()} | {name: make(cards[study]) for name, (make, study) in TABLES.items()}
     wanted = {RESULTS / study / "card.md": markdown(card) for study, card in cards.items()}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
