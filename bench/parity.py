@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpu1.cli import _size
+from cpu1.cli import byte_size
 from cpu1.data.corpus import prepare
 from cpu1.evaluation.bits import score
 from cpu1.files import read_json
-from cpu1.inference import SEPARATOR
 from cpu1.lowering import pack_run
 from cpu1.runs import Trained, load
 from cpu1.runtime.packed import PackedModel
 from cpu1.sampling import Sampler, Sampling
+from cpu1.tokens import SEPARATOR
 
 CONTEXT = 1024  # units of a window
 GREEDY_BYTES = 2000
@@ -35,7 +35,7 @@ TIE = 1e-4
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
-    parser.add_argument("--bytes", type=_size, default=100_000, help="held-out bytes to score (default: 100k)")
+    parser.add_argument("--bytes", type=byte_size, default=100_000, help="held-out bytes to score (default: 100k)")
     parser.add_argument("--json", action="store_true")
     words = parser.parse_args()
     torch.set_num_threads(1)

@@ -379,7 +379,7 @@ def _parser() -> argparse.ArgumentParser:
     _data_options(p, default=None)
     p.add_argument("--split", choices=("train", "valid", "test", "all"), default="valid")
     p.add_argument("--context", type=_positive, help="bytes that a prediction may look back (default: as trained)")
-    p.add_argument("--max-bytes", type=_size, default=256 * 1024, help="score at most so much (default: 256Ki)")
+    p.add_argument("--max-bytes", type=byte_size, default=256 * 1024, help="score at most so much (default: 256Ki)")
     p.add_argument("--joined", action="store_true", help="let documents run into each other, a NUL byte between")
     p.add_argument("--json", action="store_true")
 
@@ -457,13 +457,15 @@ def _training_options(parser: argparse.ArgumentParser, scales: Sequence[str], ro
     parser.add_argument("--round", choices=rounds, help="r1, r2, r3: 2, 15, 50 units per parameter, r3 with the "
                         "BitLinear rate doubled (default: r1)")  # fmt: skip
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--bytes", type=_size, help="budget in bytes of text, like 2M, in place of the round's")
+    budget.add_argument("--bytes", type=byte_size, help="budget in bytes of text, like 2M, in place of the round's")
     budget.add_argument("--minutes", type=float, help="budget in minutes on this machine")
     _data_options(parser)
     parser.add_argument("--threads", type=_positive, help="of one run (default: train: all cores; study: 1)")
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="NAME=VALUE",
                         help="override a setting of training, e.g. rate=0.002, steps=100")  # fmt: skip
-    parser.add_argument("--eval-bytes", type=_size, default=256 * 1024, help="held-out bytes to score (default: 256Ki)")
+    parser.add_argument(
+        "--eval-bytes", type=byte_size, default=256 * 1024, help="held-out bytes to score (default: 256Ki)"
+    )
 
 
 def _count(text: str) -> int:
@@ -480,7 +482,7 @@ def _positive(text: str) -> int:
     return value
 
 
-def _size(text: str) -> int:
+def byte_size(text: str) -> int:
     number = text.rstrip("kKmMgGiI")
     unit = text[len(number) :].lower()
     try:

@@ -6,9 +6,9 @@ import torch
 
 from cpu1.runs import Trained
 from cpu1.sampling import Sampler, Sampling
+from cpu1.tokens import SEPARATOR
 
 BLOCK = 1024  # units of a prompt read at a time
-SEPARATOR = 0  # between documents, as a byte and as a token
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = 1
-SEPARATOR = 0  # the token between documents; bytes are tokens 1 to 256, merges follow
+SEPARATOR = 0  # between documents, as a byte and as a token; bytes are tokens 1 to 256, merges follow
 VOCABULARIES = range(257, 65537)  # so that a token fits 16 bits
 # Words are at most 48 bytes (and a space), which bounds tokens, and training where nothing parts words.
 WORDS = (
@@ -35,8 +35,8 @@ class Tokens:
         """`merges` are pairs of token ids, best first; ValueError where they do not make a vocabulary."""
         if vocabulary not in VOCABULARIES:
             raise ValueError(f"a vocabulary of {vocabulary} tokens")
-        pairs = [(int(left), int(right)) for left, right in merges]
-        used = spell(pairs)
+        self.merges = [(int(left), int(right)) for left, right in merges]
+        used = spell(self.merges)
         if len(used) > vocabulary:
             raise ValueError(f"{len(used)} tokens in a vocabulary of {vocabulary}")
         self.vocabulary = vocabulary
@@ -44,7 +44,7 @@ class Tokens:
         self.token_bytes: list[bytes] = used + [b""] * (vocabulary - len(used))
         ids = {token: i for i, token in enumerate(used)}
         # rank and result of each pair; of a pair that stands twice the last counts, as in the library
-        self._merges = {pair: (rank, ids[used[pair[0]] + used[pair[1]]]) for rank, pair in enumerate(pairs)}
+        self._merges = {pair: (rank, ids[used[pair[0]] + used[pair[1]]]) for rank, pair in enumerate(self.merges)}
         self._words = re.compile(WORDS.encode("latin-1"))
         self._encode_word = lru_cache(WORDS_REMEMBERED)(self._merge)
 
@@ -63,6 +63,13 @@ class Tokens:
         """The token ids of any bytes: [tokens]; the separator is never among them."""
         ids = [token for word in self._words.findall(text) for token in self._encode_word(word)]
         return np.array(ids, np.uint16)
+
+    def decode(self, ids: Iterable[int]) -> bytes:
+        """The bytes that tokens stand for; separators and unused ids give none. ValueError for ids beyond."""
+        ids = np.asarray(ids, np.int64)
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary:
+            raise ValueError(f"token ids must lie in 0 to {self.vocabulary - 1}")
+        return b"".join([self.token_bytes[i] for i in ids.tolist()])
 
     def _merge(self, word: bytes) -> tuple[int, ...]:
         """Bytes to tokens: the best pair is joined, the leftmost first, until none is left to join."""

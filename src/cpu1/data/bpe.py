@@ -24,7 +24,7 @@ from cpu1.data.formats import LONGEST_DOCUMENT
 from cpu1.data.split import SPLITS, Split, write_split
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic, write_json
-from cpu1.tokens import FORMAT, SEPARATOR, VOCABULARIES, WORDS, spell
+from cpu1.tokens import FORMAT, SEPARATOR, VOCABULARIES, WORDS, Tokens
 
 LIBRARY_WORDS = WORDS.replace(r"\x80-\xff", r"\x{80}-\x{ff}")  # as Oniguruma writes them
 WORD_BORDER = re.compile(rb"(?<=\S)(?=\s)")
@@ -32,7 +32,7 @@ PIECE = 1 << 16  # bytes encoded as one string
 BATCH = 1 << 20  # bytes encoded in one call: enough pieces for all cores, and bounded memory
 
 
-class Tokenizer:
+class Tokenizer(Tokens):
     """A vocabulary of `vocabulary` tokens, of which 257 + len(merges) at most are in use."""
 
     def __init__(self, vocabulary: int, merges: Iterable[tuple[int, int]]) -> None:
@@ -40,17 +40,9 @@ class Tokenizer:
         from tokenizers import Regex, models, pre_tokenizers
         from tokenizers import Tokenizer as Engine
 
-        if vocabulary not in VOCABULARIES:
-            raise ValueError(f"a vocabulary of {vocabulary} tokens")
-        self.vocabulary = vocabulary
-        self.merges = [(int(left), int(right)) for left, right in merges]
-        used = spell(self.merges)
-        if len(used) > vocabulary:
-            raise ValueError(f"{len(used)} tokens in a vocabulary of {vocabulary}")
-        #: what each id stands for; nothing for the separator and unused ids
-        self.token_bytes: list[bytes] = used + [b""] * (vocabulary - len(used))
-        letters = [token.decode("latin-1") for token in used]
-        ids = {token: i for i, token in enumerate(letters) if i != SEPARATOR}
+        super().__init__(vocabulary, merges)
+        letters = [token.decode("latin-1") for token in self.token_bytes]
+        ids = {token: i for i, token in enumerate(letters) if token}
         self._engine = Engine(models.BPE(ids, [(letters[left], letters[right]) for left, right in self.merges]))
         self._engine.pre_tokenizer = pre_tokenizers.Split(Regex(LIBRARY_WORDS), "isolated")
 
@@ -68,13 +60,6 @@ class Tokenizer:
                 if last:
                     yield np.concatenate(parts)
                     parts = []
-
-    def decode(self, ids: Iterable[int]) -> bytes:
-        """The bytes that tokens stand for; separators and unused ids give none. ValueError for ids beyond."""
-        ids = np.asarray(ids, np.int64)
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary:
-            raise ValueError(f"token ids must lie in 0 to {self.vocabulary - 1}")
-        return b"".join([self.token_bytes[i] for i in ids.tolist()])
 
     def save(self, path: str | Path) -> None:
         """Writes the merges as JSON, atomically; all else follows from them."""

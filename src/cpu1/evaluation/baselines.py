@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpu1.errors import UserError
+from cpu1.tokens import SEPARATOR
 
-SEPARATOR = 0  # follows every document of the training split
 TRAIN_LIMIT = 32 << 20  # bytes of the training split that are counted
 PIECE = 1 << 20
 

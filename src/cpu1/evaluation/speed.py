@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 
 from cpu1.files import write_json
-from cpu1.inference import SEPARATOR, generate
+from cpu1.inference import generate
 from cpu1.ingredients.embedding import PATCH
 from cpu1.runs import Trained, load
 from cpu1.runtime.packed import PackedModel
 from cpu1.sampling import Sampler, Sampling
+from cpu1.tokens import SEPARATOR
 
 STEPS = 256  # patches or tokens generated in one repeat
 TORCH_BYTES = 256

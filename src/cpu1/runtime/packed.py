@@ -95,7 +95,7 @@ class PackedModel:
         """Units to bytes."""
         if self.tokens is None:
             return units.astype(np.uint8).tobytes()
-        return b"".join(self.tokens.token_bytes[unit] for unit in units.tolist())
+        return self.tokens.decode(units)
 
     def chunks(
         self, prompt: bytes = b"", max_bytes: int = 256, sampling: Sampling | None = None, may_end: bool = True

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cpu1.runtime.engine import Engine, native
 from cpu1.sampling import Sampler
+from cpu1.tokens import SEPARATOR
 
-SEPARATOR = 0  # between documents, as a byte and as a token
 HALF = (1 << 64) - 1
 
 Units = bytes | ArrayLike
