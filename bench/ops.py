@@ -73,7 +73,7 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
             found.append(Case(name, call, inputs, flop=2.0 * rows * source.shape[1] * outputs))
         dense = leaf(256, width)
         for precision in get_args(Precision):
-            call = partial(ops.linear, x, dense, None, precision)
+            call = partial(ops.linear, x, dense, precision=precision)
             found.append(Case(f"linear {precision}", call, [x, dense], flop=2.0 * rows * width * 256))
         return found
 

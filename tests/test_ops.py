@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cpu1 import ops
-from cpu1.ops import native, products, reference
+from cpu1.ops import native, reference, ternary
 
 Op = Callable[..., Tensor]
 ISAS = ("baseline", "avx2", "avx512")
@@ -53,6 +53,16 @@ def check(fast: Op, plain: Op, *inputs: Tensor | None, rtol: float = 1e-5, **opt
 
 def both(name: str) -> tuple[Op, Op]:
     return getattr(ops, name), getattr(reference, name)
+
+
+def plainly(op: Op) -> Op:
+    """The same operation with every step of it the reference's."""
+
+    def call(*args: object, **options: object) -> Tensor:
+        with ops.use_reference():
+            return op(*args, **options)
+
+    return call
 
 
 def keeps(batch: int, time: int) -> list[Tensor | None]:
@@ -150,8 +160,9 @@ def test_quantise(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape) * 10
     x[0] = 0
     for gain in (None, torch.randn(shape[-1])):
-        q, s = ops.quantise(x, gain)
-        plain_q, plain_s = reference.quantise(x, gain)
+        q, s, _ = ops.quantise(x, gain)
+        plain_q, plain_s, levels = reference.quantise(x, gain)
+        assert torch.equal(levels.round(), plain_q.float())
         assert torch.equal(q, plain_q)  # integers, the same on every instruction set
         torch.testing.assert_close(s, plain_s, rtol=1e-6, atol=0)
         normed = reference.rms_norm(x.double(), None if gain is None else gain.double())
@@ -196,9 +207,9 @@ def test_integer_product_is_exact(shape: tuple[int, int, int], monkeypatch: pyte
     w = torch.randint(-1, 2, (outputs, inputs), dtype=torch.int8)
     w[0] = 1
     want = (q.double() @ w.double().T).to(torch.int32)
-    assert torch.equal(products.integer_product(q, w), want)
+    assert torch.equal(ternary.integer_product(q, w), want)
     monkeypatch.setattr("platform.machine", lambda: "another")
-    assert torch.equal(products.integer_product(q, w), want)
+    assert torch.equal(ternary.integer_product(q, w), want)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -215,7 +226,7 @@ def test_bit_linear(shape: tuple[int, ...], parts: tuple[int, ...], precision: s
             return form(x, weight, parts, gain, precision=precision)
 
         fast = run(lambda *args: apply(ops.bit_linear, *args), *inputs)
-        plain = run(lambda *args: apply(reference.bit_linear, *args), *inputs)
+        plain = run(plainly(lambda *args: apply(ops.bit_linear, *args)), *inputs)
         torch.testing.assert_close(fast[0], plain[0], rtol=2e-6, atol=1e-9)
         for got, want in zip(fast[1:], plain[1:], strict=True):
             assert got.dtype == torch.float32
@@ -223,11 +234,164 @@ def test_bit_linear(shape: tuple[int, ...], parts: tuple[int, ...], precision: s
             assert error < (1e-2 if precision == "bf16" else 1e-5)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("shape", "parts", "rank"), [((1, 8), (3, 5), 1), ((2, 9, 64), (64, 7, 64), 4)])
+@pytest.mark.usefixtures("isa", "poisoned")
+def test_low_rank_path_beside_a_ternary_product(
+    shape: tuple[int, ...], parts: tuple[int, ...], rank: int, precision: str
+) -> None:
+    def apply(x: Tensor, weight: Tensor, inner: Tensor, up: Tensor) -> Tensor:
+        return ops.ternary_linear(ops.quantise(x, precision=precision), weight, parts, inner, up)
+
+    weight, up = torch.randn(sum(parts), shape[-1]), torch.randn(sum(parts), rank)
+    inputs = torch.randn(shape), weight, torch.randn(*shape[:-1], len(parts) * rank), up
+    close_to_plain(apply, inputs, precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("shape", [(1, 1, 2), (2, 9, 64), (1, 130, 1376)])
+@pytest.mark.usefixtures("isa", "poisoned")
+def test_quantisers_fused_with_what_comes_before(shape: tuple[int, int, int], precision: str) -> None:
+    """Bit by bit what the two operations give one after the other."""
+    batch, time, width = shape
+    weight, gain = torch.randn(5, width), torch.rand(width) + 0.5
+
+    def finish(mixed: reference.Quantised) -> Tensor:
+        return ops.ternary_linear(mixed, weight, (5,))
+
+    def same(fused: Op, apart: Op, *inputs: Tensor | None) -> None:
+        one, two = run(fused, *inputs), run(apart, *inputs)
+        assert len(one) == len(two)
+        assert all(map(torch.equal, one, two))
+
+    for gained in (None, gain):
+        same(
+            lambda x, g=None: finish(ops.swiglu_quantise(x, g, precision=precision)),
+            lambda x, g=None: finish(ops.quantise(ops.swiglu(x), g, precision=precision)),
+            *(torch.randn(batch, time, 2 * width), gained),
+        )
+        for keep in keeps(batch, time):
+            same(
+                lambda x, g, k, h: finish(ops.mlgru_quantise(x, g, k, h, precision)[0]),
+                lambda x, g, k, h: finish(ops.quantise(ops.mlgru_mix(x, k, h)[0], g, precision=precision)),
+                *(torch.randn(batch, time, 3 * width), gained, keep, torch.randn(batch, width)),
+            )
+
+
+def close_to_plain(op: Op, inputs: tuple[Tensor, ...], precision: str) -> None:
+    """Output and gradients near those of the reference, in the Euclidean norm of each."""
+    for got, want in zip(run(op, *inputs), run(plainly(op), *inputs), strict=True):
+        assert got.dtype == torch.float32
+        assert (got - want).norm() <= (2e-2 if precision == "bf16" else 1e-5) * want.norm() + 1e-6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("shape", [(1, 7), (2, 5, 64), (130, 96)])
+@pytest.mark.usefixtures("isa", "poisoned")
+def test_relu2_mlp(shape: tuple[int, ...], precision: str) -> None:
+    width, hidden = shape[-1], 33
+    weights = torch.randn(hidden, width), torch.randn(hidden), torch.randn(width, hidden) / 6, torch.randn(width)
+    close_to_plain(lambda *x: ops.relu2_mlp(*x, precision=precision), (torch.randn(shape), *weights), precision)
+
+
+@pytest.mark.usefixtures("isa", "poisoned")
+def test_branch() -> None:
+    for shape in ((1, 1, 1), (2, 9, 70)):
+        for keep in keeps(*shape[:2]):
+            check(*both("branch"), torch.randn(shape), torch.randn(shape), keep)
+
+
+@pytest.mark.usefixtures("isa", "poisoned")
+def test_look_back() -> None:
+    for batch, units, width, taps in ((1, 1, 1, 1), (2, 9, 70, 3), (3, 300, 192, 5)):
+        stream = torch.randint(0, 12, (batch, taps + units))
+        stream[:, :taps] = 11  # absent, as are some inside
+        vectors = torch.randn(11, taps, width)
+        check(
+            lambda base, vectors, s=stream: ops.look_back(base, vectors, s),
+            lambda base, vectors, s=stream: reference.look_back(base, vectors, s),
+            *(torch.randn(batch, units, width), vectors),
+        )
+    base, one = torch.zeros(1, 2, 1), torch.tensor([[[1.0], [10.0]], [[2.0], [20.0]]])
+    assert ops.look_back(base, one, torch.tensor([[0, 1, 1, 0]])).flatten().tolist() == [12.0, 22.0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 256), (70, 1000)])
+@pytest.mark.usefixtures("isa", "poisoned")
+def test_cross_entropy(shape: tuple[int, int]) -> None:
+    target, weight = torch.randint(0, shape[1], shape[:1]), torch.rand(shape[0])
+    for scale in (1.0, 60.0):
+        logits = torch.randn(shape) * scale
+        fast, plain = (lambda x, w=None, f=form: f(x, target, w) for form in both("cross_entropy"))
+        check(fast, plain, logits)
+        check(fast, plain, logits, weight)
+
+
+@pytest.mark.usefixtures("isa")
+def test_cross_entropy_of_an_unknown_symbol_is_nan() -> None:
+    if ops.native_available():
+        assert ops.cross_entropy(torch.zeros(2, 4), torch.tensor([1, 4])).isnan()
+        assert ops.cross_entropy(torch.tensor([[float("nan"), 0.0]]), torch.tensor([1])).isnan()
+
+
+@pytest.mark.skipif(not ops.native_available(), reason="built without native kernels")
+def test_torch_knows_the_operators() -> None:
+    """Schemas, shapes for tracers and registered gradients agree with what the kernels do."""
+
+    def of(*shape: int) -> Tensor:
+        return torch.randn(*shape, requires_grad=True)
+
+    keep, parts = torch.rand(2, 5, requires_grad=True), [4, 6]
+    known = torch.ops.cpu1
+    q, s, _, levels = known.quantise(torch.randn(2, 5, 8), None, 1e-6, False)
+    levels = levels.detach().requires_grad_()
+    calls = [
+        (known.rms_norm, of(2, 5, 8), of(8), 1e-6),
+        (known.swiglu, of(2, 5, 8)),
+        (known.branch, of(2, 5, 8), of(2, 5, 8), keep),
+        (known.gate_scan, of(2, 5, 8), of(2, 5, 8), keep, of(2, 8)),
+        (known.leaky_scan, of(2, 5, 8), torch.rand(8, requires_grad=True), keep, of(2, 8)),
+        (known.mlgru_mix, of(2, 5, 24), keep, of(2, 8)),
+        (known.mlgru_quantise, of(2, 5, 24), of(8), keep, of(2, 8), True),
+        (known.swiglu_quantise, of(2, 5, 16), of(8), 1e-6, False),
+        (known.quantise, of(2, 5, 8), None, 1e-6, True),
+        (known.ternarise, torch.randn(10, 8), parts),
+        (known.ternary_linear, levels, q, s, of(10, 8), parts, of(2, 5, 4), of(10, 2)),
+        (known.linear, of(2, 5, 8), of(3, 8), of(3), True),
+        (known.relu2_mlp, of(2, 5, 8), of(9, 8), of(9), of(8, 9), of(8)),
+        (known.look_back, of(2, 5, 8), of(7, 3, 8), torch.randint(0, 8, (2, 8))),
+        (known.cross_entropy, of(5, 9), torch.randint(0, 9, (5,))),
+    ]
+    # not "test_aot_dispatch_dynamic": it compares with gradients of outputs that have none
+    for op, *arguments in calls:
+        torch.library.opcheck(
+            op.default, tuple(arguments), test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
+        )
+
+
+def test_a_model_can_be_traced_whole() -> None:
+    """torch.compile sees no break in the graph, and the gradients are the same."""
+    from cpu1 import ladder
+    from cpu1.model import build
+
+    model = build(ladder.recipe("07", "demo"))
+    units = torch.randint(1, 256, (2, 32))
+    traced = torch.compile(model, backend="aot_eager", fullgraph=True)
+    gradients = []
+    for form in (model, traced):
+        model.zero_grad()
+        form(units).logits.square().mean().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1])
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two)
+
+
 def test_straight_through_gradients_are_those_of_the_dequantised_product() -> None:
     x, weight = torch.randn(6, 10, dtype=torch.float64), torch.randn(4, 10, dtype=torch.float64)
-    q, s = reference.quantise(x)
+    q, s, _ = reference.quantise(x)
     w, scale = reference.ternarise(weight, (4,))
-    _, dx, dweight = run(lambda x, weight: reference.bit_linear(x, weight, (4,)), x, weight)
+    _, dx, dweight = run(lambda x, weight: ops.bit_linear(x, weight, (4,)), x, weight)  # float64: the reference
     _, dnormed, dternary = run(lambda a, b: a @ b.T, q * s[:, None], w * scale)
     _, through_norm = run(lambda x: (reference.rms_norm(x) * dnormed).sum()[None] / -1, x)
     torch.testing.assert_close(dweight, dternary)
@@ -266,6 +430,10 @@ def test_reference_gradients() -> None:
     assert torch.autograd.gradcheck(lambda *x: reference.mlgru_mix(*x)[0], (of(2, 5, 9), keep, of(2, 3)))
     assert torch.autograd.gradcheck(reference.rms_norm, (of(4, 5), of(5)))
     assert torch.autograd.gradcheck(reference.swiglu, (of(4, 6),))
+    assert torch.autograd.gradcheck(reference.branch, (of(2, 5, 3), of(2, 5, 3), keep))
+    assert torch.autograd.gradcheck(reference.relu2_mlp, (of(4, 3), of(6, 3), of(6), of(3, 6), of(3)))
+    stream = torch.randint(0, 8, (2, 8))
+    assert torch.autograd.gradcheck(lambda *x: reference.look_back(*x, stream), (of(2, 5, 3), of(7, 3, 3)))
 
 
 @pytest.mark.usefixtures("isa")
@@ -280,6 +448,12 @@ def test_threads_change_no_bit() -> None:
             *run(ops.rms_norm, x, gain),
             *run(ops.swiglu, x),
             *run(lambda x, weight, gain: ops.bit_linear(x, weight, (64, 32), gain), x, weight, gain),
+            *run(lambda x, g: ops.ternary_linear(ops.swiglu_quantise(x, g), weight[:, :65], (96,)), x, gain[:65]),
+            *run(lambda *a: ops.ternary_linear(ops.mlgru_quantise(*a)[0], weight, (96,)), fcg, gain, keep, h0),
+            *run(lambda *a: ops.relu2_mlp(*a, precision="bf16"), x, weight, gain[:96], weight.T, gain),
+            *run(lambda x, v: ops.look_back(x, v, torch.arange(213)[None] % 50), x[None], torch.randn(50, 3, 130)),
+            *run(lambda x: ops.cross_entropy(x, torch.arange(210) % 130), x),
+            *run(ops.branch, x[None], x[None], keep.flatten()[None]),
         ]
 
     threads = torch.get_num_threads()
@@ -313,9 +487,9 @@ def test_reference_can_be_forced() -> None:
     x = torch.randn(2, 3, 8)
     with ops.use_reference():
         y = ops.swiglu(x.requires_grad_())
-    assert "SwiGlu" not in type(y.grad_fn).__name__
+    assert "cpu1" not in type(y.grad_fn).__name__
     if ops.native_available():
-        assert "SwiGlu" in type(ops.swiglu(x).grad_fn).__name__
+        assert "cpu1" in type(ops.swiglu(x).grad_fn).__name__
 
 
 def test_retained_memory_still_serves() -> None:

@@ -3,6 +3,7 @@
 // The callers in cpu1/ops check types, layouts and sizes; nothing here can. The interpreter's lock is released.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstdlib>
 #include <stdexcept>
@@ -94,28 +95,43 @@ void leaky_scan_backward(uintptr_t u, uintptr_t decay, uintptr_t keep, uintptr_t
     if (dkeep) sum_dkeep(parts, at(dkeep), batch, time);
 }
 
-void gated_norm(uintptr_t h, uintptr_t g, uintptr_t u, uintptr_t r, int64_t rows, int64_t width, int64_t g_stride,
-                float eps, int threads) {
-    table->gated_norm(at(h), at(g), at(u), at(r), rows, width, g_stride, eps, threads);
+cpu1_gated_norm gated(uintptr_t h, uintptr_t g, int64_t stride, float eps, uintptr_t dh = 0, uintptr_t dg = 0) {
+    return {at(h), at(g), stride, eps, at(dh), at(dg)};
 }
 
-void gated_norm_backward(uintptr_t du, uintptr_t h, uintptr_t g, uintptr_t r, uintptr_t dh, uintptr_t dg,
-                         int64_t rows, int64_t width, int64_t g_stride, int threads) {
-    table->gated_norm_backward(at(du), at(h), at(g), at(r), at(dh), at(dg), rows, width, g_stride, threads);
+void gated_norm(uintptr_t h, uintptr_t g, int64_t stride, uintptr_t u, int64_t rows, int64_t width, float eps,
+                int threads) {
+    const cpu1_gated_norm a = gated(h, g, stride, eps);
+    table->gated_norm(&a, at(u), rows, width, threads);
 }
 
-void rms_norm(uintptr_t x, uintptr_t gain, uintptr_t y, uintptr_t r, int64_t rows, int64_t width, float eps,
+void gated_norm_backward(uintptr_t du, uintptr_t h, uintptr_t g, uintptr_t dh, uintptr_t dg, int64_t stride,
+                         int64_t rows, int64_t width, float eps, int threads) {
+    const cpu1_gated_norm a = gated(h, g, stride, eps, dh, dg);
+    table->gated_norm_backward(&a, at(du), rows, width, threads);
+}
+
+void rms_norm(uintptr_t x, uintptr_t gain, uintptr_t y, bool bf16, uintptr_t r, int64_t rows, int64_t width, float eps,
               int threads) {
-    table->rms_norm(at(x), at(gain), at(y), at(r), rows, width, eps, threads);
+    (bf16 ? table->rms_norm_bf16 : table->rms_norm)(at(x), at(gain), at<void>(y), at(r), rows, width, eps, threads);
 }
 
 void rms_norm_backward(uintptr_t dy, bool bf16, uintptr_t divide, uintptr_t x, uintptr_t r, uintptr_t gain,
-                       uintptr_t dx, uintptr_t dgain, int64_t rows, int64_t width, int threads) {
+                       uintptr_t through, uintptr_t dx, uintptr_t dgain, int64_t rows, int64_t width, int threads) {
     std::vector<float> parts(gain ? blocks_of(rows, CPU1_ROW_BLOCK) * static_cast<size_t>(width) : 0);
-    const cpu1_norm_backward a{rows, width,    at<void>(dy), at(divide),  at(x),
-                               at(r), at(gain), at(dx),       parts.data()};
+    const cpu1_norm_backward a{rows,  width,    at<void>(dy), at(divide), at(x),
+                               at(r), at(gain), at(through),  at(dx),     parts.data()};
     (bf16 ? table->rms_norm_backward_bf16 : table->rms_norm_backward)(&a, threads);
     if (gain) sum_blocks(parts, at(dgain), static_cast<size_t>(width));
+}
+
+void branch(uintptr_t x, uintptr_t y, uintptr_t keep, uintptr_t out, int64_t rows, int64_t width, int threads) {
+    table->branch(at(x), at(y), at(keep), at(out), rows, width, threads);
+}
+
+void branch_backward(uintptr_t dout, uintptr_t y, uintptr_t keep, uintptr_t dy, uintptr_t dkeep, int64_t rows,
+                     int64_t width, int threads) {
+    table->branch_backward(at(dout), at(y), at(keep), at(dy), at(dkeep), rows, width, threads);
 }
 
 void swiglu(uintptr_t gate_up, uintptr_t out, int64_t rows, int64_t width, int threads) {
@@ -127,9 +143,63 @@ void swiglu_backward(uintptr_t gate_up, uintptr_t dout, uintptr_t dgate_up, int6
     table->swiglu_backward(at(gate_up), at(dout), at(dgate_up), rows, width, threads);
 }
 
+// The rows of a quantiser, its scratch memory, and the blocks of its gain's gradient.
+struct Quantiser {
+    std::vector<float> scratch, parts;
+    cpu1_quantise a{};
+
+    Quantiser(uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r, int64_t rows, int64_t width, float eps,
+              int threads)
+        : scratch(static_cast<size_t>(2 * width * (threads > 1 ? threads : 1))) {
+        a.rows = rows, a.width = width, a.eps = eps, a.gain = at(gain);
+        a.q = at<int8_t>(q), a.s = at(s), a.r = at(r), a.scratch = scratch.data();
+    }
+    void backward(uintptr_t dq) {
+        parts.resize(a.gain ? blocks_of(a.rows, CPU1_ROW_BLOCK) * static_cast<size_t>(a.width) : 0);
+        a.dq = at<void>(dq), a.dgain_blocks = parts.data();
+    }
+    void finish(uintptr_t dgain) {
+        if (a.gain) sum_blocks(parts, at(dgain), static_cast<size_t>(a.width));
+    }
+};
+
 void quantise(uintptr_t x, uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r, int64_t rows, int64_t width,
               float eps, int threads) {
-    table->quantise(at(x), at(gain), at<int8_t>(q), at(s), at(r), rows, width, eps, threads);
+    const Quantiser quantiser(gain, q, s, r, rows, width, eps, threads);
+    table->quantise(at(x), &quantiser.a, threads);
+}
+
+void swiglu_quantise(uintptr_t gate_up, uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r, int64_t rows,
+                     int64_t width, float eps, int threads) {
+    const Quantiser quantiser(gain, q, s, r, rows, width, eps, threads);
+    table->swiglu_quantise(at(gate_up), &quantiser.a, threads);
+}
+
+void swiglu_quantise_backward(uintptr_t dq, bool bf16, uintptr_t gate_up, uintptr_t gain, uintptr_t s, uintptr_t r,
+                              uintptr_t dgate_up, uintptr_t dgain, int64_t rows, int64_t width, int threads) {
+    Quantiser quantiser(gain, 0, s, r, rows, width, 0, threads);
+    quantiser.backward(dq);
+    (bf16 ? table->swiglu_quantise_backward_bf16 : table->swiglu_quantise_backward)(at(gate_up), at(dgate_up),
+                                                                                    &quantiser.a, threads);
+    quantiser.finish(dgain);
+}
+
+void gated_norm_quantise(uintptr_t h, uintptr_t g, int64_t stride, uintptr_t gain, uintptr_t q, uintptr_t s,
+                         uintptr_t r, int64_t rows, int64_t width, float eps, int threads) {
+    const Quantiser quantiser(gain, q, s, r, rows, width, eps, threads);
+    const cpu1_gated_norm source = gated(h, g, stride, eps);
+    table->gated_norm_quantise(&source, &quantiser.a, threads);
+}
+
+void gated_norm_quantise_backward(uintptr_t dq, bool bf16, uintptr_t h, uintptr_t g, uintptr_t dh, uintptr_t dg,
+                                  int64_t stride, uintptr_t gain, uintptr_t s, uintptr_t r, uintptr_t dgain,
+                                  int64_t rows, int64_t width, float eps, int threads) {
+    Quantiser quantiser(gain, 0, s, r, rows, width, eps, threads);
+    quantiser.backward(dq);
+    const cpu1_gated_norm source = gated(h, g, stride, eps, dh, dg);
+    (bf16 ? table->gated_norm_quantise_backward_bf16 : table->gated_norm_quantise_backward)(&source, &quantiser.a,
+                                                                                            threads);
+    quantiser.finish(dgain);
 }
 
 void ternarise(uintptr_t weight, uintptr_t w, uintptr_t scale, uintptr_t row_scale, int64_t rows, int64_t width,
@@ -138,20 +208,76 @@ void ternarise(uintptr_t weight, uintptr_t w, uintptr_t scale, uintptr_t row_sca
     table->ternarise(at(weight), at<int8_t>(w), at(scale), at(row_scale), sums.data(), rows, width, threads);
 }
 
-void dequantise(uintptr_t sums, uintptr_t row, uintptr_t column, int64_t rows, int64_t width, int threads) {
-    table->dequantise(at<void>(sums), at(row), at(column), rows, width, threads);
+cpu1_low_rank low_rank(uintptr_t inner, uintptr_t up, const std::vector<int64_t> &parts, int64_t rank) {
+    cpu1_low_rank a{};
+    a.parts = static_cast<int64_t>(parts.size()), a.rank = rank, a.sizes = parts.data();
+    a.inner = at(inner), a.up = at(up);
+    return a;
 }
 
-void narrow(uintptr_t in, uintptr_t row, uintptr_t column, uintptr_t out, int64_t rows, int64_t width, int threads) {
-    table->narrow(at(in), at(row), at(column), at<cpu1_bf16>(out), rows, width, threads);
+void dequantise(uintptr_t sums, uintptr_t row, uintptr_t column, uintptr_t inner, uintptr_t up,
+                const std::vector<int64_t> &parts, int64_t rank, int64_t rows, int64_t width, int threads) {
+    const cpu1_low_rank beside = low_rank(inner, up, parts, rank);
+    table->dequantise(at<void>(sums), at(row), at(column), inner ? &beside : nullptr, rows, width, threads);
 }
 
-void widen(uintptr_t in, uintptr_t row, uintptr_t out, int64_t rows, int64_t width, int threads) {
-    table->widen(at<cpu1_bf16>(in), at(row), at(out), rows, width, threads);
+void fold(uintptr_t dy, uintptr_t row, uintptr_t column, uintptr_t out, bool bf16, uintptr_t sum, uintptr_t inner,
+          uintptr_t up, uintptr_t dinner, uintptr_t dup, const std::vector<int64_t> &parts, int64_t rank, int64_t rows,
+          int64_t width, int threads) {
+    const size_t blocks = blocks_of(rows, CPU1_ROW_BLOCK);
+    std::vector<float> sums(sum ? blocks * static_cast<size_t>(width) : 0);
+    std::vector<float> dups(inner ? blocks * static_cast<size_t>(rank * width) : 0);
+    cpu1_low_rank beside = low_rank(inner, up, parts, rank);
+    beside.dinner = at(dinner), beside.dup_blocks = dups.data();
+    const cpu1_fold a{rows, width, at(dy), at(row), at(column), at<void>(out), sum ? sums.data() : nullptr,
+                      inner ? &beside : nullptr};
+    (bf16 ? table->fold_bf16 : table->fold)(&a, threads);
+    if (sum) sum_blocks(sums, at(sum), static_cast<size_t>(width));
+    if (inner) sum_blocks(dups, at(dup), static_cast<size_t>(rank * width));
+}
+
+void widen(uintptr_t in, uintptr_t row, uintptr_t bias, uintptr_t residual, uintptr_t out, int64_t rows, int64_t width,
+           int threads) {
+    table->widen(at<cpu1_bf16>(in), at(row), at(bias), at(residual), at(out), rows, width, threads);
 }
 
 void int8_to_bf16(uintptr_t in, uintptr_t out, int64_t count, int threads) {
     table->int8_to_bf16(at<int8_t>(in), at<cpu1_bf16>(out), count, threads);
+}
+
+void relu2(uintptr_t a, uintptr_t bias, uintptr_t out, int64_t rows, int64_t width, int threads) {
+    table->relu2(at<cpu1_bf16>(a), at(bias), at<cpu1_bf16>(out), rows, width, threads);
+}
+
+void relu2_backward(uintptr_t a, uintptr_t bias, uintptr_t dout, uintptr_t da, uintptr_t dbias, int64_t rows,
+                    int64_t width, int threads) {
+    std::vector<float> sums(blocks_of(rows, CPU1_ROW_BLOCK) * static_cast<size_t>(width));
+    table->relu2_backward(at<cpu1_bf16>(a), at(bias), at<cpu1_bf16>(dout), at<cpu1_bf16>(da), sums.data(), rows, width,
+                          threads);
+    sum_blocks(sums, at(dbias), static_cast<size_t>(width));
+}
+
+void look_back(uintptr_t base, uintptr_t vectors, uintptr_t stream, uintptr_t out, int64_t batch, int64_t units,
+               int64_t width, int64_t taps, int64_t symbols, int threads) {
+    const cpu1_look_back a{batch, units, width, taps, symbols, at<int64_t>(stream), at(vectors)};
+    table->look_back(&a, at(base), at(out), threads);
+}
+
+void look_back_backward(uintptr_t dout, uintptr_t stream, uintptr_t dvectors, int64_t batch, int64_t units,
+                        int64_t width, int64_t taps, int64_t symbols, int threads) {
+    const cpu1_look_back a{batch, units, width, taps, symbols, at<int64_t>(stream), nullptr};
+    table->look_back_backward(&a, at(dout), at(dvectors), threads);
+}
+
+void cross_entropy(uintptr_t logits, uintptr_t target, uintptr_t nats, uintptr_t total, int64_t rows, int64_t width,
+                   int threads) {
+    table->cross_entropy(at(logits), at<int64_t>(target), at(nats), at(total), rows, width, threads);
+}
+
+void cross_entropy_backward(uintptr_t logits, uintptr_t target, uintptr_t total, uintptr_t dnats, uintptr_t dlogits,
+                            int64_t rows, int64_t width, int threads) {
+    table->cross_entropy_backward(at(logits), at<int64_t>(target), at(total), at(dnats), at(dlogits), rows, width,
+                                  threads);
 }
 
 }  // namespace
@@ -172,13 +298,25 @@ NB_MODULE(_train, m) {
     DEF(gated_norm_backward);
     DEF(rms_norm);
     DEF(rms_norm_backward);
+    DEF(branch);
+    DEF(branch_backward);
     DEF(swiglu);
     DEF(swiglu_backward);
     DEF(quantise);
+    DEF(swiglu_quantise);
+    DEF(swiglu_quantise_backward);
+    DEF(gated_norm_quantise);
+    DEF(gated_norm_quantise_backward);
     DEF(ternarise);
     DEF(dequantise);
-    DEF(narrow);
+    DEF(fold);
     DEF(widen);
     DEF(int8_to_bf16);
+    DEF(relu2);
+    DEF(relu2_backward);
+    DEF(look_back);
+    DEF(look_back_backward);
+    DEF(cross_entropy);
+    DEF(cross_entropy_backward);
 #undef DEF
 }

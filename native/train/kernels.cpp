@@ -2,9 +2,11 @@
 //
 // Everything in it has internal linkage but the table, and it includes no C++ library header: an inline function
 // shared with other files could be kept by the linker in its AVX-512 form, and crash a lesser processor.
+#include "bytes.inl"
 #include "math.inl"
 #include "norm.inl"
 #include "product.inl"
+#include "quantise.inl"
 #include "scan.inl"
 #include "swiglu.inl"
 #include "ternarise.inl"
@@ -23,15 +25,31 @@ extern "C" const cpu1_train JOIN(cpu1_train_, CPU1_ISA) = {
     leaky_scan_backward,
     gated_norm,
     gated_norm_backward,
-    rms_norm,
+    rms_norm<float>,
+    rms_norm<cpu1_bf16>,
     rms_norm_backward<float>,
     rms_norm_backward<cpu1_bf16>,
+    branch,
+    branch_backward,
     swiglu,
     swiglu_backward,
     quantise,
+    swiglu_quantise,
+    swiglu_quantise_backward<float>,
+    swiglu_quantise_backward<cpu1_bf16>,
+    gated_norm_quantise,
+    gated_norm_quantise_backward<float>,
+    gated_norm_quantise_backward<cpu1_bf16>,
     ternarise,
     dequantise,
-    narrow,
+    fold<float>,
+    fold<cpu1_bf16>,
     widen,
     int8_to_bf16,
+    relu2,
+    relu2_backward,
+    look_back,
+    look_back_backward,
+    cross_entropy,
+    cross_entropy_backward,
 };

@@ -75,18 +75,30 @@ inline cpu1_bf16 to_bf16(float x) {
 
 inline float to_float(cpu1_bf16 x) { return from_bits(static_cast<uint32_t>(x) << 16); }
 inline float to_float(float x) { return x; }
+inline void store(cpu1_bf16 *to, float x) { *to = to_bf16(x); }
+inline void store(float *to, float x) { *to = x; }
+
+// body(i, worker) for every i of [0, tasks); two bodies that run at once have different workers of [0, threads)
+template <class Body>
+inline void parallel_workers(int threads, int64_t tasks, const Body &body) {
+    cpu1_parallel(
+        threads, tasks,
+        [](const void *context, int64_t i, int worker) { (*static_cast<const Body *>(context))(i, worker); }, &body);
+}
 
 // body(i) for every i of [0, tasks)
 template <class Body>
 inline void parallel(int threads, int64_t tasks, const Body &body) {
-    cpu1_parallel(
-        threads, tasks, [](const void *context, int64_t i) { (*static_cast<const Body *>(context))(i); }, &body);
+    parallel_workers(threads, tasks, [&](int64_t i, int) { body(i); });
 }
 
-// body(first, last) for blocks of rows of about 8192 elements: enough to hide what a task costs
+// rows of about 8192 elements: enough to hide what a task costs
+inline int64_t row_block(int64_t width) { return width < 8192 ? 8192 / (width + 1) + 1 : 1; }
+
+// body(first, last) for blocks of rows
 template <class Body>
 inline void parallel_rows(int threads, int64_t rows, int64_t width, const Body &body) {
-    const int64_t block = width < 8192 ? 8192 / (width + 1) + 1 : 1;
+    const int64_t block = row_block(width);
     parallel(threads, blocks_of(rows, block),
              [&](int64_t i) { body(i * block, smaller(rows, (i + 1) * block)); });
 }

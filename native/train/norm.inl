@@ -1,4 +1,4 @@
-// RMSNorm, alone and fused: with int8 quantisation, with the gate of the MLGRU.
+// RMSNorm, alone and with the gate of the MLGRU.
 #pragma once
 #include "math.inl"
 
@@ -10,26 +10,27 @@ inline float sum_of_squares(const float *x, int64_t width) {
     return sum;
 }
 
-void rms_norm(const float *x, const float *gain, float *y, float *r, int64_t rows, int64_t width, float eps,
+template <class T>
+void rms_norm(const float *x, const float *gain, void *y, float *r, int64_t rows, int64_t width, float eps,
               int threads) {
     parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
         for (int64_t m = first; m < last; m++) {
             const float *from = x + m * width;
-            float *to = y + m * width;
+            T *to = static_cast<T *>(y) + m * width;
             const float scale = r[m] = root_mean(sum_of_squares(from, width), width, eps);
             if (gain) {
-                SIMD for (int64_t i = 0; i < width; i++) to[i] = from[i] * scale * gain[i];
+                SIMD for (int64_t i = 0; i < width; i++) store(to + i, from[i] * scale * gain[i]);
             } else {
-                SIMD for (int64_t i = 0; i < width; i++) to[i] = from[i] * scale;
+                SIMD for (int64_t i = 0; i < width; i++) store(to + i, from[i] * scale);
             }
         }
     });
 }
 
-// With dn = dy gain: dx = r dn - x r³ mean(dn x), dgain = sum over rows of dy x r.
-template <class T>
-inline void norm_backward_row(const T *dy, float inverse, const float *x, float r, const float *gain, float *dx,
-                              float *dgain, int64_t width) {
+// With dn = dy gain: dx = r dn - x r³ mean(dn x), dgain = sum over rows of dy x r. `through` is added to dx.
+template <class T, bool added>
+inline void norm_backward_row(const T *dy, float inverse, const float *x, float r, const float *gain,
+                              const float *through, float *dx, float *dgain, int64_t width) {
     float dot = 0;
     if (gain) {
         SIMD_SUM(dot) for (int64_t i = 0; i < width; i++) {
@@ -43,10 +44,14 @@ inline void norm_backward_row(const T *dy, float inverse, const float *x, float 
     const float along = -r * r * r * dot / static_cast<float>(width), across = inverse * r;
     if (gain) {
         SIMD for (int64_t i = 0; i < width; i++) {
-            dx[i] = fma(to_float(dy[i]) * gain[i], across, x[i] * along);
+            const float d = fma(to_float(dy[i]) * gain[i], across, x[i] * along);
+            dx[i] = added ? through[i] + d : d;
         }
     } else {
-        SIMD for (int64_t i = 0; i < width; i++) dx[i] = fma(to_float(dy[i]), across, x[i] * along);
+        SIMD for (int64_t i = 0; i < width; i++) {
+            const float d = fma(to_float(dy[i]), across, x[i] * along);
+            dx[i] = added ? through[i] + d : d;
+        }
     }
 }
 
@@ -58,81 +63,78 @@ void rms_norm_backward(const cpu1_norm_backward *a, int threads) {
         for (int64_t i = 0; dgain && i < width; i++) dgain[i] = 0;
         const int64_t last = smaller(a->rows, (block + 1) * CPU1_ROW_BLOCK);
         for (int64_t m = block * CPU1_ROW_BLOCK; m < last; m++) {
-            norm_backward_row(static_cast<const T *>(a->dy) + m * width, a->divide ? 1.0f / a->divide[m] : 1.0f,
-                              a->x + m * width, a->r[m], a->gain, a->dx + m * width, dgain, width);
-        }
-    });
-}
-
-// q from x gain alone (the norm cancels): the same integers whatever the order of the sum of squares.
-inline void quantise_row(const float *x, const float *gain, int8_t *q, float *s, float *r, int64_t width,
-                         float eps) {
-    constexpr float silent = 0x1p-100f, levels = 127.0f;
-    // bits of |x gain| compare as the values do, and NaN above them all
-    int32_t peak_bits = 0;
-    float squares = 0;
-    if (gain) {
-        SIMD_MAX(peak_bits) for (int64_t i = 0; i < width; i++) {
-            const int32_t bits = static_cast<int32_t>(to_bits(x[i] * gain[i]) & 0x7fffffffu);
-            peak_bits = bits > peak_bits ? bits : peak_bits;
-        }
-    } else {
-        SIMD_MAX(peak_bits) for (int64_t i = 0; i < width; i++) {
-            const int32_t bits = static_cast<int32_t>(to_bits(x[i]) & 0x7fffffffu);
-            peak_bits = bits > peak_bits ? bits : peak_bits;
-        }
-    }
-    squares = sum_of_squares(x, width);
-    *r = root_mean(squares, width, eps);
-    const float peak = from_bits(static_cast<uint32_t>(peak_bits));
-    const bool quiet = peak < silent;
-    *s = quiet ? 1.0f : peak / levels * *r;
-    const float per_level = quiet ? 0.0f : levels / peak;
-    if (gain) {
-        SIMD for (int64_t i = 0; i < width; i++) {
-            q[i] = static_cast<int8_t>(to_bits(x[i] * gain[i] * per_level + to_integer));
-        }
-    } else {
-        SIMD for (int64_t i = 0; i < width; i++) q[i] = static_cast<int8_t>(to_bits(x[i] * per_level + to_integer));
-    }
-}
-
-void quantise(const float *x, const float *gain, int8_t *q, float *s, float *r, int64_t rows, int64_t width,
-              float eps, int threads) {
-    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
-        for (int64_t m = first; m < last; m++) {
-            quantise_row(x + m * width, gain, q + m * width, s + m, r + m, width, eps);
-        }
-    });
-}
-
-void gated_norm(const float *h, const float *g, float *u, float *r, int64_t rows, int64_t width, int64_t g_stride,
-                float eps, int threads) {
-    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
-        for (int64_t m = first; m < last; m++) {
-            const float *state = h + m * width, *gate = g + m * g_stride;
-            float *to = u + m * width;
-            const float scale = r[m] = root_mean(sum_of_squares(state, width), width, eps);
-            SIMD for (int64_t i = 0; i < width; i++) to[i] = state[i] * scale * gate[i] * sigmoid(gate[i]);
-        }
-    });
-}
-
-void gated_norm_backward(const float *du, const float *h, const float *g, const float *r, float *dh, float *dg,
-                         int64_t rows, int64_t width, int64_t g_stride, int threads) {
-    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
-        for (int64_t m = first; m < last; m++) {
-            const float *dy = du + m * width, *state = h + m * width, *gate = g + m * g_stride;
-            float *dstate = dh + m * g_stride, *dgate = dg + m * g_stride, dot = 0;
-            const float scale = r[m];
-            SIMD_SUM(dot) for (int64_t i = 0; i < width; i++) {
-                const float open = sigmoid(gate[i]), dn = dy[i] * gate[i] * open;
-                dgate[i] = dy[i] * state[i] * scale * silu_slope(gate[i], open);
-                dstate[i] = dn;
-                dot = fma(dn, state[i], dot);
+            const T *dy = static_cast<const T *>(a->dy) + m * width;
+            const float inverse = a->divide ? 1.0f / a->divide[m] : 1.0f, *x = a->x + m * width;
+            if (a->through) {
+                norm_backward_row<T, true>(dy, inverse, x, a->r[m], a->gain, a->through + m * width,
+                                           a->dx + m * width, dgain, width);
+            } else {
+                norm_backward_row<T, false>(dy, inverse, x, a->r[m], a->gain, nullptr, a->dx + m * width, dgain,
+                                            width);
             }
-            const float along = -scale * scale * scale * dot / static_cast<float>(width);
-            SIMD for (int64_t i = 0; i < width; i++) dstate[i] = fma(dstate[i], scale, state[i] * along);
+        }
+    });
+}
+
+// u = norm(h) silu(g)
+inline void gated_norm_row(const float *h, const float *g, float *u, int64_t width, float eps) {
+    const float r = root_mean(sum_of_squares(h, width), width, eps);
+    SIMD for (int64_t i = 0; i < width; i++) u[i] = h[i] * r * g[i] * sigmoid(g[i]);
+}
+
+inline void gated_norm_row_backward(const float *du, const float *h, const float *g, float *dh, float *dg,
+                                    int64_t width, float eps) {
+    const float r = root_mean(sum_of_squares(h, width), width, eps);
+    float dot = 0;
+    SIMD_SUM(dot) for (int64_t i = 0; i < width; i++) {
+        const float open = sigmoid(g[i]), dn = du[i] * g[i] * open;
+        dg[i] = du[i] * h[i] * r * silu_slope(g[i], open);
+        dh[i] = dn;
+        dot = fma(dn, h[i], dot);
+    }
+    const float along = -r * r * r * dot / static_cast<float>(width);
+    SIMD for (int64_t i = 0; i < width; i++) dh[i] = fma(dh[i], r, h[i] * along);
+}
+
+void gated_norm(const cpu1_gated_norm *a, float *u, int64_t rows, int64_t width, int threads) {
+    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
+        for (int64_t m = first; m < last; m++) {
+            gated_norm_row(a->h + m * width, a->g + m * a->stride, u + m * width, width, a->eps);
+        }
+    });
+}
+
+void gated_norm_backward(const cpu1_gated_norm *a, const float *du, int64_t rows, int64_t width, int threads) {
+    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
+        for (int64_t m = first; m < last; m++) {
+            gated_norm_row_backward(du + m * width, a->h + m * width, a->g + m * a->stride, a->dh + m * a->stride,
+                                    a->dg + m * a->stride, width, a->eps);
+        }
+    });
+}
+
+// out = x + keep y
+void branch(const float *x, const float *y, const float *keep, float *out, int64_t rows, int64_t width, int threads) {
+    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
+        for (int64_t m = first; m < last; m++) {
+            const float *from = x + m * width, *add = y + m * width, share = keep[m];
+            float *to = out + m * width;
+            SIMD for (int64_t i = 0; i < width; i++) to[i] = fma(share, add[i], from[i]);
+        }
+    });
+}
+
+void branch_backward(const float *dout, const float *y, const float *keep, float *dy, float *dkeep, int64_t rows,
+                     int64_t width, int threads) {
+    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
+        for (int64_t m = first; m < last; m++) {
+            const float *d = dout + m * width, *add = y + m * width, share = keep[m];
+            float *to = dy + m * width, dot = 0;
+            SIMD_SUM(dot) for (int64_t i = 0; i < width; i++) {
+                to[i] = share * d[i];
+                dot = fma(d[i], add[i], dot);
+            }
+            dkeep[m] = dot;
         }
     });
 }

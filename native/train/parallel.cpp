@@ -22,19 +22,23 @@ Fork find_fork() {
 
 struct Job {
     std::atomic<int64_t> next{0};
+    std::atomic<int> workers{0};
     int64_t tasks;
-    void (*body)(const void *, int64_t);
+    void (*body)(const void *, int64_t, int);
     const void *context;
 };
 
 void work(void *data) {
     auto &job = *static_cast<Job *>(data);
-    for (int64_t i; (i = job.next.fetch_add(1, std::memory_order_relaxed)) < job.tasks;) job.body(job.context, i);
+    const int worker = job.workers.fetch_add(1, std::memory_order_relaxed);
+    for (int64_t i; (i = job.next.fetch_add(1, std::memory_order_relaxed)) < job.tasks;) {
+        job.body(job.context, i, worker);
+    }
 }
 
 }  // namespace
 
-void cpu1_parallel(int threads, int64_t tasks, void (*body)(const void *, int64_t), const void *context) {
+void cpu1_parallel(int threads, int64_t tasks, void (*body)(const void *, int64_t, int), const void *context) {
     static const Fork fork = find_fork();
     Job job;
     job.tasks = tasks;

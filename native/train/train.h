@@ -51,9 +51,59 @@ typedef struct {
     const void *dy;
     const float *divide;  // (M,): dy's row m is divided by it; optional
     const float *x, *r, *gain;
+    const float *through;  // (M, K): added to dx; optional
     float *dx;
     float *dgain_blocks;  // (ceil(M / CPU1_ROW_BLOCK), K), with gain
 } cpu1_norm_backward;
+
+// norm(h) silu(g): rows of h, and of its gradient, are dense; those of g, dh and dg lie `stride` apart.
+typedef struct {
+    const float *h, *g;
+    int64_t stride;
+    float eps;
+    // backward only
+    float *dh, *dg;
+} cpu1_gated_norm;
+
+// x (M, K), given by rows, to q int8, s (M,), r (M,); see ops/reference.py.
+typedef struct {
+    int64_t rows, width;
+    float eps;
+    const float *gain;  // (K,), optional
+    int8_t *q;
+    float *s, *r;
+    float *scratch;  // 2 K for each thread
+    // backward only
+    const void *dq;       // (M, K), fp32 or bf16: gradient of q as a real number
+    float *dgain_blocks;  // (ceil(M / CPU1_ROW_BLOCK), K), with gain
+} cpu1_quantise;
+
+// A path of rank R beside stacked matrices: y[m][n] += sum over k of inner[m][part of n][k] up[k][n].
+typedef struct {
+    int64_t parts, rank;
+    const int64_t *sizes;  // columns of each part
+    const float *inner;    // (M, parts, R)
+    const float *up;       // (R, N)
+    // backward only
+    float *dinner;
+    float *dup_blocks;  // (ceil(M / CPU1_ROW_BLOCK), R, N)
+} cpu1_low_rank;
+
+// out (M, N), fp32 or bf16, = dy row column, both optional
+typedef struct {
+    int64_t rows, width;
+    const float *dy, *row, *column;
+    void *out;
+    float *sum_blocks;  // (ceil(M / CPU1_ROW_BLOCK), N): sums of dy; optional
+    const cpu1_low_rank *beside;  // optional
+} cpu1_fold;
+
+// The symbols before each position: windows (B, taps + N), vectors (symbols, taps, D).
+typedef struct {
+    int64_t batch, units, width, taps, symbols;
+    const int64_t *stream;  // the first `taps` are those before the window
+    const float *vectors;
+} cpu1_look_back;
 
 typedef struct {
     const char *isa;
@@ -63,38 +113,64 @@ typedef struct {
     void (*leaky_scan)(const cpu1_leaky_scan *, int threads);
     void (*leaky_scan_backward)(const cpu1_leaky_scan *, int threads);
 
-    // u = h r silu(g), r (M,) kept for the backward pass; g's rows lie g_stride apart, as do dh's and dg's
-    void (*gated_norm)(const float *h, const float *g, float *u, float *r, int64_t rows, int64_t width,
-                       int64_t g_stride, float eps, int threads);
-    void (*gated_norm_backward)(const float *du, const float *h, const float *g, const float *r, float *dh,
-                                float *dg, int64_t rows, int64_t width, int64_t g_stride, int threads);
+    void (*gated_norm)(const cpu1_gated_norm *, float *u, int64_t rows, int64_t width, int threads);
+    void (*gated_norm_backward)(const cpu1_gated_norm *, const float *du, int64_t rows, int64_t width, int threads);
 
-    void (*rms_norm)(const float *x, const float *gain, float *y, float *r, int64_t rows, int64_t width, float eps,
+    // y (M, K) fp32 or bf16, r (M,) kept for the backward pass
+    void (*rms_norm)(const float *x, const float *gain, void *y, float *r, int64_t rows, int64_t width, float eps,
                      int threads);
+    void (*rms_norm_bf16)(const float *x, const float *gain, void *y, float *r, int64_t rows, int64_t width, float eps,
+                          int threads);
     void (*rms_norm_backward)(const cpu1_norm_backward *, int threads);
     void (*rms_norm_backward_bf16)(const cpu1_norm_backward *, int threads);
+
+    // out = x + keep (M,) y; and its gradients but that of x, which is dout
+    void (*branch)(const float *x, const float *y, const float *keep, float *out, int64_t rows, int64_t width,
+                   int threads);
+    void (*branch_backward)(const float *dout, const float *y, const float *keep, float *dy, float *dkeep,
+                            int64_t rows, int64_t width, int threads);
 
     // gate_up (M, 2H) -> out (M, H)
     void (*swiglu)(const float *gate_up, float *out, int64_t rows, int64_t width, int threads);
     void (*swiglu_backward)(const float *gate_up, const float *dout, float *dgate_up, int64_t rows, int64_t width,
                             int threads);
 
-    // x (M, K) -> q int8, s (M,), r (M,)
-    void (*quantise)(const float *x, const float *gain, int8_t *q, float *s, float *r, int64_t rows, int64_t width,
-                     float eps, int threads);
+    void (*quantise)(const float *x, const cpu1_quantise *, int threads);
+    void (*swiglu_quantise)(const float *gate_up, const cpu1_quantise *, int threads);
+    void (*swiglu_quantise_backward)(const float *gate_up, float *dgate_up, const cpu1_quantise *, int threads);
+    void (*swiglu_quantise_backward_bf16)(const float *gate_up, float *dgate_up, const cpu1_quantise *, int threads);
+    void (*gated_norm_quantise)(const cpu1_gated_norm *, const cpu1_quantise *, int threads);
+    void (*gated_norm_quantise_backward)(const cpu1_gated_norm *, const cpu1_quantise *, int threads);
+    void (*gated_norm_quantise_backward_bf16)(const cpu1_gated_norm *, const cpu1_quantise *, int threads);
+
     // one matrix (N, K) -> w int8, *scale and row_scale (N,), all of them γ
     void (*ternarise)(const float *weight, int8_t *w, float *scale, float *row_scale, double *sums, int64_t rows,
                       int64_t width, int threads);
-    // int32 sums (M, N), in place, to fp32: sum * row[m] * column[n]
-    void (*dequantise)(void *sums, const float *row, const float *column, int64_t rows, int64_t width, int threads);
+    // int32 sums (M, N), in place, to fp32: sum * row[m] * column[n], and the low-rank path beside it, if any
+    void (*dequantise)(void *sums, const float *row, const float *column, const cpu1_low_rank *, int64_t rows,
+                       int64_t width, int threads);
+    void (*fold)(const cpu1_fold *, int threads);
+    void (*fold_bf16)(const cpu1_fold *, int threads);
 
-    // out[m][n] = in[m][n] * row[m] * column[n], rounded to bf16 (nearest, ties to even); both optional
-    void (*narrow)(const float *in, const float *row, const float *column, cpu1_bf16 *out, int64_t rows,
-                   int64_t width, int threads);
-    // out[m][n] = in[m][n] / row[m]
-    void (*widen)(const cpu1_bf16 *in, const float *row, float *out, int64_t rows, int64_t width, int threads);
+    // out[m][n] = in[m][n] / row[m] + bias[n] + residual[m][n], all three optional
+    void (*widen)(const cpu1_bf16 *in, const float *row, const float *bias, const float *residual, float *out,
+                  int64_t rows, int64_t width, int threads);
     // small integers are exact in bf16
     void (*int8_to_bf16)(const int8_t *in, cpu1_bf16 *out, int64_t count, int threads);
+
+    // out = relu(a + bias)²; da and the sums of its blocks of CPU1_ROW_BLOCK rows
+    void (*relu2)(const cpu1_bf16 *a, const float *bias, cpu1_bf16 *out, int64_t rows, int64_t width, int threads);
+    void (*relu2_backward)(const cpu1_bf16 *a, const float *bias, const cpu1_bf16 *dout, cpu1_bf16 *da,
+                           float *sum_blocks, int64_t rows, int64_t width, int threads);
+
+    void (*look_back)(const cpu1_look_back *, const float *base, float *out, int threads);
+    void (*look_back_backward)(const cpu1_look_back *, const float *dout, float *dvectors, int threads);
+
+    // nats (M,) = total - logits[target], total (M,) = log sum exp; a target outside [0, V) gives NaN
+    void (*cross_entropy)(const float *logits, const int64_t *target, float *nats, float *total, int64_t rows,
+                          int64_t width, int threads);
+    void (*cross_entropy_backward)(const float *logits, const int64_t *target, const float *total, const float *dnats,
+                                   float *dlogits, int64_t rows, int64_t width, int threads);
 } cpu1_train;
 
 extern const cpu1_train cpu1_train_baseline, cpu1_train_avx2, cpu1_train_avx512;
@@ -102,9 +178,10 @@ extern const cpu1_train cpu1_train_baseline, cpu1_train_avx2, cpu1_train_avx512;
 // The best table that the machine can run, or the one called `name`; null if it is not built in or cannot run.
 const cpu1_train *cpu1_train_find(const char *name);
 
-// Calls body(context, i) for every i of [0, tasks), on up to `threads` threads of the OpenMP team that the process
-// already has (torch's); serially if there is none.
-void cpu1_parallel(int threads, int64_t tasks, void (*body)(const void *context, int64_t task), const void *context);
+// Calls body(context, i, worker) for every i of [0, tasks), on up to `threads` threads of the OpenMP team that the
+// process already has (torch's); serially if there is none. Calls at the same time differ in worker, of [0, threads).
+void cpu1_parallel(int threads, int64_t tasks, void (*body)(const void *context, int64_t task, int worker),
+                   const void *context);
 
 #ifdef __cplusplus
 }

@@ -70,10 +70,10 @@ class Block(nn.Module):
         memory = state.memory
         if self.memory is not None:
             remembered, memory = self.memory(x, state.memory, keep)
-            x = _branch(x, remembered, keep)
+            x = ops.branch(x, remembered, keep)
         mixed, mixer = self.mixer(x, state.mixer, keep)
-        x = _branch(x, mixed, keep)
-        x = _branch(x, self.ffn(x), keep)
+        x = ops.branch(x, mixed, keep)
+        x = ops.branch(x, self.ffn(x), keep)
         return x, BlockState(mixer, memory)
 
     def lower(self, to: "Builder", x: Slice) -> None:
@@ -81,11 +81,6 @@ class Block(nn.Module):
         for branch in (self.memory, self.mixer, self.ffn):
             if branch is not None:
                 to.emit("add", branch.lower(to, x), x)
-
-
-def _branch(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
-    """x + k y."""
-    return x + y if keep is None else torch.addcmul(x, keep.unsqueeze(-1), y)
 
 
 class Model(nn.Module):

@@ -67,9 +67,7 @@ class AttentionMixer(nn.Module):
     def forward(self, x: Tensor, state: Cache | None, keep: Tensor | None) -> tuple[Tensor, Cache]:
         """x (B, T, D) -> y (B, T, D) and the cache that the next call needs."""
         batch, steps, width = x.shape
-        qkv = self.input(x)
-        if self.residual is not None:
-            qkv = self.residual(x, qkv)
+        qkv = self.input(x) if self.residual is None else self.input(x, *self.residual(x))
         qkv = qkv.view(batch, steps, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
         start = state.end if state else 0
         (q, k), v = rotate(ops.rms_norm(qkv[:2]), start), qkv[2]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -100,19 +99,12 @@ class LocalByteDecoderModule(nn.Module):
 
     def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
         """s (B, T, D), bytes (B, 4 T), recent (B, 3), table (256, D / 4) -> (B, T, 4, 256)."""
-        x = ops.linear(s, self.slots).view(*units.shape, -1) + self._look_back(units, recent, table)
-        hidden = ops.linear(ops.rms_norm(x), self.up, self.up_bias).relu().square()
-        x = x + ops.linear(hidden, self.down, self.down_bias)
-        return ops.linear(ops.rms_norm(x), self.output, self.output_bias).unflatten(1, (-1, PATCH))
-
-    def _look_back(self, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
-        """D_k e(b) are 3 x 256 fixed vectors for one set of weights: look them up and add. (B, N, inner)."""
-        vectors = torch.einsum("kiw,vw->kvi", self.back, table)
-        rows = F.pad(vectors, (0, 0, 0, 1)).flatten(0, 1)  # row 256 of each k is ABSENT: zeros
-        stream = torch.cat((recent, units), dim=1)[:, :-1]  # byte i stands at i + 3
-        index = stream.unfold(1, LOOK_BACK, 1).flip(-1)  # (B, N, 3): b_{i-1}, b_{i-2}, b_{i-3}
-        index = index + torch.arange(LOOK_BACK, device=index.device) * (ABSENT + 1)
-        return F.embedding_bag(index.flatten(0, 1), rows, mode="sum").unflatten(0, units.shape)
+        # D_k e(b) are 256 x 3 fixed vectors for one set of weights: looked up and added
+        vectors = ops.linear(table, self.back.flatten(0, 1)).view(-1, *self.back.shape[:2])
+        x = ops.linear(s, self.slots).view(*units.shape, -1)
+        x = ops.look_back(x, vectors, torch.cat((recent, units), dim=1))
+        x = ops.relu2_mlp(x, self.up, self.up_bias, self.down, self.down_bias)
+        return ops.linear(x, self.output, self.output_bias, norm=True).unflatten(1, (-1, PATCH))
 
     def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
         names = ("slots", "up", "up_bias", "down", "down_bias", "output", "output_bias")

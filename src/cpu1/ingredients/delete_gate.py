@@ -55,7 +55,7 @@ class DeleteGateModule(nn.Module):
 
     def forward(self, x: Tensor, hard: bool) -> Tensor:
         """x (B, T, D) -> k (B, T); exactly 0 or 1 when `hard`, in training with straight-through gradients."""
-        inner = nn.functional.silu(ops.linear(ops.rms_norm(x), self.up, self.up_bias))
+        inner = nn.functional.silu(ops.linear(x, self.up, self.up_bias, norm=True))
         # In fp32 under autocast as well: this is a decision, not a feature.
         k = ((inner * self.down[0]).sum(-1) + self.down_bias).sigmoid()
         if hard or (self.training and self.progress >= self.config.harden):

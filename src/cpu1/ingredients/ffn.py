@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from cpu1 import ops
 from cpu1.program import Slice
 from cpu1.recipes import Recipe, ingredient
 
@@ -35,7 +34,7 @@ class SwiGLUModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.output(ops.swiglu(self.input(x)))
+        return self.output.of_swiglu(self.input(x))
 
     def lower(self, to: "Builder", x: Slice) -> Slice:
         gate_up, inner = to.register("ffn.gate_up", 2 * self.hidden), to.register("ffn.inner", self.hidden)

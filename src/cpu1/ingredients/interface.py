@@ -31,7 +31,8 @@ class Embedding(Protocol):
 class Linear(Protocol):
     """The matrices of mixers and FFNs. `input` normalises what it reads; `parts` are stacked matrices.
 
-    Module: `forward(x)`; `lower(to, x, out)` writes out.
+    Module: `forward(x, inner, up)`, the latter two a Residual's; of an output also `of_swiglu(gate_up)` and
+    `of_mlgru(fcg, keep, h0) -> (y, h)`, which may fuse what comes before; `lower(to, x, out)` writes out.
     """
 
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...
@@ -39,8 +40,8 @@ class Linear(Protocol):
 
 
 class Residual(Protocol):
-    """A path beside a mixer's input projection. Module: `forward(x (B, T, D), y (B, T, sum(parts)))`;
-    `lower(to, x, y)` adds to y."""
+    """A low-rank path beside a mixer's input projection. Module: `forward(x (B, T, D)) -> (inner, up)`, see
+    `ops.ternary_linear`; `lower(to, x, y)` adds to y."""
 
     def build(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...
 

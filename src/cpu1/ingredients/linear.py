@@ -23,21 +23,31 @@ class Dense:
     """Full-precision matrices, no bias."""
 
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module:
-        return DenseProjection(width, sum(parts), norm=True)
+        return DenseProjection(width, parts, norm=True)
 
     def output(self, inner: int, width: int) -> nn.Module:
-        return DenseProjection(inner, width, norm=False)
+        return DenseProjection(inner, (width,), norm=False)
 
 
 class DenseProjection(nn.Module):
-    def __init__(self, inputs: int, outputs: int, norm: bool) -> None:
+    def __init__(self, inputs: int, parts: tuple[int, ...], norm: bool) -> None:
         super().__init__()
-        self.norm = norm
-        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.parts, self.norm = parts, norm
+        self.weight = nn.Parameter(torch.empty(sum(parts), inputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., inputs) -> (..., outputs), fp32."""
-        return ops.linear(ops.rms_norm(x) if self.norm else x, self.weight)
+    def forward(self, x: Tensor, inner: Tensor | None = None, up: Tensor | None = None) -> Tensor:
+        """(..., inputs) -> (..., outputs), fp32; plus a low-rank path, as in `ops.ternary_linear`."""
+        y = ops.linear(x, self.weight, norm=self.norm)
+        if inner is None or up is None:
+            return y
+        return y + ops.linear(inner, torch.block_diag(*up.split(self.parts)))
+
+    def of_swiglu(self, gate_up: Tensor) -> Tensor:
+        return self(ops.swiglu(gate_up))
+
+    def of_mlgru(self, fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor]:
+        mixed, state = ops.mlgru_mix(fcg, keep, h0)
+        return self(mixed), state
 
     def lower(self, to: "Builder", x: Slice, out: Slice) -> None:
         if self.norm:
@@ -67,9 +77,16 @@ class TernaryProjection(nn.Module):
         self.weight = nn.Parameter(torch.empty(sum(parts), inputs))
         self.gain = nn.Parameter(torch.empty(inputs)) if gain else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., inputs) -> (..., outputs), fp32."""
-        return ops.bit_linear(x, self.weight, self.parts, self.gain)
+    def forward(self, x: Tensor, inner: Tensor | None = None, up: Tensor | None = None) -> Tensor:
+        """(..., inputs) -> (..., outputs), fp32; plus a low-rank path, as in `ops.ternary_linear`."""
+        return ops.ternary_linear(ops.quantise(x, self.gain), self.weight, self.parts, inner, up)
+
+    def of_swiglu(self, gate_up: Tensor) -> Tensor:
+        return ops.ternary_linear(ops.swiglu_quantise(gate_up, self.gain), self.weight, self.parts)
+
+    def of_mlgru(self, fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor]:
+        mixed, state = ops.mlgru_quantise(fcg, self.gain, keep, h0)
+        return ops.ternary_linear(mixed, self.weight, self.parts), state
 
     def lower(self, to: "Builder", x: Slice, out: Slice) -> None:
         gain = to.tensor(self.gain) if self.gain is not None else None

@@ -42,11 +42,8 @@ class MLGRUMixer(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor]:
         """x (B, T, D), state h (B, D) -> y (B, T, D), h after the last step (detached)."""
-        fcg = self.input(x)
-        if self.residual is not None:
-            fcg = self.residual(x, fcg)
-        mixed, state = ops.mlgru_mix(fcg, keep, state)
-        return mixed if self.output is None else self.output(mixed), state
+        fcg = self.input(x) if self.residual is None else self.input(x, *self.residual(x))
+        return ops.mlgru_mix(fcg, keep, state) if self.output is None else self.output.of_mlgru(fcg, keep, state)
 
     def lower(self, to: "Builder", x: Slice) -> Slice:
         width = x.size

@@ -34,11 +34,10 @@ class FPResidualModule(nn.Module):
         self.up = nn.ParameterList(torch.empty(part, rank) for part in parts)  # V, one a part
         self.scale = nn.Parameter(torch.empty(len(parts)))  # a
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x (..., D) raw residual stream, y (..., sum(parts)) the projection it corrects."""
-        inner = ops.linear(ops.rms_norm(x), self.down) * self.scale.repeat_interleave(self.rank)
-        # One block-diagonal product: K = parts * rank is tiny, so the zeros cost nothing.
-        return y + ops.linear(inner, torch.block_diag(*self.up))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (..., D) raw residual stream -> a norm(x) U (..., parts * rank), V (sum(parts), rank)."""
+        inner = ops.linear(x, self.down, norm=True) * self.scale.repeat_interleave(self.rank)
+        return inner, torch.cat(tuple(self.up))
 
     def lower(self, to: "Builder", x: Slice, y: Slice) -> None:
         """a is folded into U, and stays behind as ones."""

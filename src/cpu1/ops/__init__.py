@@ -1,24 +1,32 @@
 """The operations of training: a plain torch reference beside each fast form, one signature."""
 
+from cpu1.ops.dense import linear, relu2_mlp
 from cpu1.ops.memory import retain_memory
 from cpu1.ops.native import native_available, use_reference
-from cpu1.ops.products import bit_linear, linear, ternarise
-from cpu1.ops.reference import cross_entropy
-from cpu1.ops.rows import quantise, rms_norm, swiglu
+from cpu1.ops.quantise import mlgru_quantise, quantise, swiglu_quantise
+from cpu1.ops.rows import branch, rms_norm, swiglu
 from cpu1.ops.scan import gate_scan, leaky_scan, mlgru_mix
+from cpu1.ops.symbols import cross_entropy, look_back
+from cpu1.ops.ternary import bit_linear, ternarise, ternary_linear
 
 __all__ = [
     "bit_linear",
+    "branch",
     "cross_entropy",
     "gate_scan",
     "leaky_scan",
     "linear",
+    "look_back",
     "mlgru_mix",
+    "mlgru_quantise",
     "native_available",
     "quantise",
+    "relu2_mlp",
     "retain_memory",
     "rms_norm",
     "swiglu",
+    "swiglu_quantise",
     "ternarise",
+    "ternary_linear",
     "use_reference",
 ]

@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from cpu1.ops.reference import Quantised
+
 
 def _load() -> Any:
     """The kernels, or None in a build without a C++ compiler; kernels that are there must load."""
@@ -58,12 +60,21 @@ def beside(reference: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, 
 
 
 def _is_native(argument: Any) -> bool:
-    return not isinstance(argument, Tensor) or (argument.dtype == torch.float32 and argument.device.type == "cpu")
+    """Whether the kernels take it: fp32 on the CPU, or integers there (symbols); what is no tensor they do."""
+    if isinstance(argument, Quantised):
+        argument = argument.s
+    if not isinstance(argument, Tensor):
+        return True
+    return argument.device.type == "cpu" and (argument.dtype == torch.float32 or not argument.is_floating_point())
 
 
 def address(tensor: Tensor | None, offset: int = 0) -> int:
     """Where its element number `offset` lies; 0 for None."""
     return 0 if tensor is None else tensor.data_ptr() + offset * tensor.element_size()
+
+
+def addresses(*tensors: Tensor | None) -> Iterator[int]:
+    return map(address, tensors)
 
 
 def dense(tensor: Tensor, *shape: int) -> Tensor:

@@ -5,7 +5,7 @@ Shapes: B batch, T time (patches), D width, M rows, K inputs, N outputs.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,19 @@ def rms_norm(x: Tensor, gain: Tensor | None = None, eps: float = EPS) -> Tensor:
     """x / sqrt(mean(x²) + eps) over the last dimension, times `gain` (D,) if given (arXiv 1910.07467)."""
     normed = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
     return normed if gain is None else normed * gain
+
+
+class Quantised(NamedTuple):
+    """Rows x̂ (..., K) in int8: x̂ ~ q s."""
+
+    q: Tensor  # (..., K) int8
+    s: Tensor  # (...)
+    levels: Tensor  # (..., K) q as real numbers, which carry the gradient; the fast form leaves them without values
+
+
+def branch(x: Tensor, y: Tensor, keep: Tensor | None = None) -> Tensor:
+    """x + k y (B, T, D): a branch of a residual stream, scaled by `keep` k (B, T) if given."""
+    return x + y if keep is None else torch.addcmul(x, keep.unsqueeze(-1), y)
 
 
 def gate_scan(f: Tensor, c: Tensor, keep: Tensor | None = None, h0: Tensor | None = None) -> Tensor:
@@ -89,75 +102,127 @@ def ternarise(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor]:
     return torch.cat(pieces), torch.stack(scales)
 
 
-@torch.no_grad()
-def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS) -> tuple[Tensor, Tensor]:
-    """(q int8 (..., K), s (...)): x̂ = rms_norm(x) gain in absmax int8 a row, x̂ ~ q s (BitNet b1.58).
+def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None) -> Quantised:
+    """x̂ = rms_norm(x) gain (..., K) in absmax int8 a row (BitNet b1.58, arXiv 2402.17764).
 
     s = max|x̂| / 127, q = round_half_even(x̂ / s). The norm divides a row by one number, which x̂ / s cancels:
     q is computed from x gain alone, so that it does not depend on how the mean square was summed, and is the
     same integer on every processor. Rows that are zero (below 2^-100) have q = 0, s = 1.
+    The gradient is straight-through and not masked: that of q is that of x̂ / s, with s held.
+    `precision` is the fast form's type of that gradient; None follows torch.autocast.
     """
-    scaled = x if gain is None else x * gain
-    peak = scaled.abs().amax(-1)
-    silent = peak < SILENT
-    per_level = torch.where(silent, torch.zeros_like(peak), LEVELS / peak)
-    q = (scaled * per_level[..., None]).round().clamp(-LEVELS, LEVELS).to(torch.int8)
-    s = peak / LEVELS * torch.rsqrt(x.square().mean(-1) + eps)
-    return q, torch.where(silent, torch.ones_like(s), s)
+    with torch.no_grad():
+        scaled = x if gain is None else x * gain
+        peak = scaled.abs().amax(-1)
+        silent = peak < SILENT
+        per_level = torch.where(silent, torch.zeros_like(peak), LEVELS / peak)
+        q = (scaled * per_level[..., None]).round().clamp(-LEVELS, LEVELS).to(torch.int8)
+        s = peak / LEVELS * torch.rsqrt(x.square().mean(-1) + eps)
+        s = torch.where(silent, torch.ones_like(s), s)
+    real = rms_norm(x, gain, eps) / s[..., None]
+    return Quantised(q, s, real + (q.to(real.dtype) - real).detach())
 
 
-def bit_linear(
-    x: Tensor,
+def swiglu_quantise(
+    gate_up: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None
+) -> Quantised:
+    """quantise(swiglu(gate_up))."""
+    return quantise(swiglu(gate_up), gain, eps, precision)
+
+
+def mlgru_quantise(
+    fcg: Tensor,
+    gain: Tensor | None = None,
+    keep: Tensor | None = None,
+    h0: Tensor | None = None,
+    precision: Precision | None = None,
+) -> tuple[Quantised, Tensor]:
+    """quantise of what mlgru_mix gives, and h_last."""
+    u, h_last = mlgru_mix(fcg, keep, h0)
+    return quantise(u, gain, EPS, precision), h_last
+
+
+def ternary_linear(
+    x: Quantised,
     weight: Tensor,
     parts: Sequence[int],
-    gain: Tensor | None = None,
-    eps: float = EPS,
-    precision: Precision | None = None,
+    inner: Tensor | None = None,
+    up: Tensor | None = None,
 ) -> Tensor:
-    """BitLinear (BitNet b1.58): y (..., N) = (q wᵀ) s γ from x (..., K), `weight` (N, K), `gain` (K,).
+    """y (..., N) = (q wᵀ) s γ, `weight` (N, K) ternarised to w and γ; q wᵀ is exact in integers.
 
-    q, s = quantise(x, gain, eps); w, γ = ternarise(weight, parts); q wᵀ is exact in integers. Gradients are
-    straight-through, not masked: those of a product of x̂ = q s and W = γ w, on through gain and norm.
-    `precision` is that of the fast form's two backward products, as in `linear`; the reference computes in
-    the type of x.
+    Gradients are straight-through: those of a product of x̂ = q s and W = γ w.
+    Beside it a low-rank path, if given: `inner` (..., parts * rank), `up` (N, rank); each part of y gets
+    its `rank` numbers of inner times its rows of up.
     """
-    q, s = quantise(x, gain, eps)
     w, scale = ternarise(weight, parts)
     row_scale = scale.repeat_interleave(torch.tensor(list(parts), device=scale.device))
-    y: Tensor = _StraightThrough.apply(rms_norm(x, gain, eps), weight, q, s, w, row_scale)
-    return y
+    y: Tensor = _StraightThrough.apply(x.levels, weight, x.s, w, row_scale)
+    if inner is None or up is None:
+        return y
+    paths = zip(inner.split(up.shape[1], -1), up.split(list(parts)), strict=True)
+    return y + torch.cat([part @ matrix.T for part, matrix in paths], -1)
 
 
 class _StraightThrough(torch.autograd.Function):
-    """The product of what was quantised, with the gradient as if x̂ = q s and W = γ w had been given."""
+    """The product of what was quantised, with the gradient as if q and W = γ w had been real."""
 
     @staticmethod
-    def forward(ctx: Any, normed: Tensor, weight: Tensor, q: Tensor, s: Tensor, w: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, levels: Tensor, weight: Tensor, s: Tensor, w: Tensor, scale: Tensor) -> Tensor:
+        q = levels.round()
         ctx.save_for_backward(q, s, w, scale)
-        whole = (q.double() @ w.double().T).to(normed.dtype)  # integers far below 2^24: exact
+        whole = (q.double() @ w.double().T).to(levels.dtype)  # integers far below 2^24: exact
         return whole * s[..., None] * scale
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         q, s, w, scale = ctx.saved_tensors
-        dequantised = q * s[..., None]
-        dx = dy @ (w * scale[:, None])
-        dw = dy.flatten(0, -2).T @ dequantised.flatten(0, -2)
-        return dx, dw, None, None, None, None
+        dy = dy * s[..., None]
+        return dy @ (w * scale[:, None]), dy.flatten(0, -2).T @ q.flatten(0, -2), None, None, None
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, precision: Precision | None = None) -> Tensor:
-    """x Wᵀ + bias: (..., N) from x (..., K), weight (N, K), bias (N,).
+def linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    norm: bool = False,
+    precision: Precision | None = None,
+) -> Tensor:
+    """x Wᵀ + bias: (..., N) from x (..., K), weight (N, K), bias (N,); with `norm` of rms_norm(x).
 
     "bf16": the fast form rounds what enters a product, and its result, to bf16; it takes and gives fp32.
     None: bf16 inside torch.autocast, fp32 outside. The reference computes in the type of x.
     """
-    return F.linear(x, weight, bias).to(x.dtype)
+    return F.linear(rms_norm(x) if norm else x, weight, bias).to(x.dtype)
 
 
-def autocast_precision() -> Precision:
-    """What products are computed in when nothing else is said."""
-    return "bf16" if torch.is_autocast_enabled("cpu") else "fp32"
+def relu2_mlp(
+    x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor, precision: Precision | None = None
+) -> Tensor:
+    """x + down relu(up norm(x) + up_bias)² + down_bias: x (..., D), up (H, D), down (D, H) (arXiv 2109.08668).
+
+    `precision` as in `linear`.
+    """
+    hidden = linear(x, up, up_bias, norm=True).relu().square()
+    return x + linear(hidden, down, down_bias)
+
+
+def look_back(base: Tensor, vectors: Tensor, stream: Tensor) -> Tensor:
+    """base (B, N, D) plus the vectors (V, L, D) of the L symbols before each position.
+
+    stream (B, L + N) holds the symbols, L before the first position; vectors[:, k] are those of the symbol
+    k + 1 places before. A symbol of V or more has none.
+    """
+    symbols, taps, _ = vectors.shape
+    index = stream[:, :-1].unfold(1, taps, 1).flip(-1)  # (B, N, L): k + 1 places before
+    index = index.clamp_max(symbols) * taps + torch.arange(taps, device=stream.device)
+    table = F.pad(vectors, (0, 0, 0, 0, 0, 1)).flatten(0, 1)
+    return base + F.embedding_bag(index.flatten(0, 1), table, mode="sum").unflatten(0, base.shape[:2])
+
+
+def autocast_precision(x: Tensor) -> Precision:
+    """What products of x are computed in when nothing else is said."""
+    return "bf16" if torch.is_autocast_enabled(x.device.type) else "fp32"
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -1,89 +1,161 @@
-"""Operations on rows: the norm, the quantiser, the gated unit."""
+"""Operations on rows: the norm, the gated unit, the branch of a residual stream."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from cpu1.ops import reference
-from cpu1.ops.native import address, beside, dense, optional, rows, train
+from cpu1.ops.native import addresses, beside, dense, optional, rows, train
+from cpu1.ops.operator import Operator, nothing, something
 from cpu1.ops.reference import EPS
+
+# ------------------------------------------------------------------------------------------- norm
 
 
 @beside(reference.rms_norm)
 def rms_norm(x: Tensor, gain: Tensor | None = None, eps: float = EPS) -> Tensor:
-    y: Tensor = _RmsNorm.apply(x, gain, eps)
+    y, _ = norm_op(x, gain, eps)
     return y
+
+
+def norm_rows(x: Tensor, gain: Tensor | None, eps: float, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The norm y (M, K) of x in a type, and r = 1 / sqrt(mean(x²) + eps) (M,)."""
+    y, r = torch.empty_like(x, dtype=kind), x.new_empty(len(x))
+    bf16 = kind == torch.bfloat16
+    train.rms_norm(*addresses(x, gain, y), bf16, *addresses(r), *x.shape, eps, torch.get_num_threads())
+    return y, r
+
+
+def norm_rows_backward(
+    dy: Tensor,
+    x: Tensor,
+    r: Tensor,
+    gain: Tensor | None = None,
+    divide: Tensor | None = None,
+    through: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of x (M, K) and gain (K,) from dy (M, K), fp32 or bf16, its rows divided by `divide` (M,).
+
+    `through` (M, K) is the gradient that reaches x beside the norm; it is added.
+    """
+    dx, dgain = torch.empty_like(x), None if gain is None else torch.empty_like(gain)
+    dy, bf16 = dense(dy, *x.shape), dy.dtype == torch.bfloat16
+    tensors = addresses(divide, x, r, gain, through, dx, dgain)
+    train.rms_norm_backward(*addresses(dy), bf16, *tensors, *x.shape, torch.get_num_threads())
+    return dx, dgain
+
+
+norm_op = Operator(
+    "rms_norm(Tensor x, Tensor? gain, float eps) -> (Tensor, Tensor)",
+    lambda x, gain, eps: (torch.empty_like(x), x.new_empty(x.shape[:-1])),
+)
+norm_backward_op = Operator(
+    "rms_norm_backward(Tensor dy, Tensor x, Tensor r, Tensor? gain) -> (Tensor, Tensor)",
+    lambda dy, x, r, gain: (torch.empty_like(x), nothing(x) if gain is None else torch.empty_like(gain)),
+)
+
+
+@norm_op.kernel("CPU")
+def _norm(x: Tensor, gain: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    y, r = norm_rows(rows(x), optional(gain, x.shape[-1]), eps, torch.float32)
+    return y.view(x.shape), r.view(x.shape[:-1])
+
+
+@norm_backward_op.kernel("CPU")
+def _norm_backward(dy: Tensor, x: Tensor, r: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor]:
+    dx, dgain = norm_rows_backward(rows(dy), rows(x), r, optional(gain, x.shape[-1]))
+    return dx.view(x.shape), nothing(x) if dgain is None else dgain
+
+
+def _save_norm(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(inputs[0], outputs[1], inputs[1])
+
+
+@norm_op.gradient(_save_norm, constants=(1,))
+def _(ctx: Any, dy: Tensor, _: None) -> tuple[Any, ...]:
+    dx, dgain = norm_backward_op(dy, *ctx.saved_tensors)
+    return dx, something(dgain), None
+
+
+# ----------------------------------------------------------------------------------------- swiglu
 
 
 @beside(reference.swiglu)
 def swiglu(gate_up: Tensor) -> Tensor:
-    y: Tensor = _SwiGlu.apply(gate_up)
+    y: Tensor = swiglu_op(gate_up)
     return y
 
 
-@beside(reference.quantise)
-def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS) -> tuple[Tensor, Tensor]:
-    q, s, _ = quantise_rows(rows(x), optional(gain, x.shape[-1]), eps)
-    return q.view(x.shape), s.view(x.shape[:-1])
+swiglu_op = Operator(
+    "swiglu(Tensor gate_up) -> Tensor",
+    lambda gate_up: gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2),
+)
+swiglu_backward_op = Operator(
+    "swiglu_backward(Tensor dy, Tensor gate_up) -> Tensor", lambda dy, gate_up: torch.empty_like(gate_up)
+)
 
 
-def quantise_rows(x: Tensor, gain: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """q, s and r = 1 / sqrt(mean(x²) + eps) (M,) of contiguous x (M, K)."""
-    q, s, r = torch.empty_like(x, dtype=torch.int8), x.new_empty(len(x)), x.new_empty(len(x))
-    tensors = (address(tensor) for tensor in (x, gain, q, s, r))
-    train.quantise(*tensors, *x.shape, eps, torch.get_num_threads())
-    return q, s, r
+@swiglu_op.kernel("CPU")
+def _swiglu(gate_up: Tensor) -> Tensor:
+    flat, y = even(rows(gate_up)), swiglu_op.empty(gate_up)
+    train.swiglu(*addresses(flat, y), len(flat), y.shape[-1], torch.get_num_threads())
+    return y
 
 
-def rms_norm_backward(
-    dy: Tensor, x: Tensor, r: Tensor, gain: Tensor | None, divide: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Gradients of x (M, K) and gain (K,) from dy (M, K), fp32 or bf16, its rows divided by `divide` (M,)."""
-    dx = torch.empty_like(x)
-    dgain = None if gain is None else torch.empty_like(gain)
-    tensors = (address(tensor) for tensor in (divide, x, r, gain, dx, dgain))
-    train.rms_norm_backward(
-        address(dense(dy, *x.shape)), dy.dtype == torch.bfloat16, *tensors, *x.shape, torch.get_num_threads()
-    )
-    return dx, dgain
+@swiglu_backward_op.kernel("CPU")
+def _swiglu_backward(dy: Tensor, gate_up: Tensor) -> Tensor:
+    flat, dgate_up = rows(dy), torch.empty_like(gate_up, memory_format=torch.contiguous_format)
+    train.swiglu_backward(*addresses(rows(gate_up), flat, dgate_up), *flat.shape, torch.get_num_threads())
+    return dgate_up
 
 
-class _RmsNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor | None, eps: float) -> Tensor:
-        flat, gain = rows(x), optional(gain, x.shape[-1])
-        y, r = torch.empty_like(flat), x.new_empty(len(flat))
-        tensors = (address(tensor) for tensor in (flat, gain, y, r))
-        train.rms_norm(*tensors, *flat.shape, eps, torch.get_num_threads())
-        ctx.save_for_backward(flat, gain, r)
-        return y.view(x.shape)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, gain, r = ctx.saved_tensors
-        dx, dgain = rms_norm_backward(rows(dy), x, r, gain)
-        return dx.view(dy.shape), dgain, None
+@swiglu_op.gradient(lambda ctx, inputs, y: ctx.save_for_backward(inputs[0]))
+def _(ctx: Any, dy: Tensor) -> Tensor:
+    return swiglu_backward_op(dy, *ctx.saved_tensors)
 
 
-class _SwiGlu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
-        flat = rows(gate_up)
-        width = flat.shape[1] // 2
-        flat = dense(flat, len(flat), 2 * width)
-        y = flat.new_empty(len(flat), width)
-        train.swiglu(address(flat), address(y), *y.shape, torch.get_num_threads())
-        ctx.save_for_backward(flat)
-        return y.view(*gate_up.shape[:-1], width)
+def even(gate_up: Tensor) -> Tensor:
+    """(M, 2H) as it is; raises ValueError for an odd width."""
+    return dense(gate_up, len(gate_up), gate_up.shape[1] // 2 * 2)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
-        (gate_up,) = ctx.saved_tensors
-        dgate_up = torch.empty_like(gate_up)
-        flat = rows(dy)
-        train.swiglu_backward(address(gate_up), address(flat), address(dgate_up), *flat.shape, torch.get_num_threads())
-        return dgate_up.view(*dy.shape[:-1], gate_up.shape[1])
+
+# ----------------------------------------------------------------------------------------- branch
+
+
+@beside(reference.branch)
+def branch(x: Tensor, y: Tensor, keep: Tensor | None = None) -> Tensor:
+    if keep is None:
+        return x + y
+    out: Tensor = branch_op(x, y, keep)
+    return out
+
+
+branch_op = Operator("branch(Tensor x, Tensor y, Tensor keep) -> Tensor", lambda x, y, keep: torch.empty_like(x))
+branch_backward_op = Operator(
+    "branch_backward(Tensor dout, Tensor y, Tensor keep) -> (Tensor, Tensor)",
+    lambda dout, y, keep: (torch.empty_like(y), torch.empty_like(keep)),
+)
+
+
+@branch_op.kernel("CPU")
+def _branch(x: Tensor, y: Tensor, keep: Tensor) -> Tensor:
+    x, y, keep = x.contiguous(), dense(y, *x.shape), dense(keep, *x.shape[:-1])
+    out, flat = torch.empty_like(x), rows(x)
+    train.branch(*addresses(flat, y, keep, out), *flat.shape, torch.get_num_threads())
+    return out
+
+
+@branch_backward_op.kernel("CPU")
+def _branch_backward(dout: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    dout, y, keep = dense(dout, *y.shape), y.contiguous(), keep.contiguous()
+    dy, dkeep = torch.empty_like(y), torch.empty_like(keep)
+    shape = rows(y).shape
+    train.branch_backward(*addresses(dout, y, keep, dy, dkeep), *shape, torch.get_num_threads())
+    return dy, dkeep
+
+
+@branch_op.gradient(lambda ctx, inputs, out: ctx.save_for_backward(*inputs[1:]))
+def _(ctx: Any, dout: Tensor) -> tuple[Tensor, ...]:
+    dy, dkeep = branch_backward_op(dout, *ctx.saved_tensors)
+    return dout, dy, dkeep

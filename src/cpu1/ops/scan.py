@@ -4,143 +4,211 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from cpu1.ops import reference
-from cpu1.ops.native import address, beside, dense, optional, train
+from cpu1.ops.native import address, addresses, beside, dense, optional, train
+from cpu1.ops.operator import Operator, nothing, something
+
+# -------------------------------------------------------------------------------------- gate scan
 
 
 @beside(reference.gate_scan)
 def gate_scan(f: Tensor, c: Tensor, keep: Tensor | None = None, h0: Tensor | None = None) -> Tensor:
-    h: Tensor = _GateScan.apply(f, c, keep, h0)
+    h: Tensor = gate_scan_op(f, c, keep, h0)
     return h
+
+
+gate_scan_op = Operator(
+    "gate_scan(Tensor f, Tensor c, Tensor? keep, Tensor? h0) -> Tensor", lambda f, c, keep, h0: f.new_empty(f.shape)
+)
+gate_scan_backward_op = Operator(
+    "gate_scan_backward(Tensor dh, Tensor f, Tensor c, Tensor? keep, Tensor? h0, Tensor h)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    lambda dh, f, c, keep, h0, h: (
+        torch.empty_like(h),
+        torch.empty_like(h),
+        *(nothing(h) if tensor is None else torch.empty_like(tensor) for tensor in (keep, h0)),
+    ),
+)
+
+
+@gate_scan_op.kernel("CPU")
+def _gate_scan(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None) -> Tensor:
+    f, c = _one_layout(f, c)
+    h = f.new_empty(f.shape)
+    _scan(f, c, keep, h0, h)
+    return h
+
+
+@gate_scan_backward_op.kernel("CPU")
+def _gate_scan_backward(
+    dh: Tensor, f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor
+) -> tuple[Tensor, ...]:
+    f, c = _one_layout(f, c)
+    dh, df, dc = dense(dh, *h.shape), torch.empty_like(h), torch.empty_like(h)
+    return df, dc, *_scan_backward(f, c, keep, h0, h, dh, df, dc)
+
+
+@gate_scan_op.gradient(lambda ctx, inputs, h: ctx.save_for_backward(*inputs, h))
+def _(ctx: Any, dh: Tensor) -> tuple[Any, ...]:
+    df, dc, dkeep, dh0 = gate_scan_backward_op(dh, *ctx.saved_tensors)
+    return df, dc, something(dkeep), something(dh0)
+
+
+def _one_layout(f: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Slices of one tensor are read where they lie, others as dense ones."""
+    if f.shape == c.shape and f.stride() == c.stride() and f.stride(2) == 1:
+        return f, c
+    return f.contiguous(), dense(c, *f.shape)
+
+
+def _scan(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor) -> None:
+    """The states of f and c (B, T, D) of one layout into h."""
+    batch, time, width = h.shape
+    keep, h0 = optional(keep, batch, time), optional(h0, batch, width)
+    threads = torch.get_num_threads()
+    train.gate_scan(*addresses(f, c), f.stride(0), f.stride(1), *addresses(keep, h0, h), *h.shape, threads)
+
+
+def _scan_backward(
+    f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor, dh: Tensor, df: Tensor, dc: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Writes df and dc, which have the layout of dh; returns the gradients of keep and h0."""
+    batch, time, width = h.shape
+    keep, h0 = optional(keep, batch, time), optional(h0, batch, width)
+    dkeep, dh0 = None if keep is None else torch.empty_like(keep), h.new_empty(batch, width)
+    train.gate_scan_backward(
+        *(*addresses(f, c), f.stride(0), f.stride(1), *addresses(keep, h0, h)),
+        *(*addresses(dh, df, dc), df.stride(0), df.stride(1), *addresses(dkeep, dh0)),
+        *(batch, time, width, torch.get_num_threads()),
+    )
+    return nothing(h) if dkeep is None else dkeep, nothing(h) if h0 is None else dh0
+
+
+# ------------------------------------------------------------------------------------------ MLGRU
 
 
 @beside(reference.mlgru_mix)
 def mlgru_mix(fcg: Tensor, keep: Tensor | None = None, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    u, h_last = _MlgruMix.apply(fcg, keep, h0)
+    u, _, h_last = mlgru_mix_op(fcg, keep, h0)
     return u, h_last
+
+
+def _empty_mix(fcg: Tensor, keep: Any, h0: Any) -> tuple[Tensor, Tensor, Tensor]:
+    batch, time, stacked = fcg.shape
+    u = fcg.new_empty(batch, time, stacked // 3)
+    return u, torch.empty_like(u), fcg.new_empty(batch, stacked // 3)
+
+
+mlgru_mix_op = Operator(
+    "mlgru_mix(Tensor fcg, Tensor? keep, Tensor? h0) -> (Tensor, Tensor, Tensor)",
+    _empty_mix,
+)
+mlgru_mix_backward_op = Operator(
+    "mlgru_mix_backward(Tensor du, Tensor fcg, Tensor? keep, Tensor? h0, Tensor h) -> (Tensor, Tensor, Tensor)",
+    lambda du, fcg, keep, h0, h: (
+        torch.empty_like(fcg),
+        *(nothing(fcg) if tensor is None else torch.empty_like(tensor) for tensor in (keep, h0)),
+    ),
+)
+
+
+def gate_scan_rows(fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> Tensor:
+    """The states h (B, T, D) of the stacked pre-activations (B, T, 3D)."""
+    batch, time, stacked = fcg.shape
+    f, c, _ = dense(fcg, batch, time, stacked // 3 * 3).chunk(3, -1)
+    h = f.new_empty(f.shape)
+    _scan(f, c, keep, h0, h)
+    return h
+
+
+def gate_scan_rows_backward(
+    fcg: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor, dfcg: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Writes the first two thirds of dfcg; the gradient of h waits where c's will be written."""
+    (f, c, _), (df, dc, _) = fcg.chunk(3, -1), dfcg.chunk(3, -1)
+    return _scan_backward(f, c, keep, h0, h, dc, df, dc)
+
+
+@mlgru_mix_op.kernel("CPU")
+def _mlgru_mix(fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    h = gate_scan_rows(fcg, keep, h0)
+    fcg, width, u = fcg.contiguous(), h.shape[-1], torch.empty_like(h)
+    train.gated_norm(
+        *(address(h), address(fcg, 2 * width), 3 * width, address(u)),
+        *(h.numel() // width, width, reference.EPS, torch.get_num_threads()),
+    )
+    return u, h, h[:, -1].clone()
+
+
+@mlgru_mix_backward_op.kernel("CPU")
+def _mlgru_mix_backward(
+    du: Tensor, fcg: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor
+) -> tuple[Tensor, ...]:
+    width = h.shape[-1]
+    du, fcg = dense(du, *h.shape), fcg.contiguous()
+    dfcg = torch.empty_like(fcg)
+    train.gated_norm_backward(
+        *(address(du), address(h), address(fcg, 2 * width), address(dfcg, width), address(dfcg, 2 * width)),
+        *(3 * width, h.numel() // width, width, reference.EPS, torch.get_num_threads()),
+    )
+    return dfcg, *gate_scan_rows_backward(fcg, keep, h0, h, dfcg)
+
+
+@mlgru_mix_op.gradient(lambda ctx, inputs, out: ctx.save_for_backward(*inputs, out[1]), constants=(1, 2))
+def _(ctx: Any, du: Tensor, *_: None) -> tuple[Any, ...]:
+    dfcg, dkeep, dh0 = mlgru_mix_backward_op(du, *ctx.saved_tensors)
+    return dfcg, something(dkeep), something(dh0)
+
+
+# ------------------------------------------------------------------------------------- leaky scan
 
 
 @beside(reference.leaky_scan)
 def leaky_scan(u: Tensor, decay: Tensor, keep: Tensor | None = None, m0: Tensor | None = None) -> Tensor:
-    m: Tensor = _LeakyScan.apply(u, decay, keep, m0)
+    m: Tensor = leaky_scan_op(u, decay, keep, m0)
     return m
 
 
-class _GateScan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None) -> Tensor:
-        batch, time, width = size = f.shape
-        if f.stride() != c.stride() or f.stride(2) != 1:  # slices of one tensor are read where they lie
-            f, c = dense(f, *size), dense(c, *size)
-        keep, h0 = optional(keep, batch, time), optional(h0, batch, width)
-        h = f.new_empty(size)
-        strides = f.stride(0), f.stride(1)
-        train.gate_scan(
-            address(f),
-            address(c),
-            *strides,
-            address(keep),
-            address(h0),
-            address(h),
-            *size,
-            torch.get_num_threads(),
-        )
-        ctx.save_for_backward(f, c, keep, h0, h)
-        return h
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, ...]:
-        f, c, keep, h0, h = ctx.saved_tensors
-        batch, _, width = size = h.shape
-        dh = dense(dh, *size)
-        df, dc, dh0 = h.new_empty(size), h.new_empty(size), h.new_empty(batch, width)
-        dkeep = torch.empty_like(keep) if ctx.needs_input_grad[2] else None
-        train.gate_scan_backward(
-            *(address(f), address(c), f.stride(0), f.stride(1), address(keep), address(h0), address(h)),
-            *(
-                address(dh),
-                address(df),
-                address(dc),
-                df.stride(0),
-                df.stride(1),
-                address(dkeep),
-                address(dh0),
-            ),
-            *size,
-            torch.get_num_threads(),
-        )
-        return df, dc, dkeep, dh0 if h0 is not None else None
+leaky_scan_op = Operator(
+    "leaky_scan(Tensor u, Tensor decay, Tensor? keep, Tensor? m0) -> Tensor",
+    lambda u, decay, keep, m0: u.new_empty(u.shape),
+)
+leaky_scan_backward_op = Operator(
+    "leaky_scan_backward(Tensor dm, Tensor u, Tensor decay, Tensor? keep, Tensor? m0, Tensor m)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    lambda dm, u, decay, keep, m0, m: (
+        torch.empty_like(m),
+        torch.empty_like(decay),
+        *(nothing(m) if tensor is None else torch.empty_like(tensor) for tensor in (keep, m0)),
+    ),
+)
 
 
-class _MlgruMix(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor]:
-        batch, time, stacked = fcg.shape
-        width = stacked // 3
-        fcg = dense(fcg, batch, time, 3 * width)
-        keep, h0 = optional(keep, batch, time), optional(h0, batch, width)
-        h, u, r = (
-            fcg.new_empty(batch, time, width),
-            fcg.new_empty(batch, time, width),
-            fcg.new_empty(batch, time),
-        )
-        f, c, g = (address(fcg, part * width) for part in range(3))
-        threads = torch.get_num_threads()
-        strides = time * stacked, stacked
-        train.gate_scan(f, c, *strides, address(keep), address(h0), address(h), batch, time, width, threads)
-        shape = batch * time, width, stacked
-        train.gated_norm(address(h), g, address(u), address(r), *shape, reference.EPS, threads)
-        ctx.save_for_backward(fcg, keep, h0, h, r)
-        h_last = h[:, -1].clone()
-        ctx.mark_non_differentiable(h_last)
-        return u, h_last
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, du: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        fcg, keep, h0, h, r = ctx.saved_tensors
-        batch, time, width = h.shape
-        du = dense(du, batch, time, width)
-        dfcg, dh0 = torch.empty_like(fcg), h.new_empty(batch, width)
-        dkeep = torch.empty_like(keep) if ctx.needs_input_grad[1] else None
-        f, c, g = (address(fcg, part * width) for part in range(3))
-        df, dc, dg = (address(dfcg, part * width) for part in range(3))
-        dh = dc  # the state's gradient waits where c's will be written
-        threads = torch.get_num_threads()
-        shape = batch * time, width, 3 * width
-        train.gated_norm_backward(address(du), address(h), g, address(r), dh, dg, *shape, threads)
-        strides = time * 3 * width, 3 * width
-        train.gate_scan_backward(
-            *(f, c, *strides, address(keep), address(h0), address(h)),
-            *(dh, df, dc, *strides, address(dkeep), address(dh0)),
-            *(batch, time, width, threads),
-        )
-        return dfcg, dkeep, dh0 if h0 is not None else None
+@leaky_scan_op.kernel("CPU")
+def _leaky_scan(u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None) -> Tensor:
+    batch, time, width = size = u.shape
+    u, decay, keep, m0 = u.contiguous(), dense(decay, width), optional(keep, batch, time), optional(m0, batch, width)
+    m = torch.empty_like(u)
+    train.leaky_scan(*addresses(u, decay, keep, m0, m), *size, torch.get_num_threads())
+    return m
 
 
-class _LeakyScan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None) -> Tensor:
-        batch, time, width = size = u.shape
-        u, decay = dense(u, *size), dense(decay, width)
-        keep, m0 = optional(keep, batch, time), optional(m0, batch, width)
-        m = torch.empty_like(u)
-        inputs = (address(tensor) for tensor in (u, decay, keep, m0, m))
-        train.leaky_scan(*inputs, *size, torch.get_num_threads())
-        ctx.save_for_backward(u, decay, keep, m0, m)
-        return m
+@leaky_scan_backward_op.kernel("CPU")
+def _leaky_scan_backward(
+    dm: Tensor, u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None, m: Tensor
+) -> tuple[Tensor, ...]:
+    batch, time, width = size = m.shape
+    dm, u, decay = dense(dm, *size), u.contiguous(), decay.contiguous()
+    keep, m0 = optional(keep, batch, time), optional(m0, batch, width)
+    du, ddecay, dm0 = torch.empty_like(u), torch.empty_like(decay), m.new_empty(batch, width)
+    dkeep = None if keep is None else torch.empty_like(keep)
+    tensors = addresses(u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0)
+    train.leaky_scan_backward(*tensors, *size, torch.get_num_threads())
+    return du, ddecay, nothing(m) if dkeep is None else dkeep, nothing(m) if m0 is None else dm0
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dm: Tensor) -> tuple[Tensor | None, ...]:
-        u, decay, keep, m0, m = ctx.saved_tensors
-        batch, _, width = size = m.shape
-        dm = dense(dm, *size)
-        du, ddecay, dm0 = torch.empty_like(u), torch.empty_like(decay), m.new_empty(batch, width)
-        dkeep = torch.empty_like(keep) if ctx.needs_input_grad[2] else None
-        tensors = (address(tensor) for tensor in (u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0))
-        train.leaky_scan_backward(*tensors, *size, torch.get_num_threads())
-        return du, ddecay, dkeep, dm0 if m0 is not None else None
+
+@leaky_scan_op.gradient(lambda ctx, inputs, m: ctx.save_for_backward(*inputs, m))
+def _(ctx: Any, dm: Tensor) -> tuple[Any, ...]:
+    du, ddecay, dkeep, dm0 = leaky_scan_backward_op(dm, *ctx.saved_tensors)
+    return du, ddecay, something(dkeep), something(dm0)

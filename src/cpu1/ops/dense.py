@@ -1,0 +1,182 @@
+"""Full-precision products, in bf16 where that is asked for: alone, after a norm, as a perceptron."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpu1.ops import reference
+from cpu1.ops.native import addresses, beside, rows, train
+from cpu1.ops.operator import Operator, nothing, something
+from cpu1.ops.reference import EPS, Precision, autocast_precision
+from cpu1.ops.rows import norm_rows, norm_rows_backward
+
+
+def narrow(matrix: Tensor, sums: bool = False) -> tuple[Tensor, Tensor]:
+    """An fp32 matrix (M, N) in bf16, and the sums (N,) of its rows, if asked for."""
+    out, total = torch.empty_like(matrix, dtype=torch.bfloat16), matrix.new_empty(matrix.shape[1] if sums else 0)
+    paths = (*addresses(something(total), None, None, None, None), [], 0)
+    train.fold(*addresses(matrix, None, None, out), True, *paths, *matrix.shape, torch.get_num_threads())
+    return out, total
+
+
+def widen(matrix: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+    """A bf16 matrix (M, N) in fp32, plus bias (N,) and residual (M, N)."""
+    out = torch.empty_like(matrix, dtype=torch.float32)
+    train.widen(*addresses(matrix, None, bias, residual, out), *matrix.shape, torch.get_num_threads())
+    return out
+
+
+# ----------------------------------------------------------------------------------------- linear
+
+
+@beside(reference.linear)
+def linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    norm: bool = False,
+    precision: Precision | None = None,
+) -> Tensor:
+    if (precision or autocast_precision(x)) == "fp32":
+        return reference.linear(x, weight, bias, norm)
+    y, *_ = linear_op(x, weight, bias, norm)
+    return y
+
+
+def _empty_linear(x: Tensor, weight: Tensor, bias: Any, norm: bool) -> tuple[Tensor, ...]:
+    count = x.numel() // x.shape[-1]
+    return (
+        x.new_empty(*x.shape[:-1], len(weight)),
+        x.new_empty(count, x.shape[-1], dtype=torch.bfloat16),
+        torch.empty_like(weight, dtype=torch.bfloat16),
+        x.new_empty(count if norm else 0),
+    )
+
+
+linear_op = Operator(
+    "linear(Tensor x, Tensor weight, Tensor? bias, bool norm) -> (Tensor, Tensor, Tensor, Tensor)", _empty_linear
+)
+linear_backward_op = Operator(
+    "linear_backward(Tensor dy, Tensor? x, Tensor narrow_x, Tensor narrow_weight, Tensor r, bool bias)"
+    " -> (Tensor, Tensor, Tensor)",
+    lambda dy, x, narrow_x, narrow_weight, r, bias: (
+        dy.new_empty(*dy.shape[:-1], narrow_x.shape[-1]),
+        torch.empty_like(narrow_weight, dtype=torch.float32),
+        dy.new_empty(len(narrow_weight) if bias else 0),
+    ),
+)
+
+
+@linear_op.kernel("CPU")
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, norm: bool) -> tuple[Tensor, ...]:
+    flat = rows(x)
+    narrow_x, r = norm_rows(flat, None, EPS, torch.bfloat16) if norm else (narrow(flat)[0], nothing(x))
+    narrow_weight, _ = narrow(weight.contiguous())
+    y = widen(narrow_x @ narrow_weight.t(), bias)
+    return y.view(*x.shape[:-1], len(weight)), narrow_x, narrow_weight, r
+
+
+@linear_backward_op.kernel("CPU")
+def _linear_backward(
+    dy: Tensor, x: Tensor | None, narrow_x: Tensor, narrow_weight: Tensor, r: Tensor, bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    narrow_dy, dbias = narrow(rows(dy), sums=bias)
+    dx = narrow_dy @ narrow_weight
+    dx = widen(dx) if x is None else norm_rows_backward(dx, rows(x), r)[0]
+    return dx.view(*dy.shape[:-1], -1), widen(narrow_dy.t() @ narrow_x), dbias
+
+
+def _save_linear(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    x, _, bias, norm = inputs
+    ctx.save_for_backward(x if norm else None, *outputs[1:])
+    ctx.bias = bias is not None
+
+
+@linear_op.gradient(_save_linear, constants=(1, 2, 3))
+def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Any, ...]:
+    dx, dweight, dbias = linear_backward_op(dy, *ctx.saved_tensors, ctx.bias)
+    return dx, dweight, something(dbias), None
+
+
+# ------------------------------------------------------------------------------------- perceptron
+
+
+@beside(reference.relu2_mlp)
+def relu2_mlp(
+    x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor, precision: Precision | None = None
+) -> Tensor:
+    if (precision or autocast_precision(x)) == "fp32":
+        return reference.relu2_mlp(x, up, up_bias, down, down_bias)
+    y, *_ = relu2_mlp_op(x, up, up_bias, down, down_bias)
+    return y
+
+
+def _empty_mlp(x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> tuple[Tensor, ...]:
+    bf16, count = torch.bfloat16, x.numel() // x.shape[-1]
+    return (
+        torch.empty_like(x),
+        x.new_empty(count, x.shape[-1], dtype=bf16),
+        x.new_empty(count),
+        x.new_empty(count, len(up), dtype=bf16),
+        torch.empty_like(up, dtype=bf16),
+        torch.empty_like(down, dtype=bf16),
+    )
+
+
+relu2_mlp_op = Operator(
+    "relu2_mlp(Tensor x, Tensor up, Tensor up_bias, Tensor down, Tensor down_bias)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _empty_mlp,
+)
+relu2_mlp_backward_op = Operator(
+    "relu2_mlp_backward(Tensor dy, Tensor x, Tensor up_bias, Tensor normed, Tensor r, Tensor a, Tensor up, Tensor down)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    lambda dy, x, up_bias, normed, r, a, up, down: (
+        torch.empty_like(x),
+        torch.empty_like(up, dtype=torch.float32),
+        torch.empty_like(up_bias),
+        torch.empty_like(down, dtype=torch.float32),
+        dy.new_empty(len(down)),
+    ),
+)
+
+
+@relu2_mlp_op.kernel("CPU")
+def _relu2_mlp(x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> tuple[Tensor, ...]:
+    flat = rows(x)
+    normed, r = norm_rows(flat, None, EPS, torch.bfloat16)
+    narrow_up, narrow_down = narrow(up)[0], narrow(down)[0]
+    a = normed @ narrow_up.t()
+    y = widen(_relu2(a, up_bias) @ narrow_down.t(), down_bias, residual=flat)
+    return y.view(x.shape), normed, r, a, narrow_up, narrow_down
+
+
+def _relu2(a: Tensor, bias: Tensor) -> Tensor:
+    """relu(a + bias)² in bf16."""
+    out = torch.empty_like(a)
+    train.relu2(*addresses(a, bias, out), *a.shape, torch.get_num_threads())
+    return out
+
+
+@relu2_mlp_backward_op.kernel("CPU")
+def _relu2_mlp_backward(
+    dy: Tensor, x: Tensor, up_bias: Tensor, normed: Tensor, r: Tensor, a: Tensor, up: Tensor, down: Tensor
+) -> tuple[Tensor, ...]:
+    """The hidden units are made once more: they would be the largest tensor to keep."""
+    flat = rows(dy)
+    narrow_dy, ddown_bias = narrow(flat, sums=True)
+    ddown = widen(narrow_dy.t() @ _relu2(a, up_bias))
+    da, dup_bias = narrow_dy @ down, torch.empty_like(up_bias)
+    train.relu2_backward(*addresses(a, up_bias, da, da, dup_bias), *a.shape, torch.get_num_threads())  # in place
+    dx, _ = norm_rows_backward(da @ up, rows(x), r, through=flat)
+    return dx.view(x.shape), widen(da.t() @ normed), dup_bias, ddown, ddown_bias
+
+
+def _save_mlp(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(inputs[0], inputs[2], *outputs[1:])
+
+
+@relu2_mlp_op.gradient(_save_mlp, constants=(1, 2, 3, 4, 5))
+def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Tensor, ...]:
+    return relu2_mlp_backward_op(dy, *ctx.saved_tensors)

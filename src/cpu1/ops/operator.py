@@ -1,0 +1,66 @@
+"""An operation as torch sees it: schema, shapes, kernels by device, gradient (`torch.library`).
+
+So `torch.compile`, autograd and other devices know it; what a kernel is made of they need not know.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LIBRARY = torch.library.Library("cpu1", "DEF")
+Setup = Callable[[Any, tuple[Any, ...], Any], None]
+
+
+class Operator:
+    """`cpu1::name` of a schema such as "swiglu(Tensor gate_up) -> Tensor".
+
+    `empty` makes the outputs for given inputs, without values: a tracer uses it, and so may kernels.
+    """
+
+    def __init__(self, schema: str, empty: Callable[..., Any]) -> None:
+        self.name = schema.partition("(")[0]
+        self.empty = empty
+        LIBRARY.define(schema)
+        torch.library.register_fake(f"cpu1::{self.name}", empty, lib=LIBRARY)
+        self.call = getattr(torch.ops.cpu1, self.name).default
+
+    def kernel(self, device: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorator: the function that computes the outputs on "CPU" or "CUDA"."""
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            LIBRARY.impl(self.name, function, device)
+            return function
+
+        return register
+
+    def gradient(self, save: Setup, constants: Sequence[int] = ()) -> Callable[[Callable[..., Any]], None]:
+        """Decorator: backward(ctx, *gradients of the outputs) -> gradients of the inputs, None for those without.
+
+        `save(ctx, inputs, outputs)` keeps what it needs; the outputs numbered in `constants` have no gradient.
+        """
+
+        def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            ctx.set_materialize_grads(False)  # an unused output's gradient is None, not a tensor of zeros
+            if constants:
+                ctx.mark_non_differentiable(*(output[i] for i in constants))
+            save(ctx, inputs, output)
+
+        def register(backward: Callable[..., Any]) -> None:
+            torch.library.register_autograd(f"cpu1::{self.name}", backward, setup_context=keep, lib=LIBRARY)
+
+        return register
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.call(*inputs)
+
+
+def nothing(like: Tensor) -> Tensor:
+    """What an operator returns for an output that is not there."""
+    return like.new_empty(0)
+
+
+def something(tensor: Tensor) -> Tensor | None:
+    """None for `nothing`."""
+    return tensor if tensor.numel() else None

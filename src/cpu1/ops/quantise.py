@@ -1,0 +1,210 @@
+"""Activations to int8 (the quantiser of BitLinear), alone and fused with what made them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpu1.ops import reference
+from cpu1.ops.native import address, addresses, beside, dense, optional, rows, train
+from cpu1.ops.operator import Operator, nothing, something
+from cpu1.ops.reference import EPS, Precision, Quantised, autocast_precision
+from cpu1.ops.rows import even, norm_rows_backward
+from cpu1.ops.scan import gate_scan_rows, gate_scan_rows_backward
+
+KINDS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def empty_rows(shape: torch.Size, like: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """q, s, r and the levels: a tensor of that shape without memory or values, of the type of its gradient."""
+    scales = like.new_empty(shape[:-1])
+    levels = like.new_empty(1, dtype=torch.bfloat16 if bf16 else torch.float32).expand(shape)
+    return like.new_empty(shape, dtype=torch.int8), scales, torch.empty_like(scales), levels
+
+
+def _is_bf16(x: Tensor, precision: Precision | None) -> bool:
+    return (precision or autocast_precision(x)) == "bf16"
+
+
+# ------------------------------------------------------------------------------------------ plain
+
+
+@beside(reference.quantise)
+def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None) -> Quantised:
+    q, s, _, levels = quantise_op(x, gain, eps, _is_bf16(x, precision))
+    return Quantised(q, s, levels)
+
+
+quantise_op = Operator(
+    "quantise(Tensor x, Tensor? gain, float eps, bool bf16) -> (Tensor, Tensor, Tensor, Tensor)",
+    lambda x, gain, eps, bf16: empty_rows(x.shape, x, bf16),
+)
+quantise_backward_op = Operator(
+    "quantise_backward(Tensor dq, Tensor x, Tensor? gain, Tensor s, Tensor r) -> (Tensor, Tensor)",
+    lambda dq, x, gain, s, r: (torch.empty_like(x), nothing(x) if gain is None else torch.empty_like(gain)),
+)
+
+
+@quantise_op.kernel("CPU")
+def _quantise(x: Tensor, gain: Tensor | None, eps: float, bf16: bool) -> tuple[Tensor, ...]:
+    flat, gain = rows(x), optional(gain, x.shape[-1])
+    q, s, r, levels = empty_rows(x.shape, x, bf16)
+    train.quantise(*addresses(flat, gain, q, s, r), *flat.shape, eps, torch.get_num_threads())
+    return q, s, r, levels
+
+
+@quantise_backward_op.kernel("CPU")
+def _quantise_backward(dq: Tensor, x: Tensor, gain: Tensor | None, s: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    dx, dgain = norm_rows_backward(rows(dq), rows(x), r, optional(gain, x.shape[-1]), divide=s)
+    return dx.view(x.shape), nothing(x) if dgain is None else dgain
+
+
+@quantise_op.gradient(lambda ctx, inputs, out: ctx.save_for_backward(*inputs[:2], *out[1:3]), constants=(0, 1, 2))
+def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    dx, dgain = quantise_backward_op(gradients[3], *ctx.saved_tensors)
+    return dx, something(dgain), None, None
+
+
+# ------------------------------------------------------------------------------- after the SwiGLU
+
+
+@beside(reference.swiglu_quantise)
+def swiglu_quantise(
+    gate_up: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None
+) -> Quantised:
+    q, s, _, levels = swiglu_quantise_op(gate_up, gain, eps, _is_bf16(gate_up, precision))
+    return Quantised(q, s, levels)
+
+
+def _half(gate_up: Tensor) -> torch.Size:
+    return torch.Size((*gate_up.shape[:-1], gate_up.shape[-1] // 2))
+
+
+swiglu_quantise_op = Operator(
+    "swiglu_quantise(Tensor gate_up, Tensor? gain, float eps, bool bf16) -> (Tensor, Tensor, Tensor, Tensor)",
+    lambda gate_up, gain, eps, bf16: empty_rows(_half(gate_up), gate_up, bf16),
+)
+swiglu_quantise_backward_op = Operator(
+    "swiglu_quantise_backward(Tensor dq, Tensor gate_up, Tensor? gain, Tensor s, Tensor r) -> (Tensor, Tensor)",
+    lambda dq, gate_up, gain, s, r: (
+        torch.empty_like(gate_up),
+        nothing(gate_up) if gain is None else torch.empty_like(gain),
+    ),
+)
+
+
+@swiglu_quantise_op.kernel("CPU")
+def _swiglu_quantise(gate_up: Tensor, gain: Tensor | None, eps: float, bf16: bool) -> tuple[Tensor, ...]:
+    flat, shape = even(rows(gate_up)), _half(gate_up)
+    gain = optional(gain, shape[-1])
+    q, s, r, levels = empty_rows(shape, gate_up, bf16)
+    train.swiglu_quantise(*addresses(flat, gain, q, s, r), len(flat), shape[-1], eps, torch.get_num_threads())
+    return q, s, r, levels
+
+
+@swiglu_quantise_backward_op.kernel("CPU")
+def _swiglu_quantise_backward(
+    dq: Tensor, gate_up: Tensor, gain: Tensor | None, s: Tensor, r: Tensor
+) -> tuple[Tensor, Tensor]:
+    dq, gate_up = rows(dq), gate_up.contiguous()
+    dgate_up, dgain = torch.empty_like(gate_up), nothing(gate_up) if gain is None else torch.empty_like(gain)
+    train.swiglu_quantise_backward(
+        *(address(dq), dq.dtype == torch.bfloat16),
+        *addresses(gate_up, gain, s, r, dgate_up, dgain),
+        *(*dq.shape, torch.get_num_threads()),
+    )
+    return dgate_up, dgain
+
+
+@swiglu_quantise_op.gradient(
+    lambda ctx, inputs, out: ctx.save_for_backward(*inputs[:2], *out[1:3]), constants=(0, 1, 2)
+)
+def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    dgate_up, dgain = swiglu_quantise_backward_op(gradients[3], *ctx.saved_tensors)
+    return dgate_up, something(dgain), None, None
+
+
+# -------------------------------------------------------------------------------- after the MLGRU
+
+
+@beside(reference.mlgru_quantise)
+def mlgru_quantise(
+    fcg: Tensor,
+    gain: Tensor | None = None,
+    keep: Tensor | None = None,
+    h0: Tensor | None = None,
+    precision: Precision | None = None,
+) -> tuple[Quantised, Tensor]:
+    q, s, _, levels, _, h_last = mlgru_quantise_op(fcg, gain, keep, h0, _is_bf16(fcg, precision))
+    return Quantised(q, s, levels), h_last
+
+
+def _empty_mixed(fcg: Tensor, gain: Any, keep: Any, h0: Any, bf16: bool) -> tuple[Tensor, ...]:
+    batch, time, stacked = fcg.shape
+    shape = torch.Size((batch, time, stacked // 3))
+    return *empty_rows(shape, fcg, bf16), fcg.new_empty(shape), fcg.new_empty(batch, stacked // 3)
+
+
+mlgru_quantise_op = Operator(
+    "mlgru_quantise(Tensor fcg, Tensor? gain, Tensor? keep, Tensor? h0, bool bf16)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _empty_mixed,
+)
+mlgru_quantise_backward_op = Operator(
+    "mlgru_quantise_backward(Tensor dq, Tensor fcg, Tensor? gain, Tensor? keep, Tensor? h0, Tensor s, Tensor r,"
+    " Tensor h) -> (Tensor, Tensor, Tensor, Tensor)",
+    lambda dq, fcg, gain, keep, h0, s, r, h: (
+        torch.empty_like(fcg),
+        *(nothing(fcg) if tensor is None else torch.empty_like(tensor) for tensor in (gain, keep, h0)),
+    ),
+)
+
+
+@mlgru_quantise_op.kernel("CPU")
+def _mlgru_quantise(
+    fcg: Tensor, gain: Tensor | None, keep: Tensor | None, h0: Tensor | None, bf16: bool
+) -> tuple[Tensor, ...]:
+    h = gate_scan_rows(fcg, keep, h0)
+    width = h.shape[-1]
+    fcg, gain = fcg.contiguous(), optional(gain, width)
+    q, s, r, levels = empty_rows(h.shape, fcg, bf16)
+    train.gated_norm_quantise(
+        *(address(h), address(fcg, 2 * width), 3 * width),
+        *addresses(gain, q, s, r),
+        *(s.numel(), width, EPS, torch.get_num_threads()),
+    )
+    return q, s, r, levels, h, h[:, -1].clone()
+
+
+@mlgru_quantise_backward_op.kernel("CPU")
+def _mlgru_quantise_backward(
+    dq: Tensor,
+    fcg: Tensor,
+    gain: Tensor | None,
+    keep: Tensor | None,
+    h0: Tensor | None,
+    s: Tensor,
+    r: Tensor,
+    h: Tensor,
+) -> tuple[Tensor, ...]:
+    width = h.shape[-1]
+    dq, fcg = dense(dq, *h.shape), fcg.contiguous()
+    dfcg, dgain = torch.empty_like(fcg), nothing(fcg) if gain is None else torch.empty_like(gain)
+    train.gated_norm_quantise_backward(
+        *(address(dq), dq.dtype == torch.bfloat16, address(h), address(fcg, 2 * width)),
+        *(address(dfcg, width), address(dfcg, 2 * width), 3 * width),  # dh waits where dc will be written
+        *addresses(gain, s, r, dgain),
+        *(s.numel(), width, EPS, torch.get_num_threads()),
+    )
+    dkeep, dh0 = gate_scan_rows_backward(fcg, keep, h0, h, dfcg)
+    return dfcg, dgain, dkeep, dh0
+
+
+def _save_mixed(ctx: Any, inputs: tuple[Any, ...], out: tuple[Tensor, ...]) -> None:
+    _, s, r, _, h, _ = out
+    ctx.save_for_backward(*inputs[:4], s, r, h)
+
+
+@mlgru_quantise_op.gradient(_save_mixed, constants=(0, 1, 2, 4, 5))
+def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    return *map(something, mlgru_quantise_backward_op(gradients[3], *ctx.saved_tensors)), None

@@ -1,0 +1,193 @@
+"""The ternary product, exact in integers."""
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpu1.ops import reference
+from cpu1.ops.native import address, addresses, beside, dense, optional, rows, train
+from cpu1.ops.operator import Operator, nothing, something
+from cpu1.ops.quantise import quantise
+from cpu1.ops.reference import EPS, LEVELS, Precision, Quantised
+
+# fp32 counts integers up to here: sums of K products of at most LEVELS stay below it for K < 132,104
+EXACT_IN_FP32 = 2**24
+
+
+# -------------------------------------------------------------------------------------- ternarise
+
+
+@beside(reference.ternarise)
+def ternarise(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    w, scale, _ = ternarise_op(weight, parts)
+    return w, scale
+
+
+ternarise_op = Operator(
+    "ternarise(Tensor weight, int[] parts) -> (Tensor, Tensor, Tensor)",  # w, γ, and γ (N,) of every row
+    lambda weight, parts: (
+        torch.empty_like(weight, dtype=torch.int8),
+        weight.new_empty(len(parts)),
+        weight.new_empty(len(weight)),
+    ),
+)
+
+
+@ternarise_op.kernel("CPU")
+def _ternarise(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    inputs = weight.shape[1]
+    weight = dense(weight, sum(parts), inputs)
+    w, scale, row_scale = ternarise_op.empty(weight, parts)
+    first = 0
+    for i, part in enumerate(parts):
+        at = address(weight, first * inputs), address(w, first * inputs), address(scale, i), address(row_scale, first)
+        train.ternarise(*at, part, inputs, torch.get_num_threads())
+        first += part
+    return w, scale, row_scale
+
+
+# ---------------------------------------------------------------------------------------- product
+
+
+def bit_linear(
+    x: Tensor,
+    weight: Tensor,
+    parts: Sequence[int],
+    gain: Tensor | None = None,
+    eps: float = EPS,
+    precision: Precision | None = None,
+) -> Tensor:
+    """BitLinear (BitNet b1.58, arXiv 2402.17764): `ternary_linear` of `quantise`."""
+    return ternary_linear(quantise(x, gain, eps, precision), weight, parts)
+
+
+@beside(reference.ternary_linear)
+def ternary_linear(
+    x: Quantised,
+    weight: Tensor,
+    parts: Sequence[int],
+    inner: Tensor | None = None,
+    up: Tensor | None = None,
+) -> Tensor:
+    y, _, _ = ternary_linear_op(x.levels, x.q, x.s, weight, parts, inner, up)
+    return y
+
+
+ternary_linear_op = Operator(
+    "ternary_linear(Tensor levels, Tensor q, Tensor s, Tensor weight, int[] parts, Tensor? inner, Tensor? up)"
+    " -> (Tensor, Tensor, Tensor)",
+    lambda levels, q, s, weight, parts, inner, up: (
+        s.new_empty(*s.shape, len(weight)),
+        torch.empty_like(weight, dtype=torch.int8),
+        weight.new_empty(len(weight)),
+    ),
+)
+fold_op = Operator(
+    "fold(Tensor dy, Tensor s, Tensor row_scale, bool bf16, int[] parts, Tensor? inner, Tensor? up)"
+    " -> (Tensor, Tensor, Tensor)",
+    lambda dy, s, row_scale, bf16, parts, inner, up: (
+        dy.new_empty(s.numel(), dy.shape[-1], dtype=torch.bfloat16 if bf16 else torch.float32),
+        *(nothing(dy) if tensor is None else torch.empty_like(tensor) for tensor in (inner, up)),
+    ),
+)
+unfold_op = Operator(
+    "unfold(Tensor dw, Tensor row_scale) -> Tensor", lambda dw, row_scale: torch.empty_like(dw, dtype=torch.float32)
+)
+levels_op = Operator(
+    "levels(Tensor q, bool bf16) -> Tensor",
+    lambda q, bf16: torch.empty_like(q, dtype=torch.bfloat16 if bf16 else torch.float32),
+)
+
+
+def integer_product(q: Tensor, w: Tensor) -> Tensor:
+    """q wᵀ in int32 (M, N) from int8 q (M, K), ternary int8 w (N, K): exact by whichever way is fast here."""
+    if platform.machine() in ("x86_64", "AMD64"):  # where torch has integer kernels
+        return torch._int_mm(q, w.t())
+    kind = torch.float32 if q.shape[1] * LEVELS < EXACT_IN_FP32 else torch.float64
+    return (q.to(kind) @ w.to(kind).t()).to(torch.int32)
+
+
+@ternary_linear_op.kernel("CPU")
+def _ternary_linear(
+    levels: Tensor,
+    q: Tensor,
+    s: Tensor,
+    weight: Tensor,
+    parts: Sequence[int],
+    inner: Tensor | None,
+    up: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    w, _, row_scale = _ternarise(weight, parts)
+    sums = integer_product(rows(q), w)
+    inner, up, rank = _low_rank(inner, up, s, parts)
+    beside_it = (*addresses(inner, up), list(parts), rank)
+    train.dequantise(*addresses(sums, s, row_scale), *beside_it, *sums.shape, torch.get_num_threads())
+    return sums.view(torch.float32).view(*s.shape, len(w)), w, row_scale
+
+
+def _low_rank(
+    inner: Tensor | None, up: Tensor | None, s: Tensor, parts: Sequence[int]
+) -> tuple[Tensor | None, Tensor | None, int]:
+    """Both dense, `up` as (rank, N); and the rank."""
+    if inner is None or up is None:
+        return None, None, 0
+    rank = up.shape[1]
+    return dense(inner, *s.shape, len(parts) * rank), dense(up, sum(parts), rank).t().contiguous(), rank
+
+
+@fold_op.kernel("CPU")
+def _fold(
+    dy: Tensor,
+    s: Tensor,
+    row_scale: Tensor,
+    bf16: bool,
+    parts: Sequence[int],
+    inner: Tensor | None,
+    up: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    flat = rows(dy)
+    inner, up, rank = _low_rank(inner, up, s, parts)
+    out, dinner, dup = fold_op.empty(dy, s, row_scale, bf16, parts, inner, up)
+    paths = (*addresses(None, inner, up, dinner, dup), list(parts), rank)
+    train.fold(*addresses(flat, s, row_scale, out), bf16, *paths, *flat.shape, torch.get_num_threads())
+    return out, dinner, dup if up is None else dup.t().contiguous()
+
+
+@unfold_op.kernel("CPU")
+def _unfold(dw: Tensor, row_scale: Tensor) -> Tensor:
+    if dw.dtype == torch.float32:
+        return dw / row_scale[:, None]
+    out = unfold_op.empty(dw, row_scale)
+    train.widen(*addresses(dw, row_scale, None, None, out), *dw.shape, torch.get_num_threads())
+    return out
+
+
+@levels_op.kernel("CPU")
+def _levels(q: Tensor, bf16: bool) -> Tensor:
+    if not bf16:
+        return q.float()
+    out = levels_op.empty(q, bf16)
+    train.int8_to_bf16(*addresses(q, out), q.numel(), torch.get_num_threads())
+    return out
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    levels, q, s, _, parts, inner, up = inputs
+    ctx.save_for_backward(q, s, *outputs[1:], inner, up)
+    ctx.parts, ctx.bf16 = parts, levels.dtype == torch.bfloat16
+
+
+@ternary_linear_op.gradient(_save, constants=(1, 2))
+def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Any, ...]:
+    """dq = (dy s γ) w, dW = (dy s γ)ᵀ q / γ: bf16 rounds dy s γ once, and holds q and w exactly."""
+    q, s, w, row_scale, inner, up = ctx.saved_tensors
+    dq = dweight = None
+    folded, dinner, dup = fold_op(dy, s, row_scale, ctx.bf16, ctx.parts, inner, up)
+    if ctx.needs_input_grad[3]:
+        dweight = unfold_op(folded.t() @ levels_op(rows(q), ctx.bf16), row_scale)
+    if ctx.needs_input_grad[0]:
+        dq = (folded @ levels_op(w, ctx.bf16)).view(q.shape)
+    return dq, None, None, dweight, None, something(dinner), something(dup)
