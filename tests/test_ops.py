@@ -265,17 +265,34 @@ def test_quantisers_fused_with_what_comes_before(shape: tuple[int, int, int], pr
         assert all(map(torch.equal, one, two))
 
     for gained in (None, gain):
-        same(
-            lambda x, g=None: finish(ops.swiglu_quantise(x, g, precision=precision)),
-            lambda x, g=None: finish(ops.quantise(ops.swiglu(x), g, precision=precision)),
-            *(torch.randn(batch, time, 2 * width), gained),
-        )
         for keep in keeps(batch, time):
             same(
                 lambda x, g, k, h: finish(ops.mlgru_quantise(x, g, k, h, precision)[0]),
                 lambda x, g, k, h: finish(ops.quantise(ops.mlgru_mix(x, k, h)[0], g, precision=precision)),
                 *(torch.randn(batch, time, 3 * width), gained, keep, torch.randn(batch, width)),
             )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("shape", "width"), [((1, 1, 2), 7), ((2, 9, 64), 70), ((1, 130, 33), 1376)])
+@pytest.mark.usefixtures("isa", "poisoned")
+def test_product_swiglu_and_quantiser_at_once(shape: tuple[int, int, int], width: int, precision: str) -> None:
+    parts, last = (width, width), torch.randn(5, width)
+
+    def fused(x: Tensor, weight: Tensor, gain: Tensor | None = None) -> Tensor:
+        hidden = ops.ternary_swiglu(ops.quantise(x, precision=precision), weight, parts, gain)
+        return ops.ternary_linear(hidden, last, (5,))
+
+    def apart(x: Tensor, weight: Tensor, gain: Tensor | None = None) -> Tensor:
+        hidden = ops.swiglu(ops.bit_linear(x, weight, parts, precision=precision))
+        return ops.bit_linear(hidden, last, (5,), gain, precision=precision)
+
+    for gain in (None, torch.rand(width) + 0.5):
+        inputs = torch.randn(shape), torch.randn(2 * width, shape[-1]), gain
+        (y, *got), (expected, *want) = run(fused, *inputs), run(apart, *inputs)
+        assert torch.equal(y, expected)  # what is deployed
+        for one, two in zip(got, want, strict=True):
+            assert (one - two).norm() <= (2e-2 if precision == "bf16" else 1e-5) * two.norm() + 1e-6
 
 
 def close_to_plain(op: Op, inputs: tuple[Tensor, ...], precision: str) -> None:
@@ -353,9 +370,9 @@ def test_torch_knows_the_operators() -> None:
         (known.leaky_scan, of(2, 5, 8), torch.rand(8, requires_grad=True), keep, of(2, 8)),
         (known.mlgru_mix, of(2, 5, 24), keep, of(2, 8)),
         (known.mlgru_quantise, of(2, 5, 24), of(8), keep, of(2, 8), True),
-        (known.swiglu_quantise, of(2, 5, 16), of(8), 1e-6, False),
         (known.quantise, of(2, 5, 8), None, 1e-6, True),
         (known.ternarise, torch.randn(10, 8), parts),
+        (known.ternary_swiglu, levels, q, s, of(10, 8), [5, 5], of(5), 1e-6),
         (known.ternary_linear, levels, q, s, of(10, 8), parts, of(2, 5, 4), of(10, 2)),
         (known.linear, of(2, 5, 8), of(3, 8), of(3), True),
         (known.relu2_mlp, of(2, 5, 8), of(9, 8), of(9), of(8, 9), of(8)),
@@ -448,7 +465,10 @@ def test_threads_change_no_bit() -> None:
             *run(ops.rms_norm, x, gain),
             *run(ops.swiglu, x),
             *run(lambda x, weight, gain: ops.bit_linear(x, weight, (64, 32), gain), x, weight, gain),
-            *run(lambda x, g: ops.ternary_linear(ops.swiglu_quantise(x, g), weight[:, :65], (96,)), x, gain[:65]),
+            *run(
+                lambda x, w: ops.ternary_linear(ops.ternary_swiglu(ops.quantise(x), w, (48, 48)), w[:, :48], (96,)),
+                *(x, weight),
+            ),
             *run(lambda *a: ops.ternary_linear(ops.mlgru_quantise(*a)[0], weight, (96,)), fcg, gain, keep, h0),
             *run(lambda *a: ops.relu2_mlp(*a, precision="bf16"), x, weight, gain[:96], weight.T, gain),
             *run(lambda x, v: ops.look_back(x, v, torch.arange(213)[None] % 50), x[None], torch.randn(50, 3, 130)),

@@ -150,7 +150,7 @@ struct Quantiser {
 
     Quantiser(uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r, int64_t rows, int64_t width, float eps,
               int threads)
-        : scratch(static_cast<size_t>(2 * width * (threads > 1 ? threads : 1))) {
+        : scratch(static_cast<size_t>(CPU1_SCRATCH_ROWS * width * (threads > 1 ? threads : 1))) {
         a.rows = rows, a.width = width, a.eps = eps, a.gain = at(gain);
         a.q = at<int8_t>(q), a.s = at(s), a.r = at(r), a.scratch = scratch.data();
     }
@@ -169,18 +169,22 @@ void quantise(uintptr_t x, uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r
     table->quantise(at(x), &quantiser.a, threads);
 }
 
-void swiglu_quantise(uintptr_t gate_up, uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r, int64_t rows,
-                     int64_t width, float eps, int threads) {
+void product_swiglu_quantise(uintptr_t sums, uintptr_t row, uintptr_t column, uintptr_t gate_up, bool bf16,
+                             uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r, int64_t rows, int64_t width,
+                             float eps, int threads) {
     const Quantiser quantiser(gain, q, s, r, rows, width, eps, threads);
-    table->swiglu_quantise(at(gate_up), &quantiser.a, threads);
+    const cpu1_product_swiglu product{at<int32_t>(sums), at(row), at(column), at<void>(gate_up), nullptr};
+    (bf16 ? table->product_swiglu_quantise_bf16 : table->product_swiglu_quantise)(&product, &quantiser.a, threads);
 }
 
-void swiglu_quantise_backward(uintptr_t dq, bool bf16, uintptr_t gate_up, uintptr_t gain, uintptr_t s, uintptr_t r,
-                              uintptr_t dgate_up, uintptr_t dgain, int64_t rows, int64_t width, int threads) {
+void product_swiglu_quantise_backward(uintptr_t dq, bool bf16, uintptr_t row, uintptr_t column, uintptr_t gate_up,
+                                      uintptr_t dgate_up, uintptr_t gain, uintptr_t s, uintptr_t r, uintptr_t dgain,
+                                      int64_t rows, int64_t width, int threads) {
     Quantiser quantiser(gain, 0, s, r, rows, width, 0, threads);
     quantiser.backward(dq);
-    (bf16 ? table->swiglu_quantise_backward_bf16 : table->swiglu_quantise_backward)(at(gate_up), at(dgate_up),
-                                                                                    &quantiser.a, threads);
+    const cpu1_product_swiglu product{nullptr, at(row), at(column), at<void>(gate_up), at<void>(dgate_up)};
+    (bf16 ? table->product_swiglu_quantise_backward_bf16 : table->product_swiglu_quantise_backward)(
+        &product, &quantiser.a, threads);
     quantiser.finish(dgain);
 }
 
@@ -303,8 +307,8 @@ NB_MODULE(_train, m) {
     DEF(swiglu);
     DEF(swiglu_backward);
     DEF(quantise);
-    DEF(swiglu_quantise);
-    DEF(swiglu_quantise_backward);
+    DEF(product_swiglu_quantise);
+    DEF(product_swiglu_quantise_backward);
     DEF(gated_norm_quantise);
     DEF(gated_norm_quantise_backward);
     DEF(ternarise);

@@ -10,6 +10,7 @@
 #define SIMD _Pragma("omp simd")
 #define SIMD_SUM(...) _Pragma(SIMD_TEXT(omp simd reduction(+ : __VA_ARGS__)))
 #define SIMD_MAX(...) _Pragma(SIMD_TEXT(omp simd reduction(max : __VA_ARGS__)))
+#define SIMD_PEAK(sum, peak) _Pragma(SIMD_TEXT(omp simd reduction(+ : sum) reduction(max : peak)))
 #define SIMD_TEXT(...) #__VA_ARGS__
 
 namespace {

@@ -14,6 +14,7 @@ typedef uint16_t cpu1_bf16;
 enum {
     CPU1_ROW_BLOCK = 64,      // rows whose share of a gain's gradient is summed before the blocks are
     CPU1_CHANNEL_BLOCK = 64,  // channels that one task of a scan carries through time
+    CPU1_SCRATCH_ROWS = 4,    // rows that a quantiser works on
 };
 
 // h_t = k_t (F h_{t-1} + (1 - F) C) + (1 - k_t) h_{t-1}, F = sigmoid(f), C = silu(c); see ops/reference.py.
@@ -72,11 +73,19 @@ typedef struct {
     const float *gain;  // (K,), optional
     int8_t *q;
     float *s, *r;
-    float *scratch;  // 2 K for each thread
+    float *scratch;  // CPU1_SCRATCH_ROWS * K for each thread
     // backward only
     const void *dq;       // (M, K), fp32 or bf16: gradient of q as a real number
     float *dgain_blocks;  // (ceil(M / CPU1_ROW_BLOCK), K), with gain
 } cpu1_quantise;
+
+// [gate, up] (M, 2K) = sums row column, and what is kept of it, fp32 or bf16 as the gradients are.
+typedef struct {
+    const int32_t *sums;
+    const float *row, *column;  // (M,), (2K,)
+    void *gate_up;              // (M, 2K)
+    void *dgate_up;             // (M, 2K), backward only: times row and column
+} cpu1_product_swiglu;
 
 // A path of rank R beside stacked matrices: y[m][n] += sum over k of inner[m][part of n][k] up[k][n].
 typedef struct {
@@ -136,9 +145,10 @@ typedef struct {
                             int threads);
 
     void (*quantise)(const float *x, const cpu1_quantise *, int threads);
-    void (*swiglu_quantise)(const float *gate_up, const cpu1_quantise *, int threads);
-    void (*swiglu_quantise_backward)(const float *gate_up, float *dgate_up, const cpu1_quantise *, int threads);
-    void (*swiglu_quantise_backward_bf16)(const float *gate_up, float *dgate_up, const cpu1_quantise *, int threads);
+    void (*product_swiglu_quantise)(const cpu1_product_swiglu *, const cpu1_quantise *, int threads);
+    void (*product_swiglu_quantise_bf16)(const cpu1_product_swiglu *, const cpu1_quantise *, int threads);
+    void (*product_swiglu_quantise_backward)(const cpu1_product_swiglu *, const cpu1_quantise *, int threads);
+    void (*product_swiglu_quantise_backward_bf16)(const cpu1_product_swiglu *, const cpu1_quantise *, int threads);
     void (*gated_norm_quantise)(const cpu1_gated_norm *, const cpu1_quantise *, int threads);
     void (*gated_norm_quantise_backward)(const cpu1_gated_norm *, const cpu1_quantise *, int threads);
     void (*gated_norm_quantise_backward_bf16)(const cpu1_gated_norm *, const cpu1_quantise *, int threads);

@@ -34,7 +34,7 @@ class SwiGLUModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.output.of_swiglu(self.input(x))
+        return self.output.of_swiglu(x, self.input)
 
     def lower(self, to: "Builder", x: Slice) -> Slice:
         gate_up, inner = to.register("ffn.gate_up", 2 * self.hidden), to.register("ffn.inner", self.hidden)

@@ -31,8 +31,8 @@ class Embedding(Protocol):
 class Linear(Protocol):
     """The matrices of mixers and FFNs. `input` normalises what it reads; `parts` are stacked matrices.
 
-    Module: `forward(x, inner, up)`, the latter two a Residual's; of an output also `of_swiglu(gate_up)` and
-    `of_mlgru(fcg, keep, h0) -> (y, h)`, which may fuse what comes before; `lower(to, x, out)` writes out.
+    Module: `forward(x, inner, up)`, the latter two a Residual's; of an output also `of_swiglu(x, input)`
+    and `of_mlgru(fcg, keep, h0) -> (y, h)`, which may fuse what comes before; `lower(to, x, out)` writes out.
     """
 
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...

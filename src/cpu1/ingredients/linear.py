@@ -42,8 +42,8 @@ class DenseProjection(nn.Module):
             return y
         return y + ops.linear(inner, torch.block_diag(*up.split(self.parts)))
 
-    def of_swiglu(self, gate_up: Tensor) -> Tensor:
-        return self(ops.swiglu(gate_up))
+    def of_swiglu(self, x: Tensor, inner: "DenseProjection") -> Tensor:
+        return self(ops.swiglu(inner(x)))
 
     def of_mlgru(self, fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor]:
         mixed, state = ops.mlgru_mix(fcg, keep, h0)
@@ -81,8 +81,9 @@ class TernaryProjection(nn.Module):
         """(..., inputs) -> (..., outputs), fp32; plus a low-rank path, as in `ops.ternary_linear`."""
         return ops.ternary_linear(ops.quantise(x, self.gain), self.weight, self.parts, inner, up)
 
-    def of_swiglu(self, gate_up: Tensor) -> Tensor:
-        return ops.ternary_linear(ops.swiglu_quantise(gate_up, self.gain), self.weight, self.parts)
+    def of_swiglu(self, x: Tensor, inner: "TernaryProjection") -> Tensor:
+        hidden = ops.ternary_swiglu(ops.quantise(x, inner.gain), inner.weight, inner.parts, self.gain)
+        return ops.ternary_linear(hidden, self.weight, self.parts)
 
     def of_mlgru(self, fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor]:
         mixed, state = ops.mlgru_quantise(fcg, self.gain, keep, h0)

@@ -3,11 +3,11 @@
 from cpu1.ops.dense import linear, relu2_mlp
 from cpu1.ops.memory import retain_memory
 from cpu1.ops.native import native_available, use_reference
-from cpu1.ops.quantise import mlgru_quantise, quantise, swiglu_quantise
+from cpu1.ops.quantise import mlgru_quantise, quantise
 from cpu1.ops.rows import branch, rms_norm, swiglu
 from cpu1.ops.scan import gate_scan, leaky_scan, mlgru_mix
 from cpu1.ops.symbols import cross_entropy, look_back
-from cpu1.ops.ternary import bit_linear, ternarise, ternary_linear
+from cpu1.ops.ternary import bit_linear, ternarise, ternary_linear, ternary_swiglu
 
 __all__ = [
     "bit_linear",
@@ -25,8 +25,8 @@ __all__ = [
     "retain_memory",
     "rms_norm",
     "swiglu",
-    "swiglu_quantise",
     "ternarise",
     "ternary_linear",
+    "ternary_swiglu",
     "use_reference",
 ]

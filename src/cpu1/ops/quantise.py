@@ -9,20 +9,23 @@ from cpu1.ops import reference
 from cpu1.ops.native import address, addresses, beside, dense, optional, rows, train
 from cpu1.ops.operator import Operator, nothing, something
 from cpu1.ops.reference import EPS, Precision, Quantised, autocast_precision
-from cpu1.ops.rows import even, norm_rows_backward
+from cpu1.ops.rows import norm_rows_backward
 from cpu1.ops.scan import gate_scan_rows, gate_scan_rows_backward
 
-KINDS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+def kind(bf16: bool) -> torch.dtype:
+    """Of the gradients of what is quantised."""
+    return torch.bfloat16 if bf16 else torch.float32
 
 
 def empty_rows(shape: torch.Size, like: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """q, s, r and the levels: a tensor of that shape without memory or values, of the type of its gradient."""
     scales = like.new_empty(shape[:-1])
-    levels = like.new_empty(1, dtype=torch.bfloat16 if bf16 else torch.float32).expand(shape)
+    levels = like.new_empty(1, dtype=kind(bf16)).expand(shape)
     return like.new_empty(shape, dtype=torch.int8), scales, torch.empty_like(scales), levels
 
 
-def _is_bf16(x: Tensor, precision: Precision | None) -> bool:
+def is_bf16(x: Tensor, precision: Precision | None) -> bool:
     return (precision or autocast_precision(x)) == "bf16"
 
 
@@ -31,7 +34,7 @@ def _is_bf16(x: Tensor, precision: Precision | None) -> bool:
 
 @beside(reference.quantise)
 def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None) -> Quantised:
-    q, s, _, levels = quantise_op(x, gain, eps, _is_bf16(x, precision))
+    q, s, _, levels = quantise_op(x, gain, eps, is_bf16(x, precision))
     return Quantised(q, s, levels)
 
 
@@ -65,65 +68,6 @@ def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
     return dx, something(dgain), None, None
 
 
-# ------------------------------------------------------------------------------- after the SwiGLU
-
-
-@beside(reference.swiglu_quantise)
-def swiglu_quantise(
-    gate_up: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None
-) -> Quantised:
-    q, s, _, levels = swiglu_quantise_op(gate_up, gain, eps, _is_bf16(gate_up, precision))
-    return Quantised(q, s, levels)
-
-
-def _half(gate_up: Tensor) -> torch.Size:
-    return torch.Size((*gate_up.shape[:-1], gate_up.shape[-1] // 2))
-
-
-swiglu_quantise_op = Operator(
-    "swiglu_quantise(Tensor gate_up, Tensor? gain, float eps, bool bf16) -> (Tensor, Tensor, Tensor, Tensor)",
-    lambda gate_up, gain, eps, bf16: empty_rows(_half(gate_up), gate_up, bf16),
-)
-swiglu_quantise_backward_op = Operator(
-    "swiglu_quantise_backward(Tensor dq, Tensor gate_up, Tensor? gain, Tensor s, Tensor r) -> (Tensor, Tensor)",
-    lambda dq, gate_up, gain, s, r: (
-        torch.empty_like(gate_up),
-        nothing(gate_up) if gain is None else torch.empty_like(gain),
-    ),
-)
-
-
-@swiglu_quantise_op.kernel("CPU")
-def _swiglu_quantise(gate_up: Tensor, gain: Tensor | None, eps: float, bf16: bool) -> tuple[Tensor, ...]:
-    flat, shape = even(rows(gate_up)), _half(gate_up)
-    gain = optional(gain, shape[-1])
-    q, s, r, levels = empty_rows(shape, gate_up, bf16)
-    train.swiglu_quantise(*addresses(flat, gain, q, s, r), len(flat), shape[-1], eps, torch.get_num_threads())
-    return q, s, r, levels
-
-
-@swiglu_quantise_backward_op.kernel("CPU")
-def _swiglu_quantise_backward(
-    dq: Tensor, gate_up: Tensor, gain: Tensor | None, s: Tensor, r: Tensor
-) -> tuple[Tensor, Tensor]:
-    dq, gate_up = rows(dq), gate_up.contiguous()
-    dgate_up, dgain = torch.empty_like(gate_up), nothing(gate_up) if gain is None else torch.empty_like(gain)
-    train.swiglu_quantise_backward(
-        *(address(dq), dq.dtype == torch.bfloat16),
-        *addresses(gate_up, gain, s, r, dgate_up, dgain),
-        *(*dq.shape, torch.get_num_threads()),
-    )
-    return dgate_up, dgain
-
-
-@swiglu_quantise_op.gradient(
-    lambda ctx, inputs, out: ctx.save_for_backward(*inputs[:2], *out[1:3]), constants=(0, 1, 2)
-)
-def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
-    dgate_up, dgain = swiglu_quantise_backward_op(gradients[3], *ctx.saved_tensors)
-    return dgate_up, something(dgain), None, None
-
-
 # -------------------------------------------------------------------------------- after the MLGRU
 
 
@@ -135,7 +79,7 @@ def mlgru_quantise(
     h0: Tensor | None = None,
     precision: Precision | None = None,
 ) -> tuple[Quantised, Tensor]:
-    q, s, _, levels, _, h_last = mlgru_quantise_op(fcg, gain, keep, h0, _is_bf16(fcg, precision))
+    q, s, _, levels, _, h_last = mlgru_quantise_op(fcg, gain, keep, h0, is_bf16(fcg, precision))
     return Quantised(q, s, levels), h_last
 
 

@@ -123,13 +123,6 @@ def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision:
     return Quantised(q, s, real + (q.to(real.dtype) - real).detach())
 
 
-def swiglu_quantise(
-    gate_up: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None
-) -> Quantised:
-    """quantise(swiglu(gate_up))."""
-    return quantise(swiglu(gate_up), gain, eps, precision)
-
-
 def mlgru_quantise(
     fcg: Tensor,
     gain: Tensor | None = None,
@@ -162,6 +155,16 @@ def ternary_linear(
         return y
     paths = zip(inner.split(up.shape[1], -1), up.split(list(parts)), strict=True)
     return y + torch.cat([part @ matrix.T for part, matrix in paths], -1)
+
+
+def ternary_swiglu(
+    x: Quantised, weight: Tensor, parts: Sequence[int], gain: Tensor | None = None, eps: float = EPS
+) -> Quantised:
+    """quantise(swiglu(y), gain, eps) of y = ternary_linear(x, weight, parts), which is [gate, up].
+
+    The fast form keeps y for the backward pass in the type of x.levels.
+    """
+    return quantise(swiglu(ternary_linear(x, weight, parts)), gain, eps)
 
 
 class _StraightThrough(torch.autograd.Function):

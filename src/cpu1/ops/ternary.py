@@ -10,7 +10,7 @@ from torch import Tensor
 from cpu1.ops import reference
 from cpu1.ops.native import address, addresses, beside, dense, optional, rows, train
 from cpu1.ops.operator import Operator, nothing, something
-from cpu1.ops.quantise import quantise
+from cpu1.ops.quantise import empty_rows, kind, quantise
 from cpu1.ops.reference import EPS, LEVELS, Precision, Quantised
 
 # fp32 counts integers up to here: sums of K products of at most LEVELS stay below it for K < 132,104
@@ -89,7 +89,7 @@ fold_op = Operator(
     "fold(Tensor dy, Tensor s, Tensor row_scale, bool bf16, int[] parts, Tensor? inner, Tensor? up)"
     " -> (Tensor, Tensor, Tensor)",
     lambda dy, s, row_scale, bf16, parts, inner, up: (
-        dy.new_empty(s.numel(), dy.shape[-1], dtype=torch.bfloat16 if bf16 else torch.float32),
+        dy.new_empty(s.numel(), dy.shape[-1], dtype=kind(bf16)),
         *(nothing(dy) if tensor is None else torch.empty_like(tensor) for tensor in (inner, up)),
     ),
 )
@@ -98,7 +98,7 @@ unfold_op = Operator(
 )
 levels_op = Operator(
     "levels(Tensor q, bool bf16) -> Tensor",
-    lambda q, bf16: torch.empty_like(q, dtype=torch.bfloat16 if bf16 else torch.float32),
+    lambda q, bf16: torch.empty_like(q, dtype=kind(bf16)),
 )
 
 
@@ -174,6 +174,17 @@ def _levels(q: Tensor, bf16: bool) -> Tensor:
     return out
 
 
+def _gradients(folded: Tensor, q: Tensor, w: Tensor, row_scale: Tensor, wanted: tuple[bool, bool]) -> Any:
+    """Those of q and of the weight, where wanted: dq = (dy s γ) w, dW = (dy s γ)ᵀ q / γ, folded = dy s γ (M, N).
+
+    bf16 rounds dy s γ once, and holds q and w exactly.
+    """
+    bf16 = folded.dtype == torch.bfloat16
+    dq = (folded @ levels_op(w, bf16)).view(q.shape) if wanted[0] else None
+    dweight = unfold_op(folded.t() @ levels_op(q.view(-1, q.shape[-1]), bf16), row_scale) if wanted[1] else None
+    return dq, dweight
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
     levels, q, s, _, parts, inner, up = inputs
     ctx.save_for_backward(q, s, *outputs[1:], inner, up)
@@ -182,12 +193,87 @@ def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> Non
 
 @ternary_linear_op.gradient(_save, constants=(1, 2))
 def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Any, ...]:
-    """dq = (dy s γ) w, dW = (dy s γ)ᵀ q / γ: bf16 rounds dy s γ once, and holds q and w exactly."""
     q, s, w, row_scale, inner, up = ctx.saved_tensors
-    dq = dweight = None
     folded, dinner, dup = fold_op(dy, s, row_scale, ctx.bf16, ctx.parts, inner, up)
-    if ctx.needs_input_grad[3]:
-        dweight = unfold_op(folded.t() @ levels_op(rows(q), ctx.bf16), row_scale)
-    if ctx.needs_input_grad[0]:
-        dq = (folded @ levels_op(w, ctx.bf16)).view(q.shape)
+    dq, dweight = _gradients(folded, q, w, row_scale, (ctx.needs_input_grad[0], ctx.needs_input_grad[3]))
     return dq, None, None, dweight, None, something(dinner), something(dup)
+
+
+# ------------------------------------------------------------------- product, SwiGLU and quantiser
+
+
+@beside(reference.ternary_swiglu)
+def ternary_swiglu(
+    x: Quantised, weight: Tensor, parts: Sequence[int], gain: Tensor | None = None, eps: float = EPS
+) -> Quantised:
+    q, s, _, levels, *_ = ternary_swiglu_op(x.levels, x.q, x.s, weight, parts, gain, eps)
+    return Quantised(q, s, levels)
+
+
+def _empty_swiglu(
+    levels: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Any, eps: float
+) -> tuple[Tensor, ...]:
+    shape = torch.Size((*s.shape, len(weight) // 2))
+    return (
+        *empty_rows(shape, s, levels.dtype == torch.bfloat16),
+        s.new_empty(s.numel(), len(weight), dtype=levels.dtype),
+        torch.empty_like(weight, dtype=torch.int8),
+        weight.new_empty(len(weight)),
+    )
+
+
+ternary_swiglu_op = Operator(
+    "ternary_swiglu(Tensor levels, Tensor q, Tensor s, Tensor weight, int[] parts, Tensor? gain, float eps)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _empty_swiglu,
+)
+fold_swiglu_op = Operator(
+    "fold_swiglu(Tensor dq, Tensor gate_up, Tensor? gain, Tensor s, Tensor r, Tensor row, Tensor column)"
+    " -> (Tensor, Tensor)",
+    lambda dq, gate_up, gain, s, r, row, column: (
+        torch.empty_like(gate_up),
+        nothing(s) if gain is None else torch.empty_like(gain),
+    ),
+)
+
+
+@ternary_swiglu_op.kernel("CPU")
+def _ternary_swiglu(
+    levels: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Tensor | None, eps: float
+) -> tuple[Tensor, ...]:
+    w, _, row_scale = _ternarise(weight, parts)
+    sums, width = integer_product(rows(q), w), len(weight) // 2
+    out_q, out_s, r, out_levels, gate_up, _, _ = _empty_swiglu(levels, q, s, weight, parts, gain, eps)
+    gain, bf16 = optional(gain, width), gate_up.dtype == torch.bfloat16
+    train.product_swiglu_quantise(
+        *(*addresses(sums, s, row_scale, gate_up), bf16, *addresses(gain, out_q, out_s, r)),
+        *(s.numel(), width, eps, torch.get_num_threads()),
+    )
+    return out_q, out_s, r, out_levels, gate_up, w, row_scale
+
+
+@fold_swiglu_op.kernel("CPU")
+def _fold_swiglu(
+    dq: Tensor, gate_up: Tensor, gain: Tensor | None, s: Tensor, r: Tensor, row: Tensor, column: Tensor
+) -> tuple[Tensor, Tensor]:
+    folded, dgain = fold_swiglu_op.empty(dq, gate_up, gain, s, r, row, column)
+    dq = rows(dq)
+    train.product_swiglu_quantise_backward(
+        *(address(dq), dq.dtype == torch.bfloat16, *addresses(row, column, gate_up, folded, gain, s, r, dgain)),
+        *(*dq.shape, torch.get_num_threads()),
+    )
+    return folded, dgain
+
+
+def _save_swiglu(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    _, q, s, _, _, gain, _ = inputs
+    _, out_s, r, _, gate_up, w, row_scale = outputs
+    ctx.save_for_backward(q, s, gain, out_s, r, gate_up, w, row_scale)
+
+
+@ternary_swiglu_op.gradient(_save_swiglu, constants=(0, 1, 2, 4, 5, 6))
+def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    q, s, gain, out_s, r, gate_up, w, row_scale = ctx.saved_tensors
+    folded, dgain = fold_swiglu_op(gradients[3], gate_up, gain, out_s, r, s, row_scale)
+    dq, dweight = _gradients(folded, q, w, row_scale, (ctx.needs_input_grad[0], ctx.needs_input_grad[3]))
+    return dq, None, None, dweight, None, something(dgain), None
