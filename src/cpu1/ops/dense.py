@@ -45,23 +45,21 @@ def linear(
 
 
 def _empty_linear(x: Tensor, weight: Tensor, bias: Any, norm: bool) -> tuple[Tensor, ...]:
-    count = x.numel() // x.shape[-1]
     return (
         x.new_empty(*x.shape[:-1], len(weight)),
-        x.new_empty(count, x.shape[-1], dtype=torch.bfloat16),
+        nothing(x).to(torch.bfloat16) if norm else x.new_empty(rows(x).shape, dtype=torch.bfloat16),
         torch.empty_like(weight, dtype=torch.bfloat16),
-        x.new_empty(count if norm else 0),
     )
 
 
 linear_op = Operator(
-    "linear(Tensor x, Tensor weight, Tensor? bias, bool norm) -> (Tensor, Tensor, Tensor, Tensor)", _empty_linear
+    "linear(Tensor x, Tensor weight, Tensor? bias, bool norm) -> (Tensor, Tensor, Tensor)", _empty_linear
 )
 linear_backward_op = Operator(
-    "linear_backward(Tensor dy, Tensor? x, Tensor narrow_x, Tensor narrow_weight, Tensor r, bool bias)"
+    "linear_backward(Tensor dy, Tensor? x, Tensor narrow_x, Tensor narrow_weight, bool bias)"
     " -> (Tensor, Tensor, Tensor)",
-    lambda dy, x, narrow_x, narrow_weight, r, bias: (
-        dy.new_empty(*dy.shape[:-1], narrow_x.shape[-1]),
+    lambda dy, x, narrow_x, narrow_weight, bias: (
+        dy.new_empty(*dy.shape[:-1], narrow_weight.shape[-1]),
         torch.empty_like(narrow_weight, dtype=torch.float32),
         dy.new_empty(len(narrow_weight) if bias else 0),
     ),
@@ -71,19 +69,24 @@ linear_backward_op = Operator(
 @linear_op.kernel("CPU")
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, norm: bool) -> tuple[Tensor, ...]:
     flat = rows(x)
-    narrow_x, r = norm_rows(flat, None, EPS, torch.bfloat16) if norm else (narrow(flat)[0], nothing(x))
+    narrow_x = norm_rows(flat, None, EPS, torch.bfloat16)[0] if norm else narrow(flat)[0]
     narrow_weight, _ = narrow(weight.contiguous())
-    y = widen(narrow_x @ narrow_weight.t(), bias)
-    return y.view(*x.shape[:-1], len(weight)), narrow_x, narrow_weight, r
+    y = widen(narrow_x @ narrow_weight.t(), bias).view(*x.shape[:-1], len(weight))
+    return y, narrow_x.new_empty(0) if norm else narrow_x, narrow_weight
 
 
 @linear_backward_op.kernel("CPU")
 def _linear_backward(
-    dy: Tensor, x: Tensor | None, narrow_x: Tensor, narrow_weight: Tensor, r: Tensor, bias: bool
+    dy: Tensor, x: Tensor | None, narrow_x: Tensor, narrow_weight: Tensor, bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """After a norm x is given, which others keep anyway; its norm is made once more."""
     narrow_dy, dbias = narrow(rows(dy), sums=bias)
     dx = narrow_dy @ narrow_weight
-    dx = widen(dx) if x is None else norm_rows_backward(dx, rows(x), r)[0]
+    if x is None:
+        dx = widen(dx)
+    else:
+        narrow_x, r = norm_rows(rows(x), None, EPS, torch.bfloat16)
+        dx, _ = norm_rows_backward(dx, rows(x), r)
     return dx.view(*dy.shape[:-1], -1), widen(narrow_dy.t() @ narrow_x), dbias
 
 
@@ -93,7 +96,7 @@ def _save_linear(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...])
     ctx.bias = bias is not None
 
 
-@linear_op.gradient(_save_linear, constants=(1, 2, 3))
+@linear_op.gradient(_save_linear, constants=(1, 2))
 def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Any, ...]:
     dx, dweight, dbias = linear_backward_op(dy, *ctx.saved_tensors, ctx.bias)
     return dx, dweight, something(dbias), None
@@ -116,8 +119,6 @@ def _empty_mlp(x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: 
     bf16, count = torch.bfloat16, x.numel() // x.shape[-1]
     return (
         torch.empty_like(x),
-        x.new_empty(count, x.shape[-1], dtype=bf16),
-        x.new_empty(count),
         x.new_empty(count, len(up), dtype=bf16),
         torch.empty_like(up, dtype=bf16),
         torch.empty_like(down, dtype=bf16),
@@ -125,14 +126,13 @@ def _empty_mlp(x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: 
 
 
 relu2_mlp_op = Operator(
-    "relu2_mlp(Tensor x, Tensor up, Tensor up_bias, Tensor down, Tensor down_bias)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "relu2_mlp(Tensor x, Tensor up, Tensor up_bias, Tensor down, Tensor down_bias) -> (Tensor, Tensor, Tensor, Tensor)",
     _empty_mlp,
 )
 relu2_mlp_backward_op = Operator(
-    "relu2_mlp_backward(Tensor dy, Tensor x, Tensor up_bias, Tensor normed, Tensor r, Tensor a, Tensor up, Tensor down)"
+    "relu2_mlp_backward(Tensor dy, Tensor x, Tensor up_bias, Tensor a, Tensor up, Tensor down)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    lambda dy, x, up_bias, normed, r, a, up, down: (
+    lambda dy, x, up_bias, a, up, down: (
         torch.empty_like(x),
         torch.empty_like(up, dtype=torch.float32),
         torch.empty_like(up_bias),
@@ -145,11 +145,11 @@ relu2_mlp_backward_op = Operator(
 @relu2_mlp_op.kernel("CPU")
 def _relu2_mlp(x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> tuple[Tensor, ...]:
     flat = rows(x)
-    normed, r = norm_rows(flat, None, EPS, torch.bfloat16)
+    normed, _ = norm_rows(flat, None, EPS, torch.bfloat16)
     narrow_up, narrow_down = narrow(up)[0], narrow(down)[0]
     a = normed @ narrow_up.t()
     y = widen(_relu2(a, up_bias) @ narrow_down.t(), down_bias, residual=flat)
-    return y.view(x.shape), normed, r, a, narrow_up, narrow_down
+    return y.view(x.shape), a, narrow_up, narrow_down
 
 
 def _relu2(a: Tensor, bias: Tensor) -> Tensor:
@@ -161,10 +161,11 @@ def _relu2(a: Tensor, bias: Tensor) -> Tensor:
 
 @relu2_mlp_backward_op.kernel("CPU")
 def _relu2_mlp_backward(
-    dy: Tensor, x: Tensor, up_bias: Tensor, normed: Tensor, r: Tensor, a: Tensor, up: Tensor, down: Tensor
+    dy: Tensor, x: Tensor, up_bias: Tensor, a: Tensor, up: Tensor, down: Tensor
 ) -> tuple[Tensor, ...]:
-    """The hidden units are made once more: they would be the largest tensor to keep."""
+    """The norm and the hidden units are made once more: the latter would be the largest tensor to keep."""
     flat = rows(dy)
+    normed, r = norm_rows(rows(x), None, EPS, torch.bfloat16)
     narrow_dy, ddown_bias = narrow(flat, sums=True)
     ddown = widen(narrow_dy.t() @ _relu2(a, up_bias))
     da, dup_bias = narrow_dy @ down, torch.empty_like(up_bias)
@@ -177,6 +178,6 @@ def _save_mlp(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) ->
     ctx.save_for_backward(inputs[0], inputs[2], *outputs[1:])
 
 
-@relu2_mlp_op.gradient(_save_mlp, constants=(1, 2, 3, 4, 5))
+@relu2_mlp_op.gradient(_save_mlp, constants=(1, 2, 3))
 def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Tensor, ...]:
     return relu2_mlp_backward_op(dy, *ctx.saved_tensors)

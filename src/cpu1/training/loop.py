@@ -145,10 +145,10 @@ def step(
     """One optimiser step on windows `units` (B, N) at the schedule's place `number`."""
     if model.gate is not None:
         model.gate.progress = number / settings.steps
+    optimizer.zero_grad(set_to_none=True)  # before the activations need the memory
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
         output = model(units)
         loss, objective = losses(model, output, units, teacher)
-    optimizer.zero_grad(set_to_none=True)
     objective.backward()
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
     nats = float(loss.detach())
