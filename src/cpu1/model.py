@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import cpu1.ingredients  # noqa: F401 (a model may be built of any of them)
 from cpu1 import ops
 from cpu1.errors import UserError
-from cpu1.ingredients.decoder import ABSENT, LOOK_BACK
+from cpu1.ingredients.decoder import ABSENT
 from cpu1.ingredients.memory import PFNetModule, starting_theta
 from cpu1.program import Slice
 from cpu1.recipes import Recipe
@@ -38,7 +38,7 @@ class State:
     """Where B streams stand between two calls."""
 
     s: Tensor  # (B, 1, D): predicts the next step
-    recent: Tensor  # (B, 3): the last bytes, ABSENT before the first
+    recent: Tensor  # (B, look_back of the head): the last bytes, ABSENT before the first
     blocks: list[BlockState]
     kept: Tensor | None = None  # (B, T): the gate's k for the steps of the last call
 
@@ -110,20 +110,20 @@ class Model(nn.Module):
             raise UserError(f"a window of {count} units is not a positive multiple of the patch of {self.patch}")
         inputs = torch.cat((self.embedding.first(batch), self.embedding(units)[:, :-1]), dim=1)
         s, _, keep = self._trunk(inputs, self._cold(), hard)
-        recent = units.new_full((batch, LOOK_BACK), ABSENT)
+        recent = units.new_full((batch, self.head.look_back), ABSENT)
         return Output(self._logits(s, units, recent), s, keep)
 
     def start(self, batch: int = 1, hard: bool = True) -> State:
         """The state before the first unit of `batch` documents."""
         s, blocks, keep = self._trunk(self.embedding.first(batch), self._cold(), hard)
-        recent = torch.full((batch, LOOK_BACK), ABSENT, device=s.device)
+        recent = torch.full((batch, self.head.look_back), ABSENT, device=s.device)
         return State(s, recent, blocks, keep)
 
     def extend(self, units: Tensor, state: State, hard: bool = True) -> tuple[Tensor, State]:
         """Reads whole steps (B, N) after `state`: their logits (B, N, V), and the state behind them."""
         after, blocks, keep = self._trunk(self.embedding(units), state.blocks, hard)
         s = torch.cat((state.s, after[:, :-1]), dim=1)
-        recent = torch.cat((state.recent, units), dim=1)[:, -LOOK_BACK:]
+        recent = torch.cat((state.recent, units), dim=1)[:, units.shape[1] :]
         return self._logits(s, units, state.recent), State(after[:, -1:], recent, blocks, keep)
 
     def next_logits(self, begun: Tensor, state: State) -> Tensor:

@@ -5,7 +5,7 @@ from cpu1.ingredients.decoder import FourHeads, LocalByteDecoder, TokenHead
 from cpu1.ingredients.delete_gate import DeleteGate
 from cpu1.ingredients.distillation import ByteDistillation, HiddenDistillation
 from cpu1.ingredients.embedding import BolmoPatchEmbedding, PatchEmbedding, TokenEmbedding
-from cpu1.ingredients.ffn import SwiGLU
+from cpu1.ingredients.ffn import ReLU2, SwiGLU
 from cpu1.ingredients.linear import Dense, Ternary
 from cpu1.ingredients.memory import PFNet
 from cpu1.ingredients.mlgru import MLGRU
@@ -25,6 +25,7 @@ __all__ = [
     "LocalByteDecoder",
     "PFNet",
     "PatchEmbedding",
+    "ReLU2",
     "SwiGLU",
     "Ternary",
     "TokenEmbedding",

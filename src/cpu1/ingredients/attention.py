@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cpu1.lowering import Builder
 
 
-@ingredient
+@ingredient("mixer")
 class Attention:
     head_size: int = 64
 
@@ -30,7 +30,7 @@ class Attention:
         return AttentionMixer(recipe, self.head_size, segment=None)
 
 
-@ingredient
+@ingredient("mixer")
 class FoldedAttention:
     head_size: int = 64
     segment: int = 64  # steps of the trunk

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROPORTIONAL, INTEGRAL, LIMIT = 0.5, 0.02, 2.0  # nats per unit of k
 
 
-@ingredient
+@ingredient("gate")
 class DeleteGate:
     hidden: int = 32
     target: float = 0.3  # share of patches deleted

@@ -12,7 +12,7 @@ from cpu1 import ops
 from cpu1.recipes import ingredient
 
 
-@ingredient
+@ingredient("distill")
 class ByteDistillation:
     alpha: float = 0.3
     temperature: float = 1.0
@@ -21,7 +21,7 @@ class ByteDistillation:
         return DistillationModule(self.alpha, self.temperature, None, width)
 
 
-@ingredient
+@ingredient("distill")
 class HiddenDistillation:
     alpha: float = 0.3
     temperature: float = 1.0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PATCH = 4  # bytes
 
 
-@ingredient
+@ingredient("embedding")
 class PatchEmbedding:
     """The vectors of a patch's four bytes, side by side; a learned vector stands before the first patch."""
 
@@ -55,7 +55,7 @@ class PatchEmbeddingModule(nn.Module):
         to.emit("embed_bytes", None, x, table=to.tensor(self.bytes), start=to.tensor(self.start))
 
 
-@ingredient
+@ingredient("embedding")
 class BolmoPatchEmbedding:
     """A causal depthwise mix of the four byte vectors inside the patch, added to them.
 
@@ -94,7 +94,7 @@ def _quarter(width: int) -> int:
     return width // PATCH
 
 
-@ingredient
+@ingredient("embedding")
 class TokenEmbedding:
     """One vector a BPE token; the separator token (0) stands before the first."""
 

@@ -1,9 +1,10 @@
-"""SwiGLU feed-forward (arXiv 2002.05202): down(silu(gate(x)) * up(x))."""
+"""Gated feed-forwards: down(act(gate(x)) * up(x))."""
 
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from cpu1.errors import UserError
 from cpu1.program import Slice
 from cpu1.recipes import Recipe, ingredient
 
@@ -11,8 +12,10 @@ if TYPE_CHECKING:
     from cpu1.lowering import Builder
 
 
-@ingredient
+@ingredient("ffn")
 class SwiGLU:
+    """act = silu (arXiv 2002.05202)."""
+
     multiple: int = 32  # the inner width is 8/3 of the width, rounded up to this
 
     def hidden(self, width: int) -> int:
@@ -44,3 +47,23 @@ class SwiGLUModule(nn.Module):
         to.emit("silu_mul", None, inner, a=gate, b=up)
         self.output.lower(to, inner, out)
         return out
+
+
+@ingredient("ffn")
+class ReLU2:
+    """act = relu², which leaves most of the inner vector zero (BitNet b1.58 2B4T, arXiv 2504.12285)."""
+
+    multiple: int = 32  # as in SwiGLU
+
+    def build(self, recipe: Recipe) -> nn.Module:
+        return ReLU2Module(recipe, SwiGLU(self.multiple).hidden(recipe.width))
+
+
+class ReLU2Module(SwiGLUModule):
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        gate, up = self.input(x).chunk(2, dim=-1)
+        return self.output(gate.relu().square() * up)
+
+    def lower(self, to: "Builder", x: Slice) -> Slice:
+        raise UserError("ReLU2 cannot be packed yet: the runtime has no operation relu2(a) · b")

@@ -60,8 +60,9 @@ class FFN(Protocol):
 
 
 class Head(Protocol):
-    """Vectors to logits. Module: `forward(s (B, T, D), units (B, N), recent (B, look_back), table)
-    -> (B, T, patch, V)`, where position i may use units < i only; `lower(to, s, table)`."""
+    """Vectors to logits. Module: `look_back`, how many units before a call it reads; `forward(s (B, T, D),
+    units (B, N), recent (B, look_back), table) -> (B, T, patch, V)`, where position i may use units < i only;
+    `lower(to, s, table)`."""
 
     def build(self, width: int) -> nn.Module: ...
 

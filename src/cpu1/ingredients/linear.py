@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from cpu1 import ops
 from cpu1.program import Slice
 from cpu1.recipes import ingredient
+from cpu1.records import later
 
 if TYPE_CHECKING:
     from cpu1.lowering import Builder
 
 
-@ingredient
+@ingredient("linear")
 class Dense:
     """Full-precision matrices, no bias."""
 
@@ -30,14 +31,19 @@ class Dense:
 
 
 class DenseProjection(nn.Module):
-    def __init__(self, inputs: int, parts: tuple[int, ...], norm: bool) -> None:
+    """Stacked matrices over one input, which is normalised first if `norm` is set, with a gain if that is."""
+
+    def __init__(self, inputs: int, parts: tuple[int, ...], norm: bool, gain: bool = False) -> None:
         super().__init__()
         self.parts, self.norm = parts, norm
         self.weight = nn.Parameter(torch.empty(sum(parts), inputs))
+        self.gain = nn.Parameter(torch.empty(inputs)) if gain else None
 
     def forward(self, x: Tensor, inner: Tensor | None = None, up: Tensor | None = None) -> Tensor:
         """(..., inputs) -> (..., outputs), fp32; plus a low-rank path, as in `ops.ternary_linear`."""
-        y = ops.linear(x, self.weight, norm=self.norm)
+        if self.gain is not None:
+            x = ops.rms_norm(x, self.gain)
+        y = ops.linear(x, self.weight, norm=self.norm and self.gain is None)
         if inner is None or up is None:
             return y
         return y + ops.linear(inner, torch.block_diag(*up.split(self.parts)))
@@ -57,35 +63,39 @@ class DenseProjection(nn.Module):
         to.emit("dense_linear", x, out, weight=to.tensor(self.weight), activation="none", accumulate=False)
 
 
-@ingredient
+@ingredient("linear")
 class Ternary:
     """BitLinear of BitNet b1.58 (arXiv 2402.17764) with SubLN gains before W_o and W_down."""
 
+    sub_norm: bool = later(True)  # the gains; the norms stay without them, they are the quantiser's
+
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module:
-        return TernaryProjection(width, parts, gain=False)
+        return TernaryProjection(width, parts, norm=True)
 
     def output(self, inner: int, width: int) -> nn.Module:
-        return TernaryProjection(inner, (width,), gain=True)
+        return TernaryProjection(inner, (width,), norm=True, gain=self.sub_norm)
 
 
-class TernaryProjection(nn.Module):
+class TernaryProjection(DenseProjection):
     """Stacked ternary matrices over one quantised input; each part keeps a scale of its own."""
 
-    def __init__(self, inputs: int, parts: tuple[int, ...], gain: bool) -> None:
-        super().__init__()
-        self.parts = parts
-        self.weight = nn.Parameter(torch.empty(sum(parts), inputs))
-        self.gain = nn.Parameter(torch.empty(inputs)) if gain else None
+    ternary = True  # False: the same parameters in full precision, set by the trainer (arXiv 2502.11895)
 
     def forward(self, x: Tensor, inner: Tensor | None = None, up: Tensor | None = None) -> Tensor:
         """(..., inputs) -> (..., outputs), fp32; plus a low-rank path, as in `ops.ternary_linear`."""
+        if not self.ternary:
+            return super().forward(x, inner, up)
         return ops.ternary_linear(ops.quantise(x, self.gain), self.weight, self.parts, inner, up)
 
-    def of_swiglu(self, x: Tensor, inner: "TernaryProjection") -> Tensor:
+    def of_swiglu(self, x: Tensor, inner: DenseProjection) -> Tensor:
+        if not self.ternary:
+            return super().of_swiglu(x, inner)
         hidden = ops.ternary_swiglu(ops.quantise(x, inner.gain), inner.weight, inner.parts, self.gain)
         return ops.ternary_linear(hidden, self.weight, self.parts)
 
     def of_mlgru(self, fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not self.ternary:
+            return super().of_mlgru(fcg, keep, h0)
         mixed, state = ops.mlgru_quantise(fcg, self.gain, keep, h0)
         return ops.ternary_linear(mixed, self.weight, self.parts), state
 

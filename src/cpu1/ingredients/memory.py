@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LONGEST_HALF_LIFE = 256.0  # steps of the trunk
 
 
-@ingredient
+@ingredient("memory")
 class PFNet:
     width: int = 32
     learned_decay: bool = False  # run_10: λ = sigmoid(θ) per channel, from the same start

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cpu1.lowering import Builder
 
 
-@ingredient
+@ingredient("mixer")
 class MLGRU:
     output: bool = True  # W_o; False is "kernel-strict"
 

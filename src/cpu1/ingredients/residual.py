@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cpu1.lowering import Builder
 
 
-@ingredient
+@ingredient("residual")
 class FPResidual:
     """y + a * (norm(x) U) V for each part: rank 4, V zero and a = 0.1 at the start."""
 
