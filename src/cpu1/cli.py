@@ -86,6 +86,7 @@ def train(words: argparse.Namespace) -> int:
         threads=words.threads,
         teacher=words.teacher,
         overrides=tuple(words.set),
+        changes=tuple(words.recipe),
         eval_bytes=int(words.eval_bytes),
         tensorboard=words.tensorboard,
     )
@@ -364,11 +365,13 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="machine-readable")
 
     p = verb(train, "train", "train 07\ntrain 07 --scale small --round r1 --data books.txt.zst\n"
-             "train 14 --teacher runs/02-nano-r1-s0\ntrain 04 --minutes 5 --set rate=0.002")  # fmt: skip
+             "train 14 --teacher runs/02-nano-r1-s0\ntrain 04 --minutes 5 --set rate=0.002\n"
+             "train 04 --with ffn=ReLU2 --with head.hidden=512 --out runs/relu2")  # fmt: skip
     p.add_argument("run", help="a run of the ladder: 01, 02a, ... 16")
     p.add_argument("--out", type=Path, help="run folder (default: runs/RUN-SCALE-ROUND-sSEED); resumed if it exists")
     p.add_argument("--seed", type=_count, default=0)
     _training_options(p, scales, rounds)
+    _recipe_option(p)
     p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run (runs 14 and 15)")
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run folder")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -468,6 +471,11 @@ def _training_options(parser: argparse.ArgumentParser, scales: Sequence[str], ro
     )
 
 
+def _recipe_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--with", dest="recipe", type=_change, action="append", default=[], metavar="NAME=VALUE",
+                        help="change the recipe: ffn=ReLU2, gate=none, head.hidden=512, layers=4")  # fmt: skip
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -494,10 +502,15 @@ def byte_size(text: str) -> int:
     return int(value)
 
 
-def _setting(text: str) -> tuple[str, int | float | str]:
+def _change(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    if not equals:
+    if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _setting(text: str) -> tuple[str, int | float | str]:
+    name, value = _change(text)
     for kind in (int, float):
         try:
             return name, kind(value)

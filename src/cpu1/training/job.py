@@ -17,7 +17,7 @@ from cpu1.evaluation.report import EVAL_BYTES, evaluation
 from cpu1.files import read_json, write_json
 from cpu1.lowering import pack_trained
 from cpu1.model import Model, parameter_count
-from cpu1.recipes import Recipe
+from cpu1.recipes import Recipe, changed
 from cpu1.runs import Trained, environment, load, save_weights
 from cpu1.training import loop
 from cpu1.training.checkpoint import Checkpoints
@@ -42,6 +42,7 @@ class Job:
     threads: int | None = None
     teacher: Path | None = None
     overrides: tuple[tuple[str, float | int | str], ...] = ()  # of Settings
+    changes: tuple[tuple[str, str], ...] = ()  # of the recipe, see recipes.changed
     eval_bytes: int = EVAL_BYTES
     tensorboard: bool = False
     checkpoint_seconds: float = loop.CHECKPOINT_SECONDS
@@ -56,6 +57,7 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     Raises UserError for bad input (also written to `error.json`), loop.Interrupted when a signal ended it.
     """
     if (job.folder / "result.json").exists():
+        _agree_with_folder(job, {"recipe.json": _recipe(job).to_json()})
         report(f"{job.folder}: already done")
         return read_json(job.folder / "result.json")
     (job.folder / "error.json").unlink(missing_ok=True)
@@ -70,13 +72,16 @@ def _train(job: Job, report: Report) -> dict[str, Any]:
     if job.threads:
         torch.set_num_threads(job.threads)
     rung = ladder.find(job.run)
-    recipe = ladder.recipe(job.run, job.scale)
+    recipe = _recipe(job)
     teacher = _teacher(job, recipe)
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     tokens = tokenize(corpus, recipe.embedding.vocabulary) if recipe.level == "token" else None
     text = read_text(corpus, tokens)
     settings = _settings(job, rung, recipe, corpus, tokens, text, teacher.model if teacher else None)
-    settings = _agree_with_folder(job, recipe, settings)
+    wanted = {"recipe.json": recipe.to_json(), "settings.json": settings.to_json()}
+    _agree_with_folder(job, wanted)
+    for name, value in wanted.items():
+        write_json(job.folder / name, value)
     write_json(job.folder / "env.json", environment())
     if tokens:
         tokens.tokenizer.save(job.folder / "tokenizer.json")
@@ -162,7 +167,7 @@ def _settings(
         ternary_rate=ladder.ROUNDS[job.round].ternary_rate if job.round in ladder.ROUNDS else 1.0,
         teacher=_content(job.teacher / "model.safetensors") if job.teacher else None,
     )
-    draft = _override(draft, dict(job.overrides))
+    draft = draft.override(dict(job.overrides))
     if "steps" in dict(job.overrides):
         return draft
     return replace(draft, steps=_steps(job, recipe, draft, tokens, text, teacher))
@@ -178,15 +183,6 @@ def _fast_precision() -> str:
     """bf16 where the processor multiplies it natively; elsewhere it is slower than fp32."""
     capabilities = torch.cpu.get_capabilities()
     return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
-
-
-def _override(settings: Settings, changes: dict[str, Any]) -> Settings:
-    for name, value in changes.items():
-        known = getattr(settings, name, None)
-        if known is None or isinstance(known, str) != isinstance(value, str):
-            raise UserError(f"--set {name}={value}: no such setting, or not of its type")
-        changes[name] = type(known)(value)
-    return replace(settings, **changes)
 
 
 def _steps(
@@ -210,9 +206,13 @@ def _steps(
     return max(1, round(budget.minutes * 60 / loop.seconds_a_step(recipe, draft, text, teacher)))
 
 
-def _agree_with_folder(job: Job, recipe: Recipe, settings: Settings) -> Settings:
-    """Writes recipe and settings into a new folder; in an old one they must be the same."""
-    wanted = {"recipe.json": recipe.to_json(), "settings.json": settings.to_json()}
+def _recipe(job: Job) -> Recipe:
+    """The run's recipe at its scale, with what the job changes in it."""
+    return changed(ladder.recipe(job.run, job.scale), job.changes)
+
+
+def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
+    """Raises UserError where one of the files `wanted` holds something else in the folder: it is another run's."""
     for name, value in wanted.items():
         path = job.folder / name
         if path.exists() and (found := read_json(path)) != value:
@@ -221,9 +221,6 @@ def _agree_with_folder(job: Job, recipe: Recipe, settings: Settings) -> Settings
                 f"{path}: the folder holds a run with {key} = {found.get(key)!r}, asked for is {value.get(key)!r}; "
                 "choose another folder or remove this one"
             )
-    for name, value in wanted.items():
-        write_json(job.folder / name, value)
-    return settings
 
 
 def _teacher(job: Job, recipe: Recipe) -> Trained | None:

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from cpu1 import ops
 from cpu1.data.order import Windows
+from cpu1.ingredients.linear import TernaryProjection
 from cpu1.model import Model, Output, build
 from cpu1.recipes import Recipe
 from cpu1.runs import Metrics
 from cpu1.training import guards
 from cpu1.training.checkpoint import Checkpoints, Progress
+from cpu1.training.optim import follow
 from cpu1.training.optim import optimizer as make_optimizer
-from cpu1.training.optim import set_rate
 from cpu1.training.settings import Settings
 
 LOG_LINES = 200  # about so many lines of metrics a run
@@ -143,25 +144,35 @@ def step(
     teacher: Model | None,
 ) -> Step:
     """One optimiser step on windows `units` (B, N) at the schedule's place `number`."""
-    if model.gate is not None:
-        model.gate.progress = number / settings.steps
+    set_phase(model, settings, number)
     optimizer.zero_grad(set_to_none=True)  # before the activations need the memory
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
         output = model(units)
-        loss, objective = losses(model, output, units, teacher)
+        loss, objective = losses(model, output, units, teacher, settings.z_loss)
     objective.backward()
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
     nats = float(loss.detach())
     finite = math.isfinite(norm) and math.isfinite(nats)
     if finite:
-        set_rate(optimizer, settings.rate_at(number))
+        follow(optimizer, settings, number)
         optimizer.step()
     deleted = None if output.keep is None else float((output.keep.detach() < 0.5).float().mean())
     return Step(nats, norm, deleted, finite)
 
 
-def losses(model: Model, output: Output, units: Tensor, teacher: Model | None) -> tuple[Tensor, Tensor]:
-    """The cross-entropy in nats a unit, and what is minimised: with the gate's and the teacher's terms."""
+def set_phase(model: Model, settings: Settings, number: int) -> None:
+    """Tells the model where in its training it stands: what changes on the way is a function of the step alone."""
+    if model.gate is not None:
+        model.gate.progress = number / settings.steps
+    for module in model.modules():
+        if isinstance(module, TernaryProjection):
+            module.ternary = settings.is_ternary_at(number)
+
+
+def losses(
+    model: Model, output: Output, units: Tensor, teacher: Model | None, z_loss: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The cross-entropy in nats a unit, and what is minimised: with the gate's, the teacher's and the z-loss's terms."""
     loss = ops.cross_entropy(output.logits.flatten(0, 1), units.flatten()) / units.numel()
     objective = loss
     if model.distill is not None and teacher is not None:
@@ -170,6 +181,8 @@ def losses(model: Model, output: Output, units: Tensor, teacher: Model | None) -
         objective = model.distill(loss, output.logits, output.s, taught.logits, taught.s)
     if model.gate is not None and output.keep is not None:
         objective = objective + model.gate.penalty(output.keep)
+    if z_loss:
+        objective = objective + z_loss * output.logits.logsumexp(-1).square().mean()
     return loss, objective
 
 

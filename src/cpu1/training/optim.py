@@ -1,36 +1,86 @@
-"""AdamW (arXiv 1711.05101) in three groups: BitLinear weights, other matrices, everything else."""
+"""AdamW (arXiv 1711.05101), or Muon for the hidden matrices (arXiv 2502.16982) with AdamW for the rest.
 
-from torch import nn, optim
+Weight decay is on matrices only. Muon's updates are scaled to the root mean square of AdamW's, so that one rate, and
+one weight decay, serve both.
+"""
 
-from cpu1.ingredients.linear import TernaryProjection
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from cpu1.ingredients.decoder import LocalByteDecoderModule
+from cpu1.ingredients.embedding import PATCH
+from cpu1.ingredients.linear import DenseProjection, TernaryProjection
 from cpu1.model import Model
 from cpu1.training.settings import Settings
 
 
-def optimizer(model: Model, settings: Settings) -> optim.AdamW:
-    """Weight decay on matrices only; each group's `factor` scales the rate of the schedule."""
+def optimizer(model: Model, settings: Settings) -> optim.Optimizer:
+    """In groups: BitLinear weights, other matrices, everything else. Rates and decays are set by `follow`."""
+    muon = settings.optimizer == "muon"
     ternary = {id(m.weight) for m in model.modules() if isinstance(m, TernaryProjection)}
-    groups: dict[str, list[nn.Parameter]] = {"ternary": [], "matrix": [], "other": []}
+    groups: dict[tuple[bool, str], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         plain = parameter.dim() < 2 or name.startswith("embedding.")
         kind = "ternary" if id(parameter) in ternary else "other" if plain else "matrix"
-        groups[kind].append(parameter)
+        groups.setdefault((muon and _is_hidden(name, parameter), kind), []).append(parameter)
     factors = {"ternary": settings.ternary_rate, "matrix": 1.0, "other": 1.0}
-    return optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "factor": factors[kind],
-                "weight_decay": 0.0 if kind == "other" else settings.weight_decay,
-            }
-            for kind, parameters in groups.items()
-            if parameters
-        ],
-        betas=(settings.beta1, settings.beta2),
-        fused=True,
-    )
+    split: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for (hidden, kind), parameters in groups.items():
+        split[hidden].append({"params": parameters, "factor": factors[kind], "decays": kind != "other"})
+    adamw = optim.AdamW(split[False], betas=(settings.beta1, settings.beta2), fused=True)
+    return MuonAndAdamW(SplitMuon(split[True], _stacked(model)), adamw) if muon else adamw
 
 
-def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
+def follow(optimizer: optim.Optimizer, settings: Settings, step: int) -> None:
+    """Sets the rate and the weight decay of step 0, 1, ..."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
+        group["lr"] = settings.rate_at(step) * group["factor"]
+        group["weight_decay"] = settings.weight_decay_at(step) if group["decays"] else 0.0
+
+
+def _is_hidden(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a matrix leads from one hidden vector to another: Muon is not for tables and logits."""
+    return parameter.dim() == 2 and (name.startswith("blocks.") or name.startswith("head.") and name != "head.output")
+
+
+def _stacked(model: Model) -> dict[Tensor, tuple[int, ...]]:
+    """The rows of each of the matrices that one parameter stacks."""
+    parts: dict[Tensor, tuple[int, ...]] = {}
+    for module in model.modules():
+        if isinstance(module, DenseProjection | TernaryProjection):
+            parts[module.weight] = module.parts
+        elif isinstance(module, LocalByteDecoderModule):
+            parts[module.slots] = (len(module.slots) // PATCH,) * PATCH
+    return parts
+
+
+class SplitMuon(optim.Muon):
+    """torch's Muon on each of the matrices that a parameter stacks, which share no singular vectors."""
+
+    def __init__(self, groups: list[dict[str, Any]], parts: dict[Tensor, tuple[int, ...]]) -> None:
+        super().__init__(groups, adjust_lr_fn="match_rms_adamw")
+        self.parts = parts
+
+    def _init_group(self, group: Any, params: list[Tensor], grads: list[Tensor], momenta: list[Tensor]) -> bool:
+        """Gathers what `step` works on; here the parts, as views into parameter, gradient and momentum."""
+        complex_ = super()._init_group(group, params, grads, momenta)
+        sizes = [self.parts.get(parameter, (len(parameter),)) for parameter in params]
+        for tensors in (params, grads, momenta):
+            tensors[:] = [part for tensor, size in zip(tensors, sizes, strict=True) for part in tensor.split(size)]
+        return complex_
+
+
+class MuonAndAdamW(optim.Optimizer):
+    """Two optimisers as one: their groups side by side, and one state by parameter, so that checkpoints see no two."""
+
+    def __init__(self, muon: optim.Muon, adamw: optim.AdamW) -> None:
+        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+        self.both = (muon, adamw)
+        muon.state = adamw.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for optimizer in self.both:
+            optimizer.step()

@@ -1,13 +1,35 @@
-"""How a model is trained: everything beside the recipe that decides the resulting weights."""
+"""How a model is trained: everything beside the recipe that decides the resulting weights.
+
+The two-stage schedule is that of BitNet b1.58 (arXiv 2402.17764; "The Era of 1-bit LLMs: Training Tips, Code and
+FAQ"): two lines to the floor, the second from two thirds of the peak, and no weight decay under the second.
+"""
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import read_json
+from cpu1.records import later, written
+
+SECOND_STAGE = 0.5  # share of the steps after which the two-stage schedule's second line begins
+SECOND_PEAK = 2 / 3  # of the peak rate, from which that line comes down
+CHOICES = {
+    "precision": ("bf16", "fp32"),
+    "optimizer": ("adamw", "muon"),
+    "schedule": ("wsd", "cosine", "two-stage"),
+}
+RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "at least 1": (lambda value: value >= 1, ("steps", "batch", "window")),
+    "positive": (lambda value: value > 0, ("rate", "ternary_rate", "clip")),
+    "at least 0": (lambda value: value >= 0, ("weight_decay", "z_loss")),
+    "from 0 to 1": (lambda value: 0 <= value <= 1, ("warmup", "decay", "floor")),
+    "at least 0 and below 1": (lambda value: 0 <= value < 1, ("beta1", "beta2", "ternary_start")),
+}
+LABELS = ("run", "title", "parent", "level", "scale", "round", "seed", "data", "data_source", "data_sha256", "teacher")
 
 
 @dataclass(frozen=True)
@@ -54,30 +76,61 @@ class Settings:
     clip: float = 1.0  # of the gradient's norm
     precision: str = "bf16"  # of matrix products; master weights, norms, scales, scans and loss are fp32
     teacher: str | None = None  # content hash of the teacher's weights
+    optimizer: str = later("adamw")  # or muon for the hidden matrices, with AdamW for the rest
+    schedule: str = later("wsd")  # warm-up, stable, decay; or cosine, or two-stage
+    z_loss: float = later(0.0)  # coefficient of mean(logsumexp(logits)²) in the objective (PaLM, arXiv 2204.02311)
+    ternary_start: float = later(0.0)  # share of the steps done in full precision first (arXiv 2502.11895)
 
     def __post_init__(self) -> None:
-        if self.precision not in ("bf16", "fp32"):
-            raise UserError(f"precision {self.precision!r} is neither bf16 nor fp32")
-        for name in ("steps", "batch", "window"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("rate", "ternary_rate", "clip"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise UserError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise UserError(f"{name} {value!r} is not known; there are {', '.join(choices)}")
+        for wanted, (holds, names) in RANGES.items():
+            for name in names:
+                if not (math.isfinite(value := getattr(self, name)) and holds(value)):
+                    raise UserError(f"{name} is {value}; it must be {wanted}")
 
     @property
     def warmup_steps(self) -> int:
         return max(1, round(self.warmup * self.steps))
 
     def rate_at(self, step: int) -> float:
-        """Warm-up, stable, decay: the learning rate of step 0, 1, ..."""
-        decay_steps = max(1, round(self.decay * self.steps))
+        """The learning rate of step 0, 1, ...: a linear warm-up under the schedule's curve."""
         rising = (step + 1) / self.warmup_steps
-        falling = self.floor + (1 - self.floor) * (self.steps - step) / decay_steps
-        return self.rate * min(1.0, rising, falling)
+        return self.rate * min(1.0, rising, self._curve(step))
+
+    def _curve(self, step: int) -> float:
+        """The schedule's share of the peak rate, 1 or more where it is stable."""
+        left, height = self.steps - step, 1 - self.floor
+        if self.schedule == "wsd":
+            return self.floor + height * left / max(1, round(self.decay * self.steps))
+        if self.schedule == "cosine":
+            share = min(1.0, left / max(1, self.steps - self.warmup_steps))
+            return self.floor + height * (1 - math.cos(math.pi * share)) / 2
+        return (self.floor + height * left / self.steps) * (SECOND_PEAK if self._second_stage(step) else 1.0)
+
+    def weight_decay_at(self, step: int) -> float:
+        return 0.0 if self.schedule == "two-stage" and self._second_stage(step) else self.weight_decay
+
+    def _second_stage(self, step: int) -> bool:
+        return step >= SECOND_STAGE * self.steps
+
+    def is_ternary_at(self, step: int) -> bool:
+        """Whether BitLinear weights and activations are ternary in step 0, 1, ..."""
+        return step >= self.ternary_start * self.steps
+
+    def override(self, changes: dict[str, Any]) -> "Settings":
+        """With some settings changed by name. Raises UserError for unknown names, other types and bad values."""
+        values = {}
+        for name, value in changes.items():
+            known = getattr(self, name, None) if name in KNOBS else None
+            if known is None or isinstance(known, str) != isinstance(value, str):
+                raise UserError(f"--set {name}={value}: no such setting, or not of its type; there are {', '.join(KNOBS)}")
+            values[name] = type(known)(value)
+        return dataclasses.replace(self, **values)
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return written(self)
 
     @classmethod
     def read(cls, path: Path) -> "Settings":
@@ -86,3 +139,6 @@ class Settings:
             return cls(**value)
         except TypeError as error:
             raise UserError(f"{path}: not the settings of this version of cpu1 ({error})") from None
+
+
+KNOBS = tuple(f.name for f in dataclasses.fields(Settings) if f.name not in LABELS)
