@@ -9,7 +9,7 @@
 Nothing heavy is imported before it is used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +49,14 @@ def train(
     data: str = "python-stdlib",
     teacher: str | Path | None = None,
     threads: int | None = None,
+    changes: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Trains a run into `folder`, or goes on where it was, and returns its `result.json`.
 
-    The budget is a round (r1, r2, r3; r1 unless said), or `bytes` of text, or `minutes`; `settings`
-    override those of training (`rate=0.002`). Raises UserError for bad input.
+    The budget is a round (r1, r2, r3; r1 unless said), or `bytes` of text, or `minutes`; `settings` override those
+    of training (`rate=0.002`), `changes` what stands in the recipe ({"ffn": "ReLU2", "layers": "4"}). Raises
+    UserError for bad input.
     """
     from cpu1.training.job import Job
     from cpu1.training.job import train as run_job
@@ -72,6 +74,7 @@ def train(
         teacher=Path(teacher) if teacher else None,
         threads=threads,
         overrides=tuple(settings.items()),
+        changes=tuple((changes or {}).items()),
     )
     return run_job(job)
 

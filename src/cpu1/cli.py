@@ -12,6 +12,7 @@ from cpu1.errors import UserError
 
 if TYPE_CHECKING:
     from cpu1.sampling import Sampling
+    from cpu1.study.start import Request
     from cpu1.training.settings import Budget
 
 LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
@@ -86,7 +87,7 @@ def train(words: argparse.Namespace) -> int:
         threads=words.threads,
         teacher=words.teacher,
         overrides=tuple(words.set),
-        changes=tuple(words.recipe),
+        changes=tuple(words.changes),
         eval_bytes=int(words.eval_bytes),
         tensorboard=words.tensorboard,
     )
@@ -268,26 +269,42 @@ def _read(path: Path) -> bytes:
 
 def study(words: argparse.Namespace) -> int:
     """Runs what is missing of (runs x seeds), then writes and prints the card."""
-    from cpu1.study.start import Request, start
+    from cpu1.study.start import start
 
     if words.equal_bytes and (words.bytes or words.minutes):
         raise UserError("--equal-bytes takes the bytes of the round; leave out --bytes and --minutes")
-    request = Request(
+    return start(_study_request(words, words.equal_bytes))
+
+
+def _study_request(words: argparse.Namespace, equal_bytes: bool) -> "Request":
+    from cpu1.study.start import Request
+
+    return Request(
         folder=words.out,
         runs=words.runs,
         seeds=words.seeds,
         scale=words.scale,
         round=_round(words),
         budget=_budget(words),
-        equal_bytes=words.equal_bytes,
+        equal_bytes=equal_bytes,
         data=words.data,
         field=words.field,
         jobs=words.jobs,
         threads=words.threads or 1,
         overrides=tuple(words.set),
+        changes=tuple(words.changes),
         eval_bytes=words.eval_bytes,
     )
-    return start(request)
+
+
+def sweep(words: argparse.Namespace) -> int:
+    """Varies settings or ingredients of runs, every combination over seeds, and prints one table."""
+    from cpu1.study.sweep import Sweep, start
+
+    vary = dict(words.vary)
+    if len(vary) < len(words.vary):
+        raise UserError("--vary names one thing twice; put its values together: --vary rate=2e-3,4e-3")
+    return start(Sweep(_study_request(words, equal_bytes=not (words.bytes or words.minutes)), vary, words.teacher))
 
 
 def card(words: argparse.Namespace) -> int:
@@ -371,7 +388,6 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, help="run folder (default: runs/RUN-SCALE-ROUND-sSEED); resumed if it exists")
     p.add_argument("--seed", type=_count, default=0)
     _training_options(p, scales, rounds)
-    _recipe_option(p)
     p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run (runs 14 and 15)")
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run folder")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -424,6 +440,17 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--equal-bytes", action="store_true", help="every run sees the bytes of run 07's round")
     p.add_argument("--jobs", type=_positive, help="runs trained at once (default: one a core)")
 
+    p = verb(sweep, "sweep", "sweep 04 --vary rate=3e-3,6e-3 --seeds 2 --bytes 4M\n"
+             "sweep 03,04 --vary optimizer=adamw,muon --vary ffn=SwiGLU,ReLU2 --out runs/optimisers")  # fmt: skip
+    p.add_argument("runs", metavar="RUN[,RUN]", help="runs of the ladder")
+    p.add_argument("--vary", type=_variation, action="append", required=True, metavar="NAME=VALUE[,VALUE]",
+                   help="a setting (as in --set) or a part of the recipe (as in --with); may be repeated")  # fmt: skip
+    p.add_argument("--seeds", type=_positive, default=2, help="how many (default: 2)")
+    p.add_argument("--out", type=Path, default=Path("runs/sweep"), help="folder (default: runs/sweep)")
+    _training_options(p, scales, rounds)
+    p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run, for variants that distil")
+    p.add_argument("--jobs", type=_positive, help="runs trained at once (default: one a core)")
+
     p = verb(card, "card", "card runs/demo\ncard runs/demo --out docs/demo")
     p.add_argument("study", type=Path, help="study folder")
     p.add_argument("--out", type=Path, help="folder for card.md, card.json, card.html (default: the study folder)")
@@ -466,14 +493,11 @@ def _training_options(parser: argparse.ArgumentParser, scales: Sequence[str], ro
     parser.add_argument("--threads", type=_positive, help="of one run (default: train: all cores; study: 1)")
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="NAME=VALUE",
                         help="override a setting of training, e.g. rate=0.002, steps=100")  # fmt: skip
+    parser.add_argument("--with", dest="changes", type=_change, action="append", default=[], metavar="NAME=VALUE",
+                        help="change the recipe, e.g. ffn=ReLU2, gate=none, head.hidden=512, layers=4")  # fmt: skip
     parser.add_argument(
         "--eval-bytes", type=byte_size, default=256 * 1024, help="held-out bytes to score (default: 256Ki)"
     )
-
-
-def _recipe_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--with", dest="recipe", type=_change, action="append", default=[], metavar="NAME=VALUE",
-                        help="change the recipe: ffn=ReLU2, gate=none, head.hidden=512, layers=4")  # fmt: skip
 
 
 def _count(text: str) -> int:
@@ -509,11 +533,13 @@ def _change(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _variation(text: str) -> tuple[str, tuple[str, ...]]:
+    name, values = _change(text)
+    return name, tuple(values.split(","))
+
+
 def _setting(text: str) -> tuple[str, int | float | str]:
+    from cpu1.training.settings import read_value
+
     name, value = _change(text)
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    return name, value
+    return name, read_value(value)

@@ -173,7 +173,8 @@ def _value(cls: type, field: dataclasses.Field, item: Any, source: str) -> Any:
 
 def _fitting(cls: type, name: str, item: Any, allowed: tuple[type, ...], source: str) -> Any:
     """`item` as the type that is declared, where it is of one of the types `allowed`."""
-    if not isinstance(item, allowed) or (isinstance(item, bool) and bool not in allowed):
+    fits = isinstance(item, allowed) and (not isinstance(item, bool) or bool in allowed)
+    if not fits:
         raise UserError(f"{source}: {cls.__name__}.{name} is {item!r}; expected {allowed[0].__name__}")
     return float(item) if allowed[0] is float else item
 

@@ -10,7 +10,7 @@ from typing import Any
 _LATER = "joined later"
 
 
-def later(default: Any) -> Any:
+def later(*, default: Any) -> Any:
     """A dataclass field that joined after records had been written."""
     return dataclasses.field(default=default, metadata={_LATER: True})
 

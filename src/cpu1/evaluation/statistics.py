@@ -56,17 +56,23 @@ def bpb_interval(nats: ArrayLike, bytes: ArrayLike, draws: int = DRAWS, seed: in
     return interval(nats_SD.mean(0), bytes_D, [seed_bpb(nats_SD, bytes_D)], draws, seed)
 
 
-def difference(child: ArrayLike, parent: ArrayLike, bytes: ArrayLike, draws: int = DRAWS, seed: int = 0) -> Interval:
+def difference(
+    child: ArrayLike, parent: ArrayLike, bytes: ArrayLike, draws: int = DRAWS, seed: int = 0, paired: bool = False
+) -> Interval:
     """BPB of the child less BPB of the parent (negative: the child is better), paired by document.
 
     child, parent: [D] or [S, D] (their numbers of seeds may differ); bytes: [D], the same documents for both.
-    Seeds are taken as independent between child and parent, as their parameters are drawn separately (Welch).
-    With a single seed on either side the interval covers the documents alone. ValueError when shapes do not
-    fit.
+    Seeds are taken as independent between child and parent, as their parameters are drawn separately (Welch);
+    `paired`: row s of both has the same seed, and so the same order of text, and Student's t is over the S
+    differences. With a single seed on either side the interval covers the documents alone. ValueError when shapes
+    do not fit.
     """
     child_SD, bytes_D = as_seeds(child, bytes)
     parent_SD, _ = as_seeds(parent, bytes)
-    sides = [seed_bpb(child_SD, bytes_D), seed_bpb(parent_SD, bytes_D)]
+    if paired and len(child_SD) != len(parent_SD):
+        raise ValueError(f"{len(child_SD)} and {len(parent_SD)} seeds are no pairs")
+    sides = [child_SD - parent_SD] if paired else [child_SD, parent_SD]
+    sides = [seed_bpb(side, bytes_D) for side in sides]
     return interval(child_SD.mean(0) - parent_SD.mean(0), bytes_D, sides, draws, seed)
 
 

@@ -86,7 +86,7 @@ class LocalByteDecoder:
 
     width: int = 192
     hidden: int = 864
-    look_back: int = later(3)  # bytes, at most `FARTHEST`
+    look_back: int = later(default=3)  # bytes, at most `FARTHEST`
 
     def build(self, width: int) -> nn.Module:
         if self.look_back > FARTHEST:
@@ -118,9 +118,7 @@ class LocalByteDecoderModule(nn.Module):
 
     def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
         if self.look_back > LOWERED:
-            raise UserError(
-                f"LocalByteDecoder with look_back {self.look_back} cannot be packed yet: the runtime reads {LOWERED} bytes"
-            )
+            raise UserError(f"look_back {self.look_back} cannot be packed yet: the runtime reads {LOWERED} bytes back")
         names = ("slots", "up", "up_bias", "down", "down_bias", "output", "output_bias")
         tensors = {name: to.tensor(getattr(self, name)) for name in names}
         to.emit("local_decode", s, None, **tensors, back=to.derived("bytes", _look_back_vectors, self.back, table))

@@ -67,7 +67,7 @@ class DenseProjection(nn.Module):
 class Ternary:
     """BitLinear of BitNet b1.58 (arXiv 2402.17764) with SubLN gains before W_o and W_down."""
 
-    sub_norm: bool = later(True)  # the gains; the norms stay without them, they are the quantiser's
+    sub_norm: bool = later(default=True)  # the gains; the norms stay without them, they are the quantiser's
 
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module:
         return TernaryProjection(width, parts, norm=True)

@@ -99,6 +99,7 @@ class Point:
 
     bytes: int
     bpb: float
+    seconds: float | None = None  # of training so far; older results do not tell
 
 
 @dataclass(frozen=True)
@@ -293,8 +294,11 @@ def as_vector(fields: Fields, key: str) -> NDArray[np.float64]:
 
 
 def read_curve(fields: Fields) -> tuple[Point, ...]:
-    """The held-out learning curve: as many bytes seen as BPB."""
+    """The held-out learning curve: as many bytes seen, and seconds where they are told, as BPB."""
     seen, bpb = as_vector(fields, "bytes"), as_vector(fields, "bpb")
-    if len(seen) != len(bpb):
-        raise fields.fault("bpb", f"{len(seen)} numbers, one for each of bytes")
-    return tuple(Point(int(at), float(value)) for at, value in zip(seen, bpb, strict=True))
+    seconds = None if fields.absent("seconds") else as_vector(fields, "seconds")
+    for key, values in (("bpb", bpb), ("seconds", seconds)):
+        if values is not None and len(values) != len(seen):
+            raise fields.fault(key, f"{len(seen)} numbers, one for each of bytes")
+    times = [None] * len(seen) if seconds is None else seconds.tolist()
+    return tuple(Point(int(at), float(value), time) for at, value, time in zip(seen, bpb, times, strict=True))

@@ -83,7 +83,7 @@ class PlainView:
         for job in jobs:
             if job.state != self.states[job]:
                 self.states[job] = job.state
-                self.say(f"{job.key.folder} {job.state}{reached(job)}")
+                self.say(f"{job.name} {job.state}{reached(job)}")
         if time.monotonic() - self.said >= SUMMARY_SECONDS:
             self.said = time.monotonic()
             self.say(summary(jobs, self.at_once, self.said - self.began))
@@ -111,7 +111,7 @@ def table(jobs: Sequence[Job]) -> Table:
         name = job.key.run if job.key.seed == 0 else f"{job.key.run} s{job.key.seed}"
         made.add_row(
             name,
-            Text(now.title or job.title),
+            Text(job.title or now.title),
             Text(job.state, style=STYLES.get(job.state, "dim")),
             ProgressBar(total=1.0, completed=now.share, width=BAR_WIDTH, complete_style="cyan", finished_style="green"),
             "" if now.bytes_per_s is None else f"{now.bytes_per_s:,.0f}",

@@ -29,6 +29,7 @@ class Plan:
     jobs: int = 1  # processes at once
     threads: int = 1  # of each process
     extra: tuple[str, ...] = ()
+    name: str = ""  # what tells its runs from those of other plans that are trained along with it
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Study:
 
 @dataclass(eq=False)
 class Job:
-    """One run to train. `state` is waiting, running, done, failed, blocked or interrupted."""
+    """One run of a plan to train. `state` is waiting, running, done, failed, blocked or interrupted."""
 
+    plan: Plan
     key: Key
-    folder: Path
     title: str
     teacher: "Job | None" = None
     teaches: bool = False
@@ -53,6 +54,14 @@ class Job:
     message: str = ""  # why it failed or is blocked
     process: Popen[bytes] | None = None
     progress: Progress = field(default_factory=lambda: Progress("waiting"))
+
+    @property
+    def folder(self) -> Path:
+        return self.plan.folder / self.key.folder
+
+    @property
+    def name(self) -> str:
+        return f"{self.plan.name} {self.key.folder}".lstrip()
 
 
 def with_teachers(plan: Plan, teachers: Mapping[str, str]) -> Plan:
@@ -69,7 +78,7 @@ def with_teachers(plan: Plan, teachers: Mapping[str, str]) -> Plan:
 def make_jobs(plan: Plan, teachers: Mapping[str, str], titles: Mapping[str, str]) -> list[Job]:
     """A job for each run and seed, in the order of the plan, a whole ladder before the next seed."""
     keys = [Key(run, plan.scale, plan.round, seed) for seed in plan.seeds for run in plan.runs]
-    jobs = {key: Job(key, plan.folder / key.folder, titles.get(key.run, "")) for key in keys}
+    jobs = {key: Job(plan, key, titles.get(key.run, "")) for key in keys}
     for key, job in jobs.items():
         if key.run in teachers:
             job.teacher = jobs[replace(key, run=teachers[key.run])]

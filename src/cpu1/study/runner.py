@@ -50,18 +50,21 @@ def run_study(
     SIGINT, SIGTERM or SIGHUP (runs are asked to save). UserError: a plan that does not fit the folder, or a
     folder in which another study is at work.
     """
-    console = console or Console()
     plan = with_teachers(plan, teachers)
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    with locked(plan.folder), Stop() as stop:
+    with locked(plan.folder):
         record(plan)
-        jobs = make_jobs(plan, teachers, titles or {})
-        for job in jobs:
-            if (job.folder / "result.json").exists():
-                job.state, job.progress = "done", progress(job.folder)
+        return run_jobs(make_jobs(plan, teachers, titles or {}), plan.jobs, command, console or Console())
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int, command: Sequence[str], console: Console) -> int:
+    """Trains what is not done of `jobs`, which may be of several plans, `at_once` at a time; the exit status."""
+    for job in jobs:
+        if (job.folder / "result.json").exists():
+            job.state, job.progress = "done", progress(job.folder)
+    with Stop() as stop:
         try:
-            with make_view(console, jobs, plan.jobs) as view:
-                work(jobs, plan, command, view, stop)
+            with make_view(console, jobs, at_once) as view:
+                work(jobs, at_once, command, view, stop)
                 if stop.asked:
                     save(jobs, view, stop)
         finally:
@@ -69,14 +72,14 @@ def run_study(
     return report(jobs, console, stop.asked > 0)
 
 
-def work(jobs: Sequence[Job], plan: Plan, command: Sequence[str], view: View, stop: "Stop") -> None:
+def work(jobs: Sequence[Job], at_once: int, command: Sequence[str], view: View, stop: "Stop") -> None:
     """Starts and watches processes until none is left to start or wait for, or until asked to stop."""
-    queue = sorted(jobs, key=lambda job: (plan.seeds.index(job.key.seed), not job.teaches))
+    queue = sorted(jobs, key=lambda job: (job.plan.seeds.index(job.key.seed), not job.teaches))
     while not stop.asked:
         settle(jobs)
-        free = plan.jobs - sum(job.state == "running" for job in jobs)
+        free = at_once - sum(job.state == "running" for job in jobs)
         for job in [job for job in queue if job.state == "waiting" and ready(job)][: max(free, 0)]:
-            start(job, plan, command)
+            start(job, command)
         view.show(jobs)
         if not any(job.state in ("waiting", "running") for job in jobs):
             return
@@ -95,9 +98,9 @@ def ready(job: Job) -> bool:
     return False
 
 
-def start(job: Job, plan: Plan, command: Sequence[str]) -> None:
+def start(job: Job, command: Sequence[str]) -> None:
     """Starts a run in a session of its own, so that the terminal's Ctrl-C reaches it through us, once."""
-    key = job.key
+    plan, key = job.plan, job.key
     words = [*command, key.run, "--scale", key.scale, "--round", key.round, "--seed", str(key.seed)]
     words += ["--data", plan.data, *(["--field", plan.field] if plan.field else []), "--out", str(job.folder)]
     words += ["--threads", str(plan.threads), "--quiet"]
@@ -189,7 +192,7 @@ def report(jobs: Sequence[Job], console: Console, interrupted: bool) -> int:
     """Says how it ended; returns the exit status."""
     for job in jobs:
         if job.state in ("failed", "blocked"):
-            console.print(Text(f"{job.key.folder} {job.state}: {job.message}", style="red"))
+            console.print(Text(f"{job.name} {job.state}: {job.message}", style="red"))
     done, others = sum(job.state == "done" for job in jobs), sum(job.state == "interrupted" for job in jobs)
     if interrupted or others:
         console.print(Text(f"Stopped with {done} of {len(jobs)} runs done. To go on, run the same command again."))
@@ -223,7 +226,8 @@ class Stop:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder against a second study, which would train the same runs; ends with the process."""
+    """Makes the folder and holds it against a second study, which would train the same runs; ends with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

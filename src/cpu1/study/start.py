@@ -1,6 +1,7 @@
 """A study from its words to its card: text, baselines, runs, speeds, card."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cpu1.evaluation.report import EXCERPT_BYTES
 from cpu1.evaluation.speed import measure
 from cpu1.files import write_json
 from cpu1.model import parameter_count
+from cpu1.recipes import Recipe, changed
 from cpu1.study.folders import Key
 from cpu1.study.publish import write_card
 from cpu1.study.runner import Plan, run_study
@@ -39,37 +41,23 @@ class Request:
     field: str
     jobs: int | None
     threads: int
-    overrides: tuple[tuple[str, int | float | str], ...]
+    overrides: tuple[tuple[str, int | float | str], ...]  # of settings
+    changes: tuple[tuple[str, str], ...]  # of recipes
     eval_bytes: int
 
 
 def start(request: Request, console: Console | None = None) -> int:
     """Runs what is missing and writes the card; the exit status of the runner (0, 1 or 130)."""
     console = console or Console()
-    names = ladder.ORDER if request.runs == "all" else tuple(request.runs.split(","))
-    runs = tuple(ladder.find(name.strip()).run for name in names)
-    if request.data == "-":
-        raise UserError("a study reads its text more than once: save standard input to a file first")
+    plan = make_plan(request)
+    recipes = [changed(ladder.recipe(run, request.scale), request.changes) for run in plan.runs]
     with console.status("preparing the text"):
-        corpus = prepare(request.data, field=request.field)
-        _prepare_tokens(corpus, runs, request.scale)
+        corpus = prepare_text(request, recipes)
         documents = corpus.select("valid", request.eval_bytes, EXCERPT_BYTES)
         lines = baselines(corpus.splits["train"].stream, documents)
         write_json(request.folder / "baselines.json", {name: asdict(line) for name, line in lines.items()})
     console.print(describe(corpus), highlight=False)
 
-    plan = Plan(
-        folder=request.folder,
-        runs=runs,
-        seeds=tuple(range(request.seeds)),
-        scale=request.scale,
-        round=request.round,
-        data=request.data,
-        field=request.field,
-        jobs=request.jobs or max(1, (os.cpu_count() or 1) // request.threads),
-        threads=request.threads,
-        extra=_extra(request),
-    )
     teachers = {run: rung.teacher for run, rung in ladder.LADDER.items() if rung.teacher}
     titles = {run: rung.title for run, rung in ladder.LADDER.items()}
     status = run_study(plan, teachers, titles, console=console)
@@ -86,12 +74,31 @@ def start(request: Request, console: Console | None = None) -> int:
     return status
 
 
-def _prepare_tokens(corpus: Corpus, runs: tuple[str, ...], scale: str) -> None:
-    """Trains each tokenizer once, before runs at the same time would each do it."""
-    for run in runs:
-        recipe = ladder.recipe(run, scale)
-        if recipe.level == "token":
-            tokenize(corpus, recipe.embedding.vocabulary)
+def make_plan(request: Request) -> Plan:
+    """What the runner is to train. UserError for runs that the ladder does not have."""
+    names = ladder.ORDER if request.runs == "all" else tuple(request.runs.split(","))
+    return Plan(
+        folder=request.folder,
+        runs=tuple(ladder.find(name.strip()).run for name in names),
+        seeds=tuple(range(request.seeds)),
+        scale=request.scale,
+        round=request.round,
+        data=request.data,
+        field=request.field,
+        jobs=request.jobs or max(1, (os.cpu_count() or 1) // request.threads),
+        threads=request.threads,
+        extra=_extra(request),
+    )
+
+
+def prepare_text(request: Request, recipes: Iterable[Recipe]) -> Corpus:
+    """The text and each tokenizer, made once, before runs at the same time would each do it."""
+    if request.data == "-":
+        raise UserError("the text is read more than once: save standard input to a file first")
+    corpus = prepare(request.data, field=request.field)
+    for vocabulary in {recipe.embedding.vocabulary for recipe in recipes if recipe.level == "token"}:
+        tokenize(corpus, vocabulary)
+    return corpus
 
 
 def _extra(request: Request) -> tuple[str, ...]:
@@ -106,4 +113,6 @@ def _extra(request: Request) -> tuple[str, ...]:
         words += ["--minutes", str(request.budget.minutes)]
     for name, value in request.overrides:
         words += ["--set", f"{name}={value}"]
+    for name, value in request.changes:
+        words += ["--with", f"{name}={value}"]
     return tuple(words)

@@ -57,7 +57,7 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     Raises UserError for bad input (also written to `error.json`), loop.Interrupted when a signal ended it.
     """
     if (job.folder / "result.json").exists():
-        _agree_with_folder(job, {"recipe.json": _recipe(job).to_json()})
+        _agree_with_folder(job, {"recipe.json": make_recipe(job).to_json()})
         report(f"{job.folder}: already done")
         return read_json(job.folder / "result.json")
     (job.folder / "error.json").unlink(missing_ok=True)
@@ -71,13 +71,15 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
 def _train(job: Job, report: Report) -> dict[str, Any]:
     if job.threads:
         torch.set_num_threads(job.threads)
-    rung = ladder.find(job.run)
-    recipe = _recipe(job)
+    recipe = make_recipe(job)
     teacher = _teacher(job, recipe)
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     tokens = tokenize(corpus, recipe.embedding.vocabulary) if recipe.level == "token" else None
     text = read_text(corpus, tokens)
-    settings = _settings(job, rung, recipe, corpus, tokens, text, teacher.model if teacher else None)
+    settings = draft(job, recipe, corpus)
+    if "steps" not in dict(job.overrides):
+        steps = _steps(job, recipe, settings, tokens, text, teacher.model if teacher else None)
+        settings = replace(settings, steps=steps)
     wanted = {"recipe.json": recipe.to_json(), "settings.json": settings.to_json()}
     _agree_with_folder(job, wanted)
     for name, value in wanted.items():
@@ -137,18 +139,17 @@ def read_text(corpus: Corpus, tokens: TokenCorpus | None) -> loop.Text:
     return loop.Text(stream, lengths, float(-(shares * np.log(shares)).sum()))
 
 
-def _settings(
-    job: Job,
-    rung: ladder.Rung,
-    recipe: Recipe,
-    corpus: Corpus,
-    tokens: TokenCorpus | None,
-    text: loop.Text,
-    teacher: Model | None,
-) -> Settings:
+def make_recipe(job: Job) -> Recipe:
+    """The run's recipe at its scale, with what the job changes in it. UserError for what does not fit."""
+    return changed(ladder.recipe(job.run, job.scale), job.changes)
+
+
+def draft(job: Job, recipe: Recipe, corpus: Corpus) -> Settings:
+    """The settings of a job, but for the steps that its budget comes to. UserError for what does not fit."""
+    rung = ladder.find(job.run)
     scale = ladder.SCALES[rung.scale if job.scale == "card" else job.scale]
-    unit = TOKEN_BYTES if tokens else 1
-    draft = Settings(
+    unit = TOKEN_BYTES if recipe.level == "token" else 1
+    settings = Settings(
         run=rung.run,
         title=rung.title,
         parent=rung.parent,
@@ -167,10 +168,7 @@ def _settings(
         ternary_rate=ladder.ROUNDS[job.round].ternary_rate if job.round in ladder.ROUNDS else 1.0,
         teacher=_content(job.teacher / "model.safetensors") if job.teacher else None,
     )
-    draft = draft.override(dict(job.overrides))
-    if "steps" in dict(job.overrides):
-        return draft
-    return replace(draft, steps=_steps(job, recipe, draft, tokens, text, teacher))
+    return settings.override(dict(job.overrides))
 
 
 def _started_with(job: Job, name: str) -> Any:
@@ -188,14 +186,14 @@ def _fast_precision() -> str:
 def _steps(
     job: Job,
     recipe: Recipe,
-    draft: Settings,
+    settings: Settings,
     tokens: TokenCorpus | None,
     text: loop.Text,
     teacher: Model | None,
 ) -> int:
     """The budget in steps."""
     budget = job.budget or Budget(units_per_parameter=ladder.ROUNDS[job.round].units_per_parameter)
-    units = draft.batch * draft.window
+    units = settings.batch * settings.window
     if budget.units_per_parameter is not None:
         return max(1, round(budget.units_per_parameter * parameter_count(recipe) / units))
     if budget.bytes is not None:
@@ -203,12 +201,7 @@ def _steps(
     if (steps := _started_with(job, "steps")) is not None:  # minutes become steps once
         return int(steps)
     assert budget.minutes is not None
-    return max(1, round(budget.minutes * 60 / loop.seconds_a_step(recipe, draft, text, teacher)))
-
-
-def _recipe(job: Job) -> Recipe:
-    """The run's recipe at its scale, with what the job changes in it."""
-    return changed(ladder.recipe(job.run, job.scale), job.changes)
+    return max(1, round(budget.minutes * 60 / loop.seconds_a_step(recipe, settings, text, teacher)))
 
 
 def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
@@ -251,9 +244,10 @@ def _packed_size(trained: Trained, result: dict[str, Any], report: Report) -> in
 
 
 def _curve(folder: Path) -> dict[str, list[float]]:
-    """The held-out learning curve: bytes seen, bits per byte."""
+    """The held-out learning curve: bytes seen, seconds of training, bits per byte."""
     lines = [line for line in loop.Metrics.read(folder / "metrics.jsonl") if "valid_bpb" in line]
-    return {"bytes": [line["bytes"] for line in lines], "bpb": [line["valid_bpb"] for line in lines]}
+    names = {"bytes": "bytes", "seconds": "seconds", "bpb": "valid_bpb"}
+    return {name: [line[key] for line in lines] for name, key in names.items()}
 
 
 def _last_ternary(folder: Path) -> dict[str, float] | None:

@@ -172,7 +172,7 @@ def set_phase(model: Model, settings: Settings, number: int) -> None:
 def losses(
     model: Model, output: Output, units: Tensor, teacher: Model | None, z_loss: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """The cross-entropy in nats a unit, and what is minimised: with the gate's, the teacher's and the z-loss's terms."""
+    """The cross-entropy in nats a unit, and what is minimised: with the terms of gate, teacher and z-loss."""
     loss = ops.cross_entropy(output.logits.flatten(0, 1), units.flatten()) / units.numel()
     objective = loss
     if model.distill is not None and teacher is not None:

@@ -6,7 +6,6 @@ one weight decay, serve both.
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn, optim
 
 from cpu1.ingredients.decoder import LocalByteDecoderModule
@@ -42,7 +41,7 @@ def follow(optimizer: optim.Optimizer, settings: Settings, step: int) -> None:
 
 def _is_hidden(name: str, parameter: nn.Parameter) -> bool:
     """Whether a matrix leads from one hidden vector to another: Muon is not for tables and logits."""
-    return parameter.dim() == 2 and (name.startswith("blocks.") or name.startswith("head.") and name != "head.output")
+    return parameter.dim() == 2 and name.startswith(("blocks.", "head.")) and name != "head.output"
 
 
 def _stacked(model: Model) -> dict[Tensor, tuple[int, ...]]:
@@ -80,7 +79,6 @@ class MuonAndAdamW(optim.Optimizer):
         self.both = (muon, adamw)
         muon.state = adamw.state = self.state
 
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for optimizer in self.both:
             optimizer.step()

@@ -32,6 +32,16 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
 LABELS = ("run", "title", "parent", "level", "scale", "round", "seed", "data", "data_source", "data_sha256", "teacher")
 
 
+def read_value(text: str) -> int | float | str:
+    """A setting's value as it stands on a command line."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 @dataclass(frozen=True)
 class Budget:
     """How long to train: exactly one of the three is given."""
@@ -76,10 +86,10 @@ class Settings:
     clip: float = 1.0  # of the gradient's norm
     precision: str = "bf16"  # of matrix products; master weights, norms, scales, scans and loss are fp32
     teacher: str | None = None  # content hash of the teacher's weights
-    optimizer: str = later("adamw")  # or muon for the hidden matrices, with AdamW for the rest
-    schedule: str = later("wsd")  # warm-up, stable, decay; or cosine, or two-stage
-    z_loss: float = later(0.0)  # coefficient of mean(logsumexp(logits)²) in the objective (PaLM, arXiv 2204.02311)
-    ternary_start: float = later(0.0)  # share of the steps done in full precision first (arXiv 2502.11895)
+    optimizer: str = later(default="adamw")  # or muon for the hidden matrices, with AdamW for the rest
+    schedule: str = later(default="wsd")  # warm-up, stable, decay; or cosine, or two-stage
+    z_loss: float = later(default=0.0)  # coefficient of mean(logsumexp(logits)²), PaLM, arXiv 2204.02311
+    ternary_start: float = later(default=0.0)  # share of the steps done in full precision first (arXiv 2502.11895)
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -125,7 +135,7 @@ class Settings:
         for name, value in changes.items():
             known = getattr(self, name, None) if name in KNOBS else None
             if known is None or isinstance(known, str) != isinstance(value, str):
-                raise UserError(f"--set {name}={value}: no such setting, or not of its type; there are {', '.join(KNOBS)}")
+                raise UserError(f"--set {name}={value}: not a setting, or not of its type; known: {', '.join(KNOBS)}")
             values[name] = type(known)(value)
         return dataclasses.replace(self, **values)
 
@@ -141,4 +151,4 @@ class Settings:
             raise UserError(f"{path}: not the settings of this version of cpu1 ({error})") from None
 
 
-KNOBS = tuple(f.name for f in dataclasses.fields(Settings) if f.name not in LABELS)
+KNOBS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Settings) if f.name not in LABELS)

@@ -1,0 +1,122 @@
+"""A sweep: runs of the ladder with settings or ingredients varied, every combination over seeds, in one table.
+
+    <folder>/sweep.json  sweep.md                             the table, small
+    <folder>/runs/<variant>/<run>-<scale>-<round>-s<seed>/    a study for each variant, like "rate=4e-3,ffn=ReLU2"
+
+All variants see the same text: that of `--bytes`, or of run 07's round.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from pathlib import Path
+
+from rich.console import Console
+
+from cpu1.data.corpus import Corpus, describe
+from cpu1.errors import UserError
+from cpu1.files import write_atomic, write_json
+from cpu1.model import parameter_count
+from cpu1.recipes import Recipe
+from cpu1.study.plan import make_jobs, record
+from cpu1.study.runner import TRAIN, locked, run_jobs
+from cpu1.study.start import Request, make_plan, prepare_text
+from cpu1.study.sweep_table import Member, markdown, tabulate
+from cpu1.training.job import Job, draft, make_recipe
+from cpu1.training.settings import KNOBS, read_value
+
+VALUE = re.compile(r"[\w.+-]+")  # what may stand in the name of a folder
+LONGEST = 200  # characters of such a name
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A study's request, and what varies: setting or part of the recipe -> its values, as on the command line."""
+
+    request: Request
+    vary: Mapping[str, Sequence[str]]
+    teacher: Path | None = None
+
+
+def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] = TRAIN) -> int:
+    """Trains what is missing and writes the table; the exit status of the runner (0, 1 or 130).
+
+    Raises UserError before anything is trained for names that nobody knows, values that do not fit, and a folder
+    whose variants were made with other options.
+    """
+    console = console or Console()
+    members = make_members(sweep)
+    jobs = [planned(sweep, member, run) for member in members for run in member.plan.runs]
+    recipes = [make_recipe(job) for job in jobs]
+    with console.status("preparing the text"):
+        corpus = prepare_text(sweep.request, recipes)
+    check(jobs, recipes, corpus)
+    console.print(describe(corpus), highlight=False)
+
+    with locked(sweep.request.folder):
+        for member in members:
+            record(member.plan)
+        plans = [(member.plan, dict.fromkeys(member.plan.runs, member.plan.name)) for member in members]
+        queue = [job for plan, titles in plans for job in make_jobs(plan, {}, titles)]
+        status = run_jobs(queue, members[0].plan.jobs, command, console)
+    table = tabulate(members, make_plan(sweep.request).extra)
+    write_json(sweep.request.folder / "sweep.json", table)
+    write_atomic(sweep.request.folder / "sweep.md", markdown(table))
+    console.print(markdown(table), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"written: {sweep.request.folder}/sweep.json, {sweep.request.folder}/sweep.md", highlight=False)
+    return status
+
+
+def make_members(sweep: Sweep) -> list[Member]:
+    """A plan for each combination of values, in the order of the command line. UserError for unknown names."""
+    base = make_plan(sweep.request)
+    known = (*KNOBS, *(field.name for field in fields(Recipe)))
+    for name, values in sweep.vary.items():
+        if name.partition(".")[0] not in known:
+            raise UserError(f"--vary {name}: neither a setting nor a part of the recipe; known: {', '.join(known)}")
+        for value in values:
+            if not VALUE.fullmatch(value):
+                raise UserError(f"--vary {name}: {value!r} names a folder; use letters, digits and . + - _ only")
+    members = []
+    for chosen in product(*(dict.fromkeys(values) for values in sweep.vary.values())):
+        variant = dict(zip(sweep.vary, chosen, strict=True))
+        name = ",".join(f"{key}={value}" for key, value in variant.items())
+        if not 0 < len(name) <= LONGEST:
+            raise UserError(f"a sweep needs something to vary, in at most {LONGEST} characters; got {name!r}")
+        extra = (*base.extra, *(word for item in variant.items() for word in option(*item)))
+        extra = (*extra, "--teacher", str(sweep.teacher)) if sweep.teacher else extra
+        folder = base.folder / "runs" / name
+        members.append(Member(variant, replace(base, folder=folder, extra=extra, name=name)))
+    return members
+
+
+def option(name: str, value: str) -> tuple[str, str]:
+    """The words of the training command that set one value."""
+    return ("--set" if name in KNOBS else "--with", f"{name}={value}")
+
+
+def planned(sweep: Sweep, member: Member, run: str) -> Job:
+    """What the training command will make of a variant's words."""
+    request = sweep.request
+    settings = [(name, read_value(value)) for name, value in member.values.items() if name in KNOBS]
+    changes = [(name, value) for name, value in member.values.items() if name not in KNOBS]
+    return Job(
+        run=run,
+        folder=member.plan.folder,
+        scale=request.scale,
+        round=request.round,
+        data=request.data,
+        teacher=sweep.teacher,
+        overrides=(*request.overrides, *settings),
+        changes=(*request.changes, *changes),
+    )
+
+
+def check(jobs: Sequence[Job], recipes: Sequence[Recipe], corpus: Corpus) -> None:
+    """Raises UserError for a variant that could not be trained: better now than after hours of the others."""
+    for job, recipe in zip(jobs, recipes, strict=True):
+        draft(job, recipe, corpus)
+        parameter_count(recipe)  # builds the model, without memory for its weights
+        if recipe.distill is not None and job.teacher is None:
+            raise UserError(f"run {job.run} learns from a teacher: give --teacher with the folder of a trained run")

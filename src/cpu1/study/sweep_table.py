@@ -1,0 +1,191 @@
+"""The table of a sweep: a pure function of its run folders, as JSON and in Markdown.
+
+Every figure is a mean over the finished seeds. A variant is compared with the first one of the same run, seed by
+seed. *At equal time*: each variant's held-out learning curve, read at the training time at which the fastest variant
+had finished, linearly in the logarithm of time between its points.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from cpu1.errors import UserError
+from cpu1.evaluation.statistics import Interval, difference
+from cpu1.study.folders import Key, Point, RunFolder, load_run
+from cpu1.study.markdown import escape
+from cpu1.study.markdown import table as markdown_table
+from cpu1.study.plan import Plan
+from cpu1.study.progress import progress, read_object
+
+FORMAT = 1
+MACHINE = ("processor", "cores", "threads", "torch")  # of env.json, on which speeds depend
+
+
+@dataclass(frozen=True)
+class Member:
+    """One variant: its values, by what is varied, and its runs and seeds."""
+
+    values: Mapping[str, str]
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run of one variant, over seeds."""
+
+    run: str
+    values: Mapping[str, str]
+    folders: tuple[RunFolder, ...]
+
+    @property
+    def done(self) -> dict[int, RunFolder]:
+        return {folder.key.seed: folder for folder in self.folders if folder.result}
+
+
+def tabulate(members: Sequence[Member], options: Sequence[str] = ()) -> dict[str, Any]:
+    """What sweep.json holds; `options` are the words of the training command that all share. UserError for a damaged run folder, or runs that were not scored on the same text."""
+    plan = members[0].plan
+    lines = [Line(run, member.values, load(member.plan, run)) for run in plan.runs for member in members]
+    first = {line.run: line for line in reversed(lines)}
+    time = equal_time(lines)
+    folders = [folder for line in lines for folder in line.done.values()]
+    return {
+        "format": FORMAT,
+        "scale": plan.scale,
+        "round": plan.round,
+        "seeds": len(plan.seeds),
+        "options": list(options),
+        "varied": list(members[0].values),
+        "corpus": folders[0].result.corpus if folders and folders[0].result else None,
+        "machine": machine(folders[0]) if folders else None,
+        "equal_time_seconds": time,
+        "rows": [row(line, first[line.run], time) for line in lines],
+    }
+
+
+def load(plan: Plan, run: str) -> tuple[RunFolder, ...]:
+    keys = [Key(run, plan.scale, plan.round, seed) for seed in plan.seeds]
+    return tuple(load_run(plan.folder / key.folder, key) for key in keys)
+
+
+def machine(folder: RunFolder) -> dict[str, Any]:
+    known = read_object(folder.path / "env.json")
+    return {name: known[name] for name in MACHINE if name in known}
+
+
+def row(line: Line, first: Line, time: float | None) -> dict[str, Any]:
+    """The figures of a line; those of its finished seeds are None where there is none."""
+    results = [folder.result for folder in line.done.values() if folder.result]
+    bpb = [result.bpb for result in results]
+    at_time = [at(result.curve, time) for result in results]
+    gap = None if line is first else against(line, first)
+    return {
+        "run": line.run,
+        "values": dict(line.values),
+        "seeds": list(line.done),
+        "params": results[0].params if results else None,
+        "bytes_seen": mean([result.bytes_seen for result in results]),
+        "bpb": mean(bpb),
+        "half_range": (max(bpb) - min(bpb)) / 2 if len(bpb) > 1 else None,
+        "difference": asdict(gap) if gap else None,
+        "train_bytes_per_s": mean([result.train_bytes_per_s for result in results]),
+        "bpb_at_equal_time": mean(at_time),
+        "troubles": [trouble(folder) for folder in line.folders if not folder.result],
+    }
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """None where there is nothing, or where something is missing."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present and len(present) == len(values) else None
+
+
+def against(line: Line, first: Line) -> Interval | None:
+    """BPB less that of the first variant, over the seeds that both have finished."""
+    pairs = [(line.done[seed].documents, first.done[seed].documents) for seed in line.done if seed in first.done]
+    ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
+    if not pairs:
+        return None
+    sizes = theirs[0].bytes_D
+    if any(not np.array_equal(documents.bytes_D, sizes) for documents in (*ours, *theirs)):
+        raise UserError(f"{line.folders[0].path}: scored on other documents than {first.folders[0].path}")
+    return difference([d.nats_D for d in ours], [d.nats_D for d in theirs], sizes, paired=True)
+
+
+def equal_time(lines: Sequence[Line]) -> float | None:
+    """Seconds of training after which the fastest variant had finished."""
+    curves = [[folder.result.curve for folder in line.done.values() if folder.result] for line in lines]
+    times = [mean([curve[-1].seconds if curve else None for curve in seeds]) for seeds in curves]
+    return min((time for time in times if time is not None), default=None)
+
+
+def at(curve: Sequence[Point], time: float | None) -> float | None:
+    """BPB of a learning curve after `time` seconds; None before its first point or where it does not tell times."""
+    points = [(point.seconds, point.bpb) for point in curve if point.seconds]
+    if time is None or not points or time < points[0][0]:
+        return None
+    seconds, bpb = zip(*points, strict=True)
+    return float(np.interp(math.log(time), np.log(seconds), bpb))
+
+
+def trouble(folder: RunFolder) -> str:
+    """Why a seed has no result."""
+    if folder.error:
+        return f"seed {folder.key.seed} failed: {folder.error.splitlines()[0]}"
+    return f"seed {folder.key.seed} unfinished: {progress(folder.path).share:.0%} of its steps"
+
+
+# ------------------------------------------------------------------------------------------ Markdown
+
+NOTES = (
+    "BPB: mean over seeds; ±: half the range over seeds.",
+    "Less the first: BPB less that of the run's first variant, paired by seed, with its 95% interval (bootstrap over "
+    "documents, Student's t over the differences of seeds); a star marks one that rests on one seed.",
+)
+TIME_NOTE = (
+    "At equal time: BPB on the held-out learning curve after {:,.0f} seconds of training, when the fastest variant had "
+    "finished, linear in log time between its points; a slower variant is read there before its rate has come down, "
+    "which counts against it. The curve is scored on fewer documents than BPB."
+)
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """The table of a sweep.json, with notes on how to read it."""
+    several = len({row["run"] for row in table["rows"]}) > 1
+    names = [*(["run"] if several else []), *table["varied"]]
+    heads = [*names, "params", "BPB", "±", "less the first, 95%", "KB/s", "at equal time", "seeds"]
+    cells = [markdown_row(row, names, table["seeds"]) for row in table["rows"]]
+    notes = [*NOTES, *([TIME_NOTE.format(table["equal_time_seconds"])] if table["equal_time_seconds"] else [])]
+    troubles = [f"- {escape(label(row, names))}: {escape(line)}" for row in table["rows"] for line in row["troubles"]]
+    parts = [markdown_table(heads, cells, [head in names for head in heads]), "\n".join(troubles), " ".join(notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_row(row: Mapping[str, Any], names: Sequence[str], seeds: int) -> list[str]:
+    values = {"run": row["run"], **row["values"]}
+    params = "" if row["params"] is None else f"{row['params'] / 1e6:.2f} M"
+    speed = "" if row["train_bytes_per_s"] is None else f"{row['train_bytes_per_s'] / 1e3:.0f}"
+    done = str(len(row["seeds"])) if len(row["seeds"]) == seeds else f"{len(row['seeds'])} of {seeds}"
+    bpb, half_range, time = (decimal(row[name]) for name in ("bpb", "half_range", "bpb_at_equal_time"))
+    return [*(escape(values[name]) for name in names), params, bpb, half_range, change(row), speed, time, done]
+
+
+def label(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    values = {"run": row["run"], **row["values"]}
+    return ", ".join(f"{name}={values[name]}" for name in names)
+
+
+def decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def change(row: Mapping[str, Any]) -> str:
+    """The difference and its interval, with true minus signs."""
+    gap = row["difference"]
+    if gap is None:
+        return ""
+    bounds = "" if gap["low"] is None else f" [{gap['low']:+.4f}, {gap['high']:+.4f}]"
+    return f"{gap['value']:+.4f}{bounds}".replace("-", "\N{MINUS SIGN}") + ("" if gap["seeds"] else r"\*")
