@@ -6,12 +6,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpu1 import ladder
-from cpu1.ingredients import Attention, DeleteGate, FoldedAttention, LocalByteDecoder, PFNet
+from cpu1 import ladder, ops
+from cpu1.errors import UserError
+from cpu1.ingredients import (
+    Attention,
+    DeleteGate,
+    FoldedAttention,
+    LocalByteDecoder,
+    PFNet,
+    ReLU2,
+    SwiGLU,
+    Ternary,
+)
 from cpu1.ingredients.decoder import ABSENT
 from cpu1.ingredients.embedding import BolmoPatchEmbedding
+from cpu1.ingredients.linear import TernaryProjection
 from cpu1.ingredients.memory import starting_theta
-from cpu1.model import init_weights
+from cpu1.model import build, init_weights
 
 torch.manual_seed(0)
 WIDTH, STEPS = 32, 12
@@ -99,13 +110,14 @@ def test_folded_state_is_bounded(segment):
         assert state.key.shape[2] <= 2 * segment
 
 
-def test_local_byte_decoder():
-    config = LocalByteDecoder(width=12, hidden=20)
+@pytest.mark.parametrize("back", [1, 3, 5])
+def test_local_byte_decoder(back):
+    config = LocalByteDecoder(width=12, hidden=20, look_back=back)
     module = double(config.build(WIDTH))
     table = torch.randn(256, WIDTH // 4, dtype=torch.float64)
     s = torch.randn(2, 3, WIDTH, dtype=torch.float64)
     units = torch.randint(0, 256, (2, 12))
-    recent = torch.tensor([[ABSENT, ABSENT, 7], [1, 2, 3]])
+    recent = torch.tensor([[ABSENT, ABSENT, ABSENT, ABSENT, 7], [9, 8, 1, 2, 3]])[:, -back:]
 
     def slow(s: Tensor, table: Tensor) -> Tensor:
         rows = []
@@ -114,8 +126,8 @@ def test_local_byte_decoder():
             for i in range(12):
                 slot, t = i % 4, i // 4
                 x = module.slots[12 * slot : 12 * slot + 12] @ s[b, t]
-                for k in (1, 2, 3):
-                    byte = stream[3 + i - k]
+                for k in range(1, back + 1):
+                    byte = stream[back + i - k]
                     if byte != ABSENT:
                         x = x + module.back[k - 1] @ table[byte]
                 inner = (module.up @ norm(x) + module.up_bias).relu() ** 2
@@ -124,6 +136,66 @@ def test_local_byte_decoder():
         return torch.stack(rows).view(2, 3, 4, 256)
 
     compare(module, lambda s, table: module(s, units, recent, table), slow, s, table)
+
+
+@pytest.mark.parametrize("back", [1, 5, 8])
+@torch.no_grad()
+def test_a_byte_is_seen_by_exactly_the_next_look_back_predictions(back):
+    module = double(LocalByteDecoder(width=12, hidden=20, look_back=back).build(WIDTH))
+    table, s = torch.randn(256, WIDTH // 4, dtype=torch.float64), torch.randn(1, 8, WIDTH, dtype=torch.float64)
+    units, recent = torch.randint(0, 256, (1, 32)), torch.full((1, back), ABSENT)
+    before = module(s, units, recent, table).flatten(1, 2)
+    for place in (0, 5, 14, 31):
+        other = units.clone()
+        other[0, place] = (other[0, place] + 1) % 256
+        moved = (module(s, other, recent, table).flatten(1, 2) != before).any(-1)[0]
+        assert moved.nonzero().flatten().tolist() == list(range(place + 1, min(32, place + 1 + back)))
+
+
+def test_a_decoder_that_looks_too_far_back_is_refused():
+    with pytest.raises(UserError, match="look_back 9 is more than 8"):
+        LocalByteDecoder(look_back=9).build(WIDTH)
+
+
+def test_relu2():
+    recipe = ladder.recipe("03", "demo").replace(width=WIDTH, ffn=ReLU2(multiple=8))
+    module = double(recipe.ffn.build(recipe))
+    hidden = module.hidden
+    assert hidden == SwiGLU(multiple=8).hidden(WIDTH) == 88
+
+    def slow(x: Tensor) -> Tensor:
+        rows = []
+        for row in x[0]:
+            gate, up = module.input.weight[:hidden] @ norm(row), module.input.weight[hidden:] @ norm(row)
+            rows.append(module.output.weight @ (gate.clamp(min=0) ** 2 * up))
+        return torch.stack(rows)[None]
+
+    compare(module, module, slow, torch.randn(1, STEPS, WIDTH, dtype=torch.float64))
+
+
+def test_without_sub_norms_only_the_gains_are_gone():
+    with_gains, without = (
+        build(ladder.recipe("04", "demo").replace(linear=Ternary(gains)), 1) for gains in (True, False)
+    )
+    weights = dict(without.named_parameters())
+    gains = {name for name, _ in with_gains.named_parameters()} - set(weights)
+    assert gains == {f"blocks.{i}.{part}.output.gain" for i in range(3) for part in ("mixer", "ffn")}
+    units = torch.randint(1, 256, (1, 32))
+    torch.testing.assert_close(without(units).logits, with_gains(units).logits)  # gains begin as ones
+
+
+@torch.no_grad()
+def test_a_projection_is_in_full_precision_until_it_is_ternary():
+    module = TernaryProjection(WIDTH, (8, 16), gain=True)
+    for tensor in (module.weight, module.gain):
+        tensor.normal_()
+    x = torch.randn(2, STEPS, WIDTH)
+    ternary = module(x)
+    torch.testing.assert_close(ternary, ops.bit_linear(x, module.weight, (8, 16), module.gain))
+    module.ternary = False
+    rows = [module.weight @ (norm(row) * module.gain) for row in x.flatten(0, 1)]
+    torch.testing.assert_close(module(x).flatten(0, 1), torch.stack(rows))
+    assert (module(x) - ternary).abs().max() > 0.1
 
 
 def test_delete_gate_soft_and_hard():

@@ -5,6 +5,7 @@ import torch
 
 from cpu1 import ladder
 from cpu1.model import Model, build, init_weights
+from cpu1.recipes import changed
 
 UNITS = 64
 
@@ -131,3 +132,20 @@ def test_half_lives_of_the_memory_run_from_1_to_256():
     assert half_lives[-1].item() == pytest.approx(256, rel=1e-3)
     steps = half_lives.log().diff()
     torch.testing.assert_close(steps, steps.mean().expand_as(steps), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("changes", [{"head.look_back": "1"}, {"head.look_back": "8"}, {"ffn": "ReLU2"}], ids=str)
+@torch.no_grad()
+def test_a_changed_recipe_is_causal_and_equals_its_steps(changes):
+    model = build(changed(ladder.recipe("07", "demo"), changes.items()), seed=1).eval()
+    units = text(model)
+    whole = model(units, hard=True).logits
+    for i in (0, 5, 30, 63):
+        other = units.clone()
+        other[:, i] = (other[:, i] + 101) % 255 + 1
+        torch.testing.assert_close(model(other, hard=True).logits[:, : i + 1], whole[:, : i + 1], rtol=0, atol=1e-6)
+    state, pieces = model.start(batch=2), []
+    for begin in range(0, UNITS, 4):
+        logits, state = model.extend(units[:, begin : begin + 4], state)
+        pieces.append(logits)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-4, atol=2e-4)

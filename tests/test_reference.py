@@ -6,8 +6,10 @@ import torch
 from packing import Pair, pack_model, packed_run, randomised, some_units
 
 from cpu1 import ladder, ops
+from cpu1.errors import UserError
 from cpu1.ingredients import Attention, DeleteGate, FoldedAttention, FPResidual
 from cpu1.operations import OPERATIONS
+from cpu1.recipes import changed
 from cpu1.runtime import reference
 from cpu1.runtime.reference import Reference, State
 
@@ -67,6 +69,17 @@ def test_narrow_weights_are_those_that_unpacking_gives_torch(run, dense, tmp_pat
         expected = model(torch.from_numpy(units)[None], hard=True).logits[0].numpy()
     tolerance = 1e-4 if pair.packed.program.head[0].name == "patch_heads" else 0.05
     np.testing.assert_allclose(stepwise(pair, units)[0], expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("changes", [{"head.look_back": "1"}, {"linear.sub_norm": "false"}], ids=str)
+def test_a_changed_recipe_gives_the_logits_of_torch(changes, tmp_path):
+    compare(pack_model(randomised(changed(ladder.recipe("07", "demo"), changes.items())), tmp_path / "model.cpu1"))
+
+
+@pytest.mark.parametrize("changes", [{"head.look_back": "5"}, {"ffn": "ReLU2"}], ids=str)
+def test_what_the_runtime_cannot_do_is_refused(changes, tmp_path):
+    with pytest.raises(UserError, match="cannot be packed yet"):
+        pack_model(randomised(changed(ladder.recipe("07", "demo"), changes.items())), tmp_path / "model.cpu1")
 
 
 def test_folded_attention_forgets_what_is_two_segments_back(tmp_path):

@@ -5,7 +5,7 @@ and prints their sizes, it does not define them.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpu1.errors import UserError
@@ -131,12 +131,11 @@ class Ladder:
 def scaled(recipe: Recipe, scale: Scale) -> Recipe:
     """The recipe with a scale's sizes."""
     mixer, embedding, head = recipe.mixer, recipe.embedding, recipe.head
-    if isinstance(mixer, Attention):
-        mixer = Attention(scale.head_size)
-    elif isinstance(mixer, FoldedAttention):
-        mixer = FoldedAttention(scale.head_size, mixer.segment)
+    if isinstance(mixer, Attention | FoldedAttention):
+        mixer = replace(mixer, head_size=scale.head_size)
     if isinstance(head, LocalByteDecoder):
-        head = LocalByteDecoder(*scale.decoder)
+        width, hidden = scale.decoder
+        head = replace(head, width=width, hidden=hidden)
     elif isinstance(head, TokenHead):
         vocabulary = max(512, round(head.vocabulary * scale.vocabulary_share))
         embedding, head = TokenEmbedding(vocabulary), TokenHead(vocabulary)

@@ -46,7 +46,10 @@ class Line:
 
 
 def tabulate(members: Sequence[Member], options: Sequence[str] = ()) -> dict[str, Any]:
-    """What sweep.json holds; `options` are the words of the training command that all share. UserError for a damaged run folder, or runs that were not scored on the same text."""
+    """What sweep.json holds; `options` are the words of the training command that all runs share.
+
+    Raises UserError for a damaged run folder, or runs that were not scored on the same documents.
+    """
     plan = members[0].plan
     lines = [Line(run, member.values, load(member.plan, run)) for run in plan.runs for member in members]
     first = {line.run: line for line in reversed(lines)}
