@@ -77,6 +77,42 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
             found.append(Case(f"linear {precision}", call, [x, dense], flop=2.0 * rows * width * 256))
         return found
 
+    def fused() -> list[Case]:
+        """Each beside the operations that it stands for, one after the other."""
+        weight, parts = leaf(2 * hidden, width), (hidden, hidden)
+        flop = 4.0 * rows * width * hidden
+
+        def swiglu_at_once() -> Tensor:
+            return ops.ternary_swiglu(ops.quantise(x), weight, parts, wide_gain).levels
+
+        def swiglu_apart() -> Tensor:
+            gate_up = ops.ternary_linear(ops.quantise(x), weight, parts)
+            return ops.quantise(ops.swiglu(gate_up), wide_gain).levels
+
+        return [
+            Case("mlgru_quantise", lambda: ops.mlgru_quantise(fcg, gain)[0].levels, [fcg, gain]),
+            Case("  apart", lambda: ops.quantise(ops.mlgru_mix(fcg)[0], gain).levels, [fcg, gain]),
+            Case("ternary_swiglu", swiglu_at_once, [x, weight, wide_gain], flop=flop),
+            Case("  apart", swiglu_apart, [x, weight, wide_gain], flop=flop),
+        ]
+
+    def decoder() -> list[Case]:
+        """What runs once a byte, at the local decoder's own sizes."""
+        inner, deep = 192, 864
+        y, stream = leaf(batch, 4 * time_, inner), torch.randint(256, (batch, 4 * time_ + 3))
+        vectors = leaf(256, 3, inner)
+        weights = leaf(deep, inner), leaf(deep), leaf(inner, deep), leaf(inner)
+        return [
+            Case("look_back", lambda: ops.look_back(y, vectors, stream), [y, vectors], 32.0 * rows * inner),
+            Case(
+                "relu2_mlp",
+                lambda: ops.relu2_mlp(y, *weights, precision="bf16"),
+                [y, *weights],
+                flop=16.0 * rows * inner * deep,
+            ),
+            Case("cross_entropy", lambda: ops.cross_entropy(logits, target), [logits], 4.0 * logits.numel()),
+        ]
+
     return [
         Case("mlgru_mix", lambda: ops.mlgru_mix(fcg), [fcg], 4 * size),
         Case("mlgru_mix keep", lambda: ops.mlgru_mix(fcg, keep), [fcg], 4 * size),
@@ -85,10 +121,12 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
         Case("rms_norm", lambda: ops.rms_norm(x), [x], 2 * size),
         Case("rms_norm gain", lambda: ops.rms_norm(x, gain), [x, gain], 2 * size),
         Case("swiglu", lambda: ops.swiglu(gate_up), [gate_up], 12.0 * rows * hidden),
-        Case("quantise", lambda: ops.quantise(x), [], 1.25 * size),
+        Case("branch", lambda: ops.branch(fcg[..., :width], fcg[..., width : 2 * width], keep), [fcg], 3 * size),
+        Case("quantise", lambda: ops.quantise(x).levels, [x], 1.25 * size),
         Case("ternarise", lambda: ops.ternarise(fcg[0, :, :width], (time_,)), [], 5.0 * time_ * width),
         *products(),
-        Case("cross_entropy", lambda: ops.cross_entropy(logits, target), [logits], 4.0 * logits.numel()),
+        *fused(),
+        *decoder(),
     ]
 
 

@@ -186,7 +186,7 @@ def test_without_sub_norms_only_the_gains_are_gone():
 
 @torch.no_grad()
 def test_a_projection_is_in_full_precision_until_it_is_ternary():
-    module = TernaryProjection(WIDTH, (8, 16), gain=True)
+    module = TernaryProjection(WIDTH, (8, 16), norm=True, gain=True)
     for tensor in (module.weight, module.gain):
         tensor.normal_()
     x = torch.randn(2, STEPS, WIDTH)
