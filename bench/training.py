@@ -1,11 +1,13 @@
-"""Training throughput beside the machine's own bf16 matrix rate, measured in turn in one process.
+"""Training throughput beside the machine's own bf16 matrix rate and plain eager fp32, in turn in one process.
 
     python bench/training.py --run 07 --scale small
     python bench/training.py --run 07 --scale small --json
 
 Model FLOPs are those of the matrix products alone: 2 M K N forward, twice that backward; norms, scans, the
 optimiser and everything else count as nothing, so the fraction says how much of a step is not matrix work.
-`--reference` runs the plain torch forms of every operation instead of the native ones.
+What the eager model is says `eager.py`. It is slow, and takes part in five rounds or a few more.
+The memory is the process's largest over our own first steps, before the eager model exists: the system's count never
+shrinks, and an eager model in another process could not take turns. It takes that many steps to come near its end.
 """
 
 import argparse
@@ -14,10 +16,10 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+import eager
 import torch
 
 from cpu1 import ladder, ops
@@ -27,13 +29,15 @@ from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.settings import Settings
 
 PEAK = 2048  # rows and columns of the product that stands for the machine's rate
+WARM_UP = 15  # steps
+EAGER_REPEATS = 5  # at least
 
 
 def main() -> None:
     words = _words()
     if words.threads:
         torch.set_num_threads(words.threads)
-    found = measure(words.run, words.scale, words.repeats, words.batch_bytes, words.reference)
+    found = measure(words.run, words.scale, words.repeats, words.batch_bytes, not words.no_eager)
     if words.json:
         print(json.dumps(found))
         return
@@ -44,10 +48,15 @@ def main() -> None:
         f"{found['bf16_peak_flops_per_s'] / 1e9:.0f} GFLOP/s = {found['fraction_of_peak']:.1%} "
         f"(medians of {found['repeats']}), {found['rss_bytes'] / 1e6:.0f} MB"
     )
+    if "eager_fp32_bytes_per_s" in found:
+        print(
+            f"plain eager fp32: {found['eager_fp32_bytes_per_s'] / 1e3:.1f} KB/s "
+            f"(median of {found['eager_repeats']}), so ours is {found['ratio_to_eager']:.2f} times as fast"
+        )
 
 
-def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, reference: bool) -> dict[str, Any]:
-    """Steps of training and products of bf16 matrices in turn; medians."""
+def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_eager: bool) -> dict[str, Any]:
+    """Steps of training, products of bf16 matrices and eager steps in turn; medians."""
     ops.retain_memory()
     recipe, sizes = ladder.recipe(run, scale), ladder.SCALES[scale]
     batch_bytes = batch_bytes or sizes.batch_bytes
@@ -58,28 +67,56 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, referen
     settings = Settings(run=run, title="", parent=None, level=recipe.level, scale=scale, round="bench", seed=0, data="",
                         data_source="", data_sha256="", steps=1000, batch=batch, window=window, rate=1e-4)  # fmt: skip
     model = build(recipe).train()
-    optimizer = make_optimizer(model, settings)
     units = torch.randint(1, recipe.embedding.vocabulary, (batch, window))
+    step = partial(loop.step, model, make_optimizer(model, settings), units, 0, settings, None)
+    for _ in range(WARM_UP):
+        step()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
     matrix = torch.randn(PEAK, PEAK, dtype=torch.bfloat16)
-    steps, peaks = [], []
-    with ops.use_reference() if reference else nullcontext():
-        for number in range(3 + repeats):  # the first three warm up
-            steps.append(_timed(partial(loop.step, model, optimizer, units, number, settings, None)))
-            peaks.append(_timed(partial(torch.mm, matrix, matrix)))
-    seconds, peak = statistics.median(steps[3:]), 2 * PEAK**3 / statistics.median(peaks[3:])
-    flops = matrix_flops(model, batch * window // unit, batch * window)
-    return {
+    work: dict[str, Callable[[], object]] = {"step": step, "peak": partial(torch.mm, matrix, matrix)}
+    if with_eager:
+        plain = build(recipe).train()
+        work["eager"] = partial(eager.step, plain, eager.make_optimizer(plain), units)
+    seconds = in_turn(work, repeats, {"eager": max(1, repeats // EAGER_REPEATS)})
+
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    trained, peak = batch * window * per_unit, 2 * PEAK**3 / medians["peak"]
+    flops = matrix_flops(model, batch * window // unit, batch * window) / medians["step"]
+    found = {
         "run": run,
         "scale": scale,
         "batch_bytes": batch_bytes,
         "threads": torch.get_num_threads(),
         "repeats": repeats,
-        "bytes_per_s": batch * window * per_unit / seconds,
-        "model_flops_per_s": flops / seconds,
+        "bytes_per_s": trained / medians["step"],
+        "model_flops_per_s": flops,
         "bf16_peak_flops_per_s": peak,
-        "fraction_of_peak": flops / seconds / peak,
-        "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "fraction_of_peak": flops / peak,
+        "rss_bytes": memory,
     }
+    if with_eager:
+        found["eager_repeats"] = len(seconds["eager"])
+        found["eager_fp32_bytes_per_s"] = trained / medians["eager"]
+        found["ratio_to_eager"] = medians["eager"] / medians["step"]
+    return found
+
+
+def in_turn(work: dict[str, Callable[[], object]], rounds: int, every: dict[str, int]) -> dict[str, list[float]]:
+    """The seconds of each piece of work, done one after the other in each round, or in each `every`-th.
+
+    A first time of each warms up and does not count.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for call in work.values():
+        call()
+    for number in range(rounds):
+        for name, call in work.items():
+            if number % every.get(name, 1) == 0:
+                begun = time.perf_counter()
+                call()
+                seconds[name].append(time.perf_counter() - begun)
+    return seconds
 
 
 def matrix_flops(model: Model, steps: int, units: int) -> float:
@@ -93,22 +130,19 @@ def matrix_flops(model: Model, steps: int, units: int) -> float:
     return total
 
 
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
-
-
 def _words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", choices=ladder.ORDER, default="07")
     parser.add_argument("--scale", choices=tuple(ladder.SCALES), default="small")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=15, help="rounds (default: 15); at least 5")
     parser.add_argument("--batch-bytes", type=int, help="default: the scale's")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--reference", action="store_true")
+    parser.add_argument("--no-eager", action="store_true", help="leave the eager model out: it takes most of the time")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    words = parser.parse_args()
+    if words.repeats < 5:
+        parser.error(f"--repeats {words.repeats}: a median needs at least 5")
+    return words
 
 
 if __name__ == "__main__":
