@@ -145,7 +145,12 @@ def test_kill_9_loses_nothing(job, tmp_path, moment):
     arguments = [str(tmp_path / "run"), job.data, str(job.cache), moment]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert list((tmp_path / "run" / "checkpoints").glob("[0-9]*.safetensors"))
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert list(checkpoints.glob("[0-9]*.safetensors"))
+    assert len(list(checkpoints.glob(".*"))) == (moment != "between")
+    with pytest.raises(Interrupted):
+        train(replace(job, folder=tmp_path / "run"), stop_at(9))
+    assert not list(checkpoints.glob(".*"))
     train(replace(job, folder=tmp_path / "run"))
     train(replace(job, folder=tmp_path / "whole"))
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")

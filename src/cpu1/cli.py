@@ -90,6 +90,7 @@ def train(words: argparse.Namespace) -> int:
         changes=tuple(words.changes),
         eval_bytes=int(words.eval_bytes),
         tensorboard=words.tensorboard,
+        checkpoint_seconds=words.checkpoint_seconds,
     )
     try:
         with _training_report(words.quiet, folder) as report:
@@ -389,6 +390,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=_count, default=0)
     _training_options(p, scales, rounds)
     p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run (runs 14 and 15)")
+    p.add_argument("--checkpoint-seconds", type=_count, default=60, metavar="N",
+                   help="save about so often (default: 60; 0: after every step)")  # fmt: skip
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run folder")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 

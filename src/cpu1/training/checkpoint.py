@@ -50,7 +50,7 @@ class Checkpoints:
             write_atomic(path, save({k: t.contiguous() for k, t in tensors.items()}, {"cpu1": json.dumps(header)}))
         except OSError as error:
             raise UserError(f"{path}: checkpoint not written ({error.strerror}); the one before it is good") from None
-        for old in self._paths()[KEPT:]:
+        for old in (*self._paths()[KEPT:], *self.folder.glob(".*")):  # and what a killed process left half-written
             old.unlink(missing_ok=True)
         return path
 
