@@ -19,10 +19,11 @@ from cpu1.model import build
 from cpu1.recipes import Recipe
 from cpu1.runs import load
 from cpu1.training import checkpoint as checkpoint_module
-from cpu1.training import guards
+from cpu1.training import guards, loop
 from cpu1.training.job import Job, train
 from cpu1.training.loop import Interrupted
-from cpu1.training.settings import Budget
+from cpu1.training.optim import optimizer as make_optimizer
+from cpu1.training.settings import Budget, Settings
 
 SHORT = (("steps", 12), ("batch", 2), ("window", 64))
 
@@ -248,6 +249,35 @@ def test_non_finite_steps_end_a_run_with_a_clear_error(job, tmp_path):
     with pytest.raises(guards.RunStopped, match="non-finite loss or gradient"):
         train(replace(job, run="03", folder=tmp_path, overrides=(("steps", 60), *SHORT[1:], ("rate", 1e30))))
     assert "non-finite" in json.loads((tmp_path / "error.json").read_text())["error"]
+
+
+def test_a_short_run_of_non_finite_steps_is_no_result(job, tmp_path):
+    with pytest.raises(guards.RunStopped, match=r"\d of 8 steps had a non-finite loss"):
+        train(replace(job, run="03", folder=tmp_path, overrides=(("steps", 8), *SHORT[1:], ("rate", 1e30))))
+    assert json.loads((tmp_path / "error.json").read_text())["kind"] == "RunStopped"
+
+
+def test_a_model_without_finite_predictions_is_no_result(job, tmp_path):
+    """The only step was finite, and made the weights so large that nothing can be predicted with them."""
+    with pytest.raises(guards.RunStopped, match="diverged: after 1 steps held-out text scores nan"):
+        train(replace(job, run="03", folder=tmp_path, overrides=(("steps", 1), *SHORT[1:], ("rate", 1e30))))
+
+
+def test_a_non_finite_step_changes_nothing(job):
+    """Neither weights nor the gate's controller: NaN there would stay, and spoil every step to come."""
+    settings = replace(PLAN, steps=100, window=64)
+    model = build(ladder.recipe("07", "demo")).train()
+    optimizer, units = make_optimizer(model, settings), torch.randint(1, 256, (1, 64))
+    assert loop.step(model, optimizer, units, 0, settings, None).finite
+    with torch.no_grad():
+        model.blocks[0].ffn.output.weight[0, 0] = torch.nan
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert not loop.step(model, optimizer, units, 1, settings, None).finite
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num()), name
+    with torch.no_grad():
+        model.blocks[0].ffn.output.weight[0, 0] = 0.0
+    assert loop.step(model, optimizer, units, 2, settings, None).finite
 
 
 def test_a_run_that_does_not_learn_is_stopped_and_named(job, tmp_path):

@@ -73,6 +73,7 @@ class DeleteGateModule(nn.Module):
         ramp = min(1.0, self.progress / (0.5 * self.config.harden)) if self.config.harden else 1.0
         with torch.no_grad():
             error = self.config.target * ramp - (1 - keep).mean()
-            self.pressure.add_(INTEGRAL * error).clamp_(-LIMIT, LIMIT)
+            # NaN would stay in the controller for good, though the trainer skips the step that brought it
+            self.pressure.add_(INTEGRAL * error.nan_to_num()).clamp_(-LIMIT, LIMIT)
             weight = PROPORTIONAL * error + self.pressure
         return weight * keep.mean()

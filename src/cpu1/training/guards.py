@@ -1,5 +1,6 @@
 """What must never pass unseen: non-finite steps, stalled runs, tensors that do not learn."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +20,9 @@ class RunStopped(UserError):
     """A guard ended the run; the text says which and why."""
 
 
-def check_finite(nonfinite: int, step: int) -> None:
+def check_finite(nonfinite: int, step: int, last: bool) -> None:
     """Ends a run in which more than 5% of the steps had a non-finite loss or gradient."""
-    if step >= GRACE and nonfinite > NONFINITE_SHARE * step:
+    if (step >= GRACE or last) and nonfinite > NONFINITE_SHARE * step:
         raise RunStopped(
             f"{nonfinite} of {step} steps had a non-finite loss or gradient (more than {NONFINITE_SHARE:.0%}); "
             "lower the learning rate, or look for a zero row that is normalised or quantised"
@@ -42,6 +43,15 @@ def check_learning(loss: float, frequency_loss: float, step: int, warmup: int) -
         raise RunStopped(
             f"stalled: at step {step} the loss is {loss:.4f} nats a unit, no better than the {frequency_loss:.4f} "
             "of predicting by frequency alone"
+        )
+
+
+def check_held_out(step: int, *scores: float) -> None:
+    """Refuses a result, in bits per byte, that is no number, though the weights are."""
+    if not all(map(math.isfinite, scores)):
+        raise RunStopped(
+            f"diverged: after {step} steps held-out text scores {', '.join(map(str, scores))} bits per byte; "
+            "lower the learning rate"
         )
 
 

@@ -19,7 +19,7 @@ from cpu1.lowering import pack_trained
 from cpu1.model import Model, parameter_count
 from cpu1.recipes import Recipe, changed
 from cpu1.runs import Trained, environment, load, save_weights
-from cpu1.training import loop
+from cpu1.training import guards, loop
 from cpu1.training.checkpoint import Checkpoints
 from cpu1.training.settings import Budget, Settings
 
@@ -64,7 +64,7 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     try:
         return _train(job, report)
     except UserError as error:
-        write_json(job.folder / "error.json", {"error": str(error)})
+        write_json(job.folder / "error.json", {"error": str(error), "kind": type(error).__name__})
         raise
 
 
@@ -101,6 +101,7 @@ def _train(job: Job, report: Report) -> dict[str, Any]:
     trained = Trained(model, recipe, tokens.tokenizer if tokens else None, job.folder)
     context = settings.window * (TOKEN_BYTES if tokens else 1)
     found, documents = evaluation(trained, corpus, "valid", context, job.eval_bytes)
+    guards.check_held_out(progress.step, found["bpb"], *(found["gate"] or {}).values())
     result = {
         "format": 1,
         **{key: getattr(settings, key) for key in ("run", "title", "level", "parent", "scale", "round", "seed")},

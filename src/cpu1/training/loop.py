@@ -98,20 +98,23 @@ def run(folder: Path, recipe: Recipe, settings: Settings, text: Text, hooks: Hoo
 
             # ---------------------------------------------------------- metrics
             last = progress.step == settings.steps
-            if progress.step % log_every == 0 or progress.step in validated:
-                line = interval.line(progress, settings.rate_at(progress.step - 1), done.norm) | watch.look()
-                if progress.step in validated:
-                    line["valid_bpb"] = hooks.validate(model)
+            held_out = [hooks.validate(model)] if progress.step in validated else []
+            if progress.step % log_every == 0 or held_out:
+                line = interval.line(progress, settings.rate_at(progress.step - 1)) | watch.look()
+                if held_out:
+                    line["valid_bpb"] = held_out[0] if math.isfinite(held_out[0]) else None
                 metrics.write(**line)
                 hooks.report(line)
                 interval = Interval(progress)
 
             # ---------------------------------------------------------- guards
             try:
-                guards.check_finite(progress.nonfinite, progress.step)
+                guards.check_finite(progress.nonfinite, progress.step, last)
                 if progress.step == guards.GRACE and not progress.nonfinite:
                     guards.check_all_tensors_learn(model, settings.seed)
                 guards.check_learning(progress.loss_mean, text.frequency_loss, progress.step, settings.warmup_steps)
+                if last:
+                    guards.check_held_out(progress.step, *held_out)
             except guards.RunStopped:
                 checkpoints.save(model, optimizer, progress)
                 raise
@@ -187,7 +190,7 @@ def losses(
 
 
 def mean_loss(progress: Progress, nats: float) -> float:
-    return nats if not progress.step else MEAN * progress.loss_mean + (1 - MEAN) * nats
+    return nats if not progress.loss_mean else MEAN * progress.loss_mean + (1 - MEAN) * nats
 
 
 def seconds_a_step(recipe: Recipe, settings: Settings, text: Text, teacher: Model | None, count: int = 12) -> float:
@@ -204,19 +207,21 @@ def seconds_a_step(recipe: Recipe, settings: Settings, text: Text, teacher: Mode
 
 
 class Interval:
-    """Means between two lines of metrics."""
+    """Means between two lines of metrics, and the largest gradient; steps that were not finite do not count."""
 
     def __init__(self, start: Progress) -> None:
         self.start = (start.bytes, start.units, start.seconds)
         self.nats: list[float] = []
+        self.norms: list[float] = []
         self.deleted: list[float] = []
 
     def add(self, done: Step) -> None:
         self.nats.append(done.nats)
+        self.norms.append(done.norm)
         if done.deleted is not None:
             self.deleted.append(done.deleted)
 
-    def line(self, progress: Progress, rate: float, norm: float) -> dict[str, Any]:
+    def line(self, progress: Progress, rate: float) -> dict[str, Any]:
         count, units, seconds = (now - then for now, then in zip(
             (progress.bytes, progress.units, progress.seconds), self.start, strict=True))  # fmt: skip
         loss = sum(self.nats) / len(self.nats) if self.nats else None
@@ -227,7 +232,7 @@ class Interval:
             "loss": loss,
             "bpb": loss * units / count / np.log(2) if loss is not None and count else None,
             "lr": rate,
-            "grad_norm": norm if math.isfinite(norm) else None,
+            "grad_norm": max(self.norms, default=None),
             "bytes_per_s": count / seconds if seconds else None,
             "seconds": progress.seconds,
             "nonfinite": progress.nonfinite,
