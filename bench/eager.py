@@ -16,7 +16,7 @@ from torch import Tensor, nn, optim
 from cpu1 import ops
 from cpu1.model import Model
 from cpu1.ops import reference
-from cpu1.ops.reference import EPS, LEVELS, Precision
+from cpu1.ops.reference import EPS, LEVELS, Precision, Quantised
 
 SMALLEST = 1e-5  # least peak of a row and least mean of a matrix that scales are taken from, as published
 
@@ -44,8 +44,8 @@ def operations() -> Iterator[None]:
     """Inside it every model computes with the operations of this file and otherwise with the reference's."""
     with ops.use_reference(), ExitStack() as stack:
         for module in (ops, reference):  # what ingredients call, and what other references are built of
-            stack.enter_context(patch.object(module, "bit_linear", bit_linear))
-            stack.enter_context(patch.object(module, "rms_norm", rms_norm))
+            for operation in (quantise, rms_norm, ternary_linear):
+                stack.enter_context(patch.object(module, operation.__name__, operation))
         stack.enter_context(patch.object(reference, "_recur", recur))
         yield
 
@@ -82,20 +82,25 @@ def scan(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack((torch.addcmul(first_b, first_a, before), second), 2).flatten(1, 2)
 
 
-def bit_linear(
-    x: Tensor,
+def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None) -> Quantised:
+    """Fake quantisation: the levels are the rounded rows themselves, with their scale; there are no integers."""
+    rows = quantised(rms_norm(x, gain, eps))
+    return Quantised(rows, rows, rows)
+
+
+def ternary_linear(
+    x: Quantised,
     weight: Tensor,
     parts: Sequence[int],
-    gain: Tensor | None = None,
-    eps: float = EPS,
-    precision: Precision | None = None,
+    inner: Tensor | None = None,
+    up: Tensor | None = None,
 ) -> Tensor:
     """BitLinear by fake quantisation with straight-through gradients, as in BitNet b1.58's "Training Tips" (2024).
 
     Each of the stacked matrices, of parts[i] rows, is ternarised by a scale of its own.
     """
-    ternary = torch.cat([ternarised(matrix) for matrix in weight.split(list(parts))])
-    return F.linear(quantised(rms_norm(x, gain, eps)), ternary)
+    y = F.linear(x.levels, torch.cat([ternarised(matrix) for matrix in weight.split(list(parts))]))
+    return y if inner is None or up is None else y + F.linear(inner, torch.block_diag(*up.split(list(parts))))
 
 
 def quantised(x: Tensor) -> Tensor:

@@ -5,30 +5,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from settings import PLAN
 
 from cpu1 import ladder
 from cpu1.errors import UserError
 from cpu1.model import Output, build
 from cpu1.training import loop
 from cpu1.training.optim import SplitMuon, follow, optimizer
-from cpu1.training.settings import KNOBS, Settings
-
-PLAN = Settings(
-    run="07",
-    title="",
-    parent=None,
-    level="byte",
-    scale="demo",
-    round="r1",
-    seed=0,
-    data="",
-    data_source="",
-    data_sha256="",
-    steps=100,
-    batch=1,
-    window=4,
-    rate=1.0,
-)
+from cpu1.training.settings import KNOBS
 
 
 def test_schedule_warms_up_stays_and_decays():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from settings import PLAN
 from text import write_text
 
 from cpu1 import ladder
@@ -23,7 +24,7 @@ from cpu1.training import guards, loop
 from cpu1.training.job import Job, train
 from cpu1.training.loop import Interrupted
 from cpu1.training.optim import optimizer as make_optimizer
-from cpu1.training.settings import Budget, Settings
+from cpu1.training.settings import Budget
 
 SHORT = (("steps", 12), ("batch", 2), ("window", 64))
 
@@ -265,7 +266,7 @@ def test_a_model_without_finite_predictions_is_no_result(job, tmp_path):
 
 def test_a_non_finite_step_changes_nothing(job):
     """Neither weights nor the gate's controller: NaN there would stay, and spoil every step to come."""
-    settings = replace(PLAN, steps=100, window=64)
+    settings = replace(PLAN, window=64)
     model = build(ladder.recipe("07", "demo")).train()
     optimizer, units = make_optimizer(model, settings), torch.randint(1, 256, (1, 64))
     assert loop.step(model, optimizer, units, 0, settings, None).finite
