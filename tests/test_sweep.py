@@ -34,6 +34,7 @@ one, chosen = dict(options), dict(value.split("=") for name, value in options if
 out = pathlib.Path(one["--out"])
 with (out.parent.parent.parent / "calls.txt").open("a") as calls:
     calls.write(json.dumps([run, *words]) + "\\n")
+chosen.setdefault("rate", "1e-3")
 if chosen["rate"] == "9":
     (out / "error.json").write_text(json.dumps({"error": "stalled: at step 250"}))
     sys.exit(2)
@@ -121,6 +122,18 @@ def test_every_combination_is_trained_once_and_stands_in_the_table(sweep, traine
     assert (sweep.request.folder / "sweep.md").read_text() == markdown(table)
     assert run(sweep, trainer)[2] == table
     assert len(calls(sweep)) == 8  # nothing was trained again
+
+
+def test_each_value_alone_beside_the_run_as_it_is(sweep, trainer):
+    _, _, table = run(replace(sweep, alone=True), trainer)
+    wanted = [{}, {"rate": "1e-3"}, {"rate": "2e-3"}, {"optimizer": "adamw"}, {"optimizer": "muon"}]
+    assert [row["values"] for row in table["rows"]] == wanted
+    assert [round(row["difference"]["value"], 2) if row["difference"] else None for row in table["rows"]] == [
+        *(None, 0.0, -0.2, 0.0, -0.1)
+    ]
+    names = {path.name for path in (sweep.request.folder / "runs").iterdir()}
+    assert names == {"plain", "rate=1e-3", "rate=2e-3", "optimizer=adamw", "optimizer=muon"}
+    assert markdown(table).splitlines()[2].startswith("|  |  |")
 
 
 def test_another_value_trains_only_what_is_new(sweep, trainer):

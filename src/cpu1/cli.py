@@ -299,13 +299,14 @@ def _study_request(words: argparse.Namespace, equal_bytes: bool) -> "Request":
 
 
 def sweep(words: argparse.Namespace) -> int:
-    """Varies settings or ingredients of runs, every combination over seeds, and prints one table."""
+    """Varies settings or ingredients of runs over seeds, and prints one table."""
     from cpu1.study.sweep import Sweep, start
 
     vary = dict(words.vary)
     if len(vary) < len(words.vary):
         raise UserError("--vary names one thing twice; put its values together: --vary rate=2e-3,4e-3")
-    return start(Sweep(_study_request(words, equal_bytes=not (words.bytes or words.minutes)), vary, words.teacher))
+    request = _study_request(words, equal_bytes=not (words.bytes or words.minutes))
+    return start(Sweep(request, vary, words.teacher, words.alone))
 
 
 def card(words: argparse.Namespace) -> int:
@@ -444,10 +445,13 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--jobs", type=_positive, help="runs trained at once (default: one a core)")
 
     p = verb(sweep, "sweep", "sweep 04 --vary rate=3e-3,6e-3 --seeds 2 --bytes 4M\n"
-             "sweep 03,04 --vary optimizer=adamw,muon --vary ffn=SwiGLU,ReLU2 --out runs/optimisers")  # fmt: skip
+             "sweep 03,04 --vary optimizer=adamw,muon --vary ffn=SwiGLU,ReLU2 --out runs/optimisers\n"
+             "sweep 04 --alone --vary rate=3e-3,9e-3 --vary weight_decay=0 --vary z_loss=1e-4")  # fmt: skip
     p.add_argument("runs", metavar="RUN[,RUN]", help="runs of the ladder")
     p.add_argument("--vary", type=_variation, action="append", required=True, metavar="NAME=VALUE[,VALUE]",
                    help="a setting (as in --set) or a part of the recipe (as in --with); may be repeated")  # fmt: skip
+    p.add_argument("--alone", action="store_true", help="the run as it is, and beside it each value alone, "
+                   "instead of every combination")  # fmt: skip
     p.add_argument("--seeds", type=_positive, default=2, help="how many (default: 2)")
     p.add_argument("--out", type=Path, default=Path("runs/sweep"), help="folder (default: runs/sweep)")
     _training_options(p, scales, rounds)

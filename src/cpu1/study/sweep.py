@@ -1,4 +1,6 @@
-"""A sweep: runs of the ladder with settings or ingredients varied, every combination over seeds, in one table.
+"""A sweep: runs of the ladder with settings or ingredients varied over seeds, in one table.
+
+Every combination of the values, or each value alone beside the run as it is.
 
     <folder>/sweep.json  sweep.md                             the table, small
     <folder>/runs/<variant>/<run>-<scale>-<round>-s<seed>/    a study for each variant, like "rate=4e-3,ffn=ReLU2"
@@ -26,6 +28,7 @@ from cpu1.study.sweep_table import Member, markdown, tabulate
 from cpu1.training.job import Job, draft, make_recipe
 from cpu1.training.settings import KNOBS, read_value
 
+PLAIN = "plain"  # the folder of runs with nothing varied
 VALUE = re.compile(r"[\w.+-]+")  # what may stand in the name of a folder
 LONGEST = 200  # characters of such a name
 
@@ -37,6 +40,7 @@ class Sweep:
     request: Request
     vary: Mapping[str, Sequence[str]]
     teacher: Path | None = None
+    alone: bool = False  # the run as it is and each value by itself, not every combination
 
 
 def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] = TRAIN) -> int:
@@ -78,17 +82,26 @@ def make_members(sweep: Sweep) -> list[Member]:
         for value in values:
             if not VALUE.fullmatch(value):
                 raise UserError(f"--vary {name}: {value!r} names a folder; use letters, digits and . + - _ only")
+    if not sweep.vary:
+        raise UserError("a sweep needs something to vary")
     members = []
-    for chosen in product(*(dict.fromkeys(values) for values in sweep.vary.values())):
-        variant = dict(zip(sweep.vary, chosen, strict=True))
-        name = ",".join(f"{key}={value}" for key, value in variant.items())
-        if not 0 < len(name) <= LONGEST:
-            raise UserError(f"a sweep needs something to vary, in at most {LONGEST} characters; got {name!r}")
+    for variant in variants(sweep):
+        name = ",".join(f"{key}={value}" for key, value in variant.items()) or PLAIN
+        if len(name) > LONGEST:
+            raise UserError(f"{name}: the variant's folder needs a name of at most {LONGEST} characters")
         extra = (*base.extra, *(word for item in variant.items() for word in option(*item)))
         extra = (*extra, "--teacher", str(sweep.teacher)) if sweep.teacher else extra
         folder = base.folder / "runs" / name
         members.append(Member(variant, replace(base, folder=folder, extra=extra, name=name)))
     return members
+
+
+def variants(sweep: Sweep) -> list[dict[str, str]]:
+    """What is set in each variant, by name."""
+    values = {name: tuple(dict.fromkeys(values)) for name, values in sweep.vary.items()}
+    if sweep.alone:
+        return [{}, *({name: value} for name in values for value in values[name])]
+    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
 
 
 def option(name: str, value: str) -> tuple[str, str]:

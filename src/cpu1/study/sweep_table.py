@@ -61,7 +61,7 @@ def tabulate(members: Sequence[Member], options: Sequence[str] = ()) -> dict[str
         "round": plan.round,
         "seeds": len(plan.seeds),
         "options": list(options),
-        "varied": list(members[0].values),
+        "varied": list(dict.fromkeys(name for member in members for name in member.values)),
         "corpus": folders[0].result.corpus if folders and folders[0].result else None,
         "machine": machine(folders[0]) if folders else None,
         "equal_time_seconds": time,
@@ -168,7 +168,7 @@ def markdown(table: Mapping[str, Any]) -> str:
 
 
 def markdown_row(row: Mapping[str, Any], names: Sequence[str], seeds: int) -> list[str]:
-    values = {"run": row["run"], **row["values"]}
+    values = {**dict.fromkeys(names, ""), "run": row["run"], **row["values"]}
     params = "" if row["params"] is None else f"{row['params'] / 1e6:.2f} M"
     speed = "" if row["train_bytes_per_s"] is None else f"{row['train_bytes_per_s'] / 1e3:.0f}"
     done = str(len(row["seeds"])) if len(row["seeds"]) == seeds else f"{len(row['seeds'])} of {seeds}"
@@ -178,7 +178,7 @@ def markdown_row(row: Mapping[str, Any], names: Sequence[str], seeds: int) -> li
 
 def label(row: Mapping[str, Any], names: Sequence[str]) -> str:
     values = {"run": row["run"], **row["values"]}
-    return ", ".join(f"{name}={values[name]}" for name in names)
+    return ", ".join(f"{name}={values[name]}" for name in names if name in values) or "as it is"
 
 
 def decimal(value: float | None) -> str:
