@@ -107,7 +107,8 @@ def integer_product(q: Tensor, w: Tensor) -> Tensor:
     if platform.machine() in ("x86_64", "AMD64"):  # where torch has integer kernels
         return torch._int_mm(q, w.t())
     kind = torch.float32 if q.shape[1] * LEVELS < EXACT_IN_FP32 else torch.float64
-    return (q.to(kind) @ w.to(kind).t()).to(torch.int32)
+    with torch.autocast("cpu", enabled=False):  # which would round the sums to bf16
+        return (q.to(kind) @ w.to(kind).t()).to(torch.int32)
 
 
 @ternary_linear_op.kernel("CPU")
