@@ -115,7 +115,7 @@ def test_row_operations(shape: tuple[int, ...]) -> None:
     check(*both("swiglu"), torch.cat([x, torch.randn(shape)], -1))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 3, 7), (130, 320), (5, 1376)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3, 7), (130, 320), (1500, 1376)])
 @pytest.mark.usefixtures("isa", "poisoned")
 def test_quantise(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape) * 10

@@ -115,7 +115,8 @@ def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision:
         scaled = x if gain is None else x * gain
         peak = scaled.abs().amax(-1)
         silent = peak < SILENT
-        per_level = torch.where(silent, torch.zeros_like(peak), LEVELS / peak)
+        # not LEVELS / peak, which torch computes as LEVELS * (1 / peak): rounded twice
+        per_level = torch.where(silent, torch.zeros_like(peak), torch.full_like(peak, LEVELS) / peak)
         q = (scaled * per_level[..., None]).round().clamp(-LEVELS, LEVELS).to(torch.int8)
         s = peak / LEVELS * torch.rsqrt(x.square().mean(-1) + eps)
         s = torch.where(silent, torch.ones_like(s), s)
@@ -149,7 +150,7 @@ def ternary_linear(
     its `rank` numbers of inner times its rows of up.
     """
     w, scale = ternarise(weight, parts)
-    row_scale = scale.repeat_interleave(torch.tensor(list(parts), device=scale.device))
+    row_scale = scale.repeat_interleave(torch.tensor(list(parts), device=scale.device), output_size=len(w))
     y: Tensor = _StraightThrough.apply(x.levels, weight, x.s, w, row_scale)
     if inner is None or up is None:
         return y
