@@ -1,5 +1,10 @@
 """The operations of training: a plain torch reference beside each fast form, one signature."""
 
+import importlib
+import importlib.util
+
+import torch
+
 from cpu1.ops.dense import linear, relu2_mlp
 from cpu1.ops.memory import retain_memory
 from cpu1.ops.native import native_available, use_reference
@@ -8,6 +13,10 @@ from cpu1.ops.rows import branch, rms_norm, swiglu
 from cpu1.ops.scan import gate_scan, leaky_scan, mlgru_mix
 from cpu1.ops.symbols import cross_entropy, look_back
 from cpu1.ops.ternary import bit_linear, ternarise, ternary_linear, ternary_swiglu
+
+# triton comes with torch's builds for CUDA; elsewhere neither is looked for
+if torch.cuda.is_available() and importlib.util.find_spec("triton"):
+    importlib.import_module("cpu1.ops.gpu")
 
 __all__ = [
     "bit_linear",

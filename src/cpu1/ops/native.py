@@ -1,4 +1,4 @@
-"""The native kernels: whether they are there, when they are used, and what they are told about a tensor."""
+"""The native kernels and those of other devices: when they are used, and what they are told about a tensor."""
 
 import functools
 import importlib
@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from cpu1.ops.operator import KERNELS
 from cpu1.ops.reference import Quantised
 
 
@@ -43,14 +44,14 @@ def use_reference() -> Iterator[None]:
 def beside(reference: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorates a fast form; what it does not handle (no build, other types or devices) the reference does.
 
-    Both have one signature and one docstring, the reference's.
+    Both have one signature and one docstring, the reference's; the operator has its name.
     """
+    name = reference.__name__
 
     def decorate(fast: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(reference)
         def choose(*args: P.args, **kwargs: P.kwargs) -> R:
-            handled = train is not None and not _reference_forced
-            if handled and all(map(_is_native, args)) and all(map(_is_native, kwargs.values())):
+            if not _reference_forced and _is_fast(name, _place((*args, *kwargs.values()))):
                 return fast(*args, **kwargs)
             return reference(*args, **kwargs)
 
@@ -59,13 +60,21 @@ def beside(reference: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, 
     return decorate
 
 
-def _is_native(argument: Any) -> bool:
-    """Whether the kernels take it: fp32 on the CPU, or integers there (symbols); what is no tensor they do."""
-    if isinstance(argument, Quantised):
-        argument = argument.s
-    if not isinstance(argument, Tensor):
-        return True
-    return argument.device.type == "cpu" and (argument.dtype == torch.float32 or not argument.is_floating_point())
+def _is_fast(name: str, device: str | None) -> bool:
+    if device == "cpu":
+        return train is not None
+    return device == "cuda" and name in KERNELS["CUDA"]
+
+
+def _place(arguments: tuple[Any, ...]) -> str | None:
+    """The kind of device that all tensors are on; None if there are several, or reals other than fp32."""
+    places = set()
+    for argument in arguments:
+        tensor = argument.s if isinstance(argument, Quantised) else argument
+        if isinstance(tensor, Tensor):
+            fits = tensor.dtype == torch.float32 or not tensor.is_floating_point()
+            places.add(tensor.device.type if fits else None)
+    return places.pop() if len(places) == 1 else None
 
 
 def address(tensor: Tensor | None, offset: int = 0) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 LIBRARY = torch.library.Library("cpu1", "DEF")
 Setup = Callable[[Any, tuple[Any, ...], Any], None]
+KERNELS: dict[str, dict[str, Callable[..., Any]]] = {"CPU": {}, "CUDA": {}}  # of each device, by operator
 
 
 class Operator:
@@ -31,6 +32,7 @@ class Operator:
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
             LIBRARY.impl(self.name, function, device)
+            KERNELS[device][self.name] = function
             return function
 
         return register

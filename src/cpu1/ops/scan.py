@@ -34,7 +34,7 @@ gate_scan_backward_op = Operator(
 
 @gate_scan_op.kernel("CPU")
 def _gate_scan(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None) -> Tensor:
-    f, c = _one_layout(f, c)
+    f, c = one_layout(f, c)
     h = f.new_empty(f.shape)
     _scan(f, c, keep, h0, h)
     return h
@@ -44,7 +44,7 @@ def _gate_scan(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None) -> 
 def _gate_scan_backward(
     dh: Tensor, f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor
 ) -> tuple[Tensor, ...]:
-    f, c = _one_layout(f, c)
+    f, c = one_layout(f, c)
     dh, df, dc = dense(dh, *h.shape), torch.empty_like(h), torch.empty_like(h)
     return df, dc, *_scan_backward(f, c, keep, h0, h, dh, df, dc)
 
@@ -55,7 +55,7 @@ def _(ctx: Any, dh: Tensor) -> tuple[Any, ...]:
     return df, dc, something(dkeep), something(dh0)
 
 
-def _one_layout(f: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+def one_layout(f: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Slices of one tensor are read where they lie, others as dense ones."""
     if f.shape == c.shape and f.stride() == c.stride() and f.stride(2) == 1:
         return f, c

@@ -1,0 +1,72 @@
+"""Which form of an operation runs where; no GPU and no triton is needed to see that."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from cpu1 import ladder, ops
+from cpu1.model import Model
+from cpu1.ops import native, reference
+from cpu1.ops.operator import KERNELS
+
+TRITON_LESS = """
+import sys
+sys.modules["triton"] = None  # as if it were not installed
+import torch
+from cpu1 import ops
+from cpu1.ops.operator import KERNELS
+assert not KERNELS["CUDA"]
+assert ops.rms_norm(torch.ones(2, 3)).shape == (2, 3)
+"""
+
+
+def chosen(*tensors: torch.Tensor) -> str:
+    """Which of the two forms of an operation named rms_norm the tensors are given to."""
+
+    def rms_norm(*_: torch.Tensor) -> str:
+        return "reference"
+
+    return native.beside(rms_norm)(lambda *_: "fast form")(*tensors)
+
+
+def test_a_gpu_takes_the_operations_that_have_kernels_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeTensorMode():  # devices and types without values
+        x, symbols = torch.empty(2, 8, device="cuda"), torch.empty(2, dtype=torch.int64, device="cuda")
+        quantised = reference.Quantised(symbols, x, x.bfloat16())
+        monkeypatch.setitem(KERNELS, "CUDA", {"swiglu": None})
+        assert chosen(x) == "reference"
+        monkeypatch.setitem(KERNELS, "CUDA", {"rms_norm": None})
+        assert chosen(x) == chosen(x, symbols) == chosen(quantised, x) == "fast form"
+        assert chosen(x.double()) == chosen(x.bfloat16()) == chosen(x, torch.empty(2)) == "reference"
+        with ops.use_reference():
+            assert chosen(x) == "reference"
+
+
+def test_a_cpu_takes_the_native_kernels_where_they_were_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.empty(2, 8)
+    monkeypatch.setattr(native, "train", object())
+    assert chosen(x) == "fast form"
+    assert chosen(x.double()) == chosen(x.to("meta")) == "reference"
+    monkeypatch.setattr(native, "train", None)
+    assert chosen(x) == "reference"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="triton is wanted here")
+def test_without_a_gpu_triton_is_not_asked_for() -> None:
+    subprocess.run([sys.executable, "-c", TRITON_LESS], check=True)
+
+
+@pytest.mark.parametrize("number", ladder.ORDER)
+def test_a_model_stays_on_its_device(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and backward on a device that mixes with no other."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which this device does not know
+    model = Model(ladder.recipe(number, "demo")).to("meta")
+    output = model(torch.zeros(2, 32, dtype=torch.int64, device="meta"))
+    loss = ops.cross_entropy(output.logits.flatten(0, 1), torch.zeros(64, dtype=torch.int64, device="meta"))
+    if model.gate is not None:
+        loss = loss + model.gate.penalty(output.keep)
+    loss.backward()
+    assert {p.grad.device.type for p in model.parameters() if p.grad is not None} == {"meta"}
