@@ -173,16 +173,18 @@ void product_swiglu_quantise(uintptr_t sums, uintptr_t row, uintptr_t column, ui
                              uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r, int64_t rows, int64_t width,
                              float eps, int threads) {
     const Quantiser quantiser(gain, q, s, r, rows, width, eps, threads);
-    const cpu1_product_swiglu product{at<int32_t>(sums), at(row), at(column), at<void>(gate_up), nullptr};
+    const cpu1_product_swiglu product{at<int32_t>(sums), at(row), at(column), at<void>(gate_up), nullptr, nullptr, nullptr};
     (bf16 ? table->product_swiglu_quantise_bf16 : table->product_swiglu_quantise)(&product, &quantiser.a, threads);
 }
 
 void product_swiglu_quantise_backward(uintptr_t dq, bool bf16, uintptr_t row, uintptr_t column, uintptr_t gate_up,
-                                      uintptr_t dgate_up, uintptr_t gain, uintptr_t s, uintptr_t r, uintptr_t dgain,
-                                      int64_t rows, int64_t width, int threads) {
+                                      uintptr_t dgate_up, uintptr_t levels, uintptr_t scale, uintptr_t gain,
+                                      uintptr_t s, uintptr_t r, uintptr_t dgain, int64_t rows, int64_t width,
+                                      int threads) {
     Quantiser quantiser(gain, 0, s, r, rows, width, 0, threads);
     quantiser.backward(dq);
-    const cpu1_product_swiglu product{nullptr, at(row), at(column), at<void>(gate_up), at<void>(dgate_up)};
+    const cpu1_product_swiglu product{nullptr,            at(row),            at(column), at<void>(gate_up),
+                                      at<void>(dgate_up), at<int8_t>(levels), at(scale)};
     (bf16 ? table->product_swiglu_quantise_backward_bf16 : table->product_swiglu_quantise_backward)(
         &product, &quantiser.a, threads);
     quantiser.finish(dgain);
@@ -225,7 +227,8 @@ void dequantise(uintptr_t sums, uintptr_t row, uintptr_t column, uintptr_t inner
     table->dequantise(at<void>(sums), at(row), at(column), inner ? &beside : nullptr, rows, width, threads);
 }
 
-void fold(uintptr_t dy, uintptr_t row, uintptr_t column, uintptr_t out, bool bf16, uintptr_t sum, uintptr_t inner,
+void fold(uintptr_t dy, uintptr_t row, uintptr_t column, uintptr_t out, bool bf16, uintptr_t levels, uintptr_t scale,
+          uintptr_t sum, uintptr_t inner,
           uintptr_t up, uintptr_t dinner, uintptr_t dup, const std::vector<int64_t> &parts, int64_t rank, int64_t rows,
           int64_t width, int threads) {
     const size_t blocks = blocks_of(rows, CPU1_ROW_BLOCK);
@@ -233,8 +236,8 @@ void fold(uintptr_t dy, uintptr_t row, uintptr_t column, uintptr_t out, bool bf1
     std::vector<float> dups(inner ? blocks * static_cast<size_t>(rank * width) : 0);
     cpu1_low_rank beside = low_rank(inner, up, parts, rank);
     beside.dinner = at(dinner), beside.dup_blocks = dups.data();
-    const cpu1_fold a{rows, width, at(dy), at(row), at(column), at<void>(out), sum ? sums.data() : nullptr,
-                      inner ? &beside : nullptr};
+    const cpu1_fold a{rows, width, at(dy), at(row), at(column), at<void>(out), at<int8_t>(levels), at(scale),
+                      sum ? sums.data() : nullptr, inner ? &beside : nullptr};
     (bf16 ? table->fold_bf16 : table->fold)(&a, threads);
     if (sum) sum_blocks(sums, at(sum), static_cast<size_t>(width));
     if (inner) sum_blocks(dups, at(dup), static_cast<size_t>(rank * width));
@@ -243,6 +246,10 @@ void fold(uintptr_t dy, uintptr_t row, uintptr_t column, uintptr_t out, bool bf1
 void widen(uintptr_t in, uintptr_t row, uintptr_t bias, uintptr_t residual, uintptr_t out, int64_t rows, int64_t width,
            int threads) {
     table->widen(at<cpu1_bf16>(in), at(row), at(bias), at(residual), at(out), rows, width, threads);
+}
+
+void narrow_sums(uintptr_t in, uintptr_t row, uintptr_t out, int64_t rows, int64_t width, int threads) {
+    table->narrow_sums(at<int32_t>(in), at(row), at<cpu1_bf16>(out), rows, width, threads);
 }
 
 void int8_to_bf16(uintptr_t in, uintptr_t out, int64_t count, int threads) {
@@ -315,6 +322,7 @@ NB_MODULE(_train, m) {
     DEF(dequantise);
     DEF(fold);
     DEF(widen);
+    DEF(narrow_sums);
     DEF(int8_to_bf16);
     DEF(relu2);
     DEF(relu2_backward);

@@ -46,6 +46,7 @@ extern "C" const cpu1_train JOIN(cpu1_train_, CPU1_ISA) = {
     fold<float>,
     fold<cpu1_bf16>,
     widen,
+    narrow_sums,
     int8_to_bf16,
     relu2,
     relu2_backward,

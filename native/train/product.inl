@@ -68,6 +68,22 @@ inline void scaled_row(const float *from, float row, const float *column, T *to,
     }
 }
 
+// A row of gradients in int8, by its largest value: row ~ scale to. NaN and infinity reach the scale.
+template <class T>
+inline void int8_row(const T *row, int8_t *to, float *scale, int64_t width) {
+    int32_t peak_bits = 0;
+    SIMD_MAX(peak_bits) for (int64_t n = 0; n < width; n++) {
+        const int32_t bits = static_cast<int32_t>(to_bits(to_float(row[n])) & 0x7fffffffu);
+        peak_bits = bits > peak_bits ? bits : peak_bits;
+    }
+    const float peak = from_bits(static_cast<uint32_t>(peak_bits));
+    const float per_level = peak < 0x1p-100f ? 0.0f : 127.0f / peak;
+    *scale = peak < 0x1p-100f ? 0.0f : peak / 127.0f;
+    SIMD for (int64_t n = 0; n < width; n++) {
+        to[n] = static_cast<int8_t>(to_bits(to_float(row[n]) * per_level + to_integer));
+    }
+}
+
 // out = dy row column; and while dy is at hand, its sum over rows and the gradients of the low-rank path
 template <class T>
 void fold(const cpu1_fold *a, int threads) {
@@ -79,7 +95,9 @@ void fold(const cpu1_fold *a, int threads) {
         for (int64_t n = 0; n < taps; n++) dup[n] = 0;
         for (int64_t m = block * CPU1_ROW_BLOCK; m < smaller(a->rows, (block + 1) * CPU1_ROW_BLOCK); m++) {
             const float *dy = a->dy + m * width;
-            scaled_row(dy, a->row ? a->row[m] : 1.0f, a->column, static_cast<T *>(a->out) + m * width, width);
+            T *out = static_cast<T *>(a->out) + m * width;
+            scaled_row(dy, a->row ? a->row[m] : 1.0f, a->column, out, width);
+            if (a->levels) int8_row(out, a->levels + m * width, a->scale + m, width);
             if (sum) {
                 SIMD for (int64_t n = 0; n < width; n++) sum[n] += dy[n];
             }
@@ -104,6 +122,18 @@ void widen(const cpu1_bf16 *in, const float *row, const float *bias, const float
             if (add) {
                 SIMD for (int64_t n = 0; n < width; n++) to[n] += add[n];
             }
+        }
+    });
+}
+
+// out = in row
+void narrow_sums(const int32_t *in, const float *row, cpu1_bf16 *out, int64_t rows, int64_t width, int threads) {
+    parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
+        for (int64_t m = first; m < last; m++) {
+            const int32_t *from = in + m * width;
+            cpu1_bf16 *to = out + m * width;
+            const float scale = row[m];
+            SIMD for (int64_t n = 0; n < width; n++) to[n] = to_bf16(static_cast<float>(from[n]) * scale);
         }
     });
 }

@@ -4,6 +4,7 @@
 // written: the backward pass makes it once more.
 #pragma once
 #include "norm.inl"
+#include "product.inl"
 #include "swiglu.inl"
 
 namespace {
@@ -113,6 +114,7 @@ struct ProductSwigluGradient {
             store(dgate + i, to_gate * scale * column[i]);
             store(dup + i, to_up * scale * column[width + i]);
         }
+        if (a->levels) int8_row(dgate, a->levels + m * 2 * width, a->scale + m, 2 * width);
     }
 };
 

@@ -84,7 +84,10 @@ typedef struct {
     const int32_t *sums;
     const float *row, *column;  // (M,), (2K,)
     void *gate_up;              // (M, 2K)
-    void *dgate_up;             // (M, 2K), backward only: times row and column
+    // backward only
+    void *dgate_up;  // (M, 2K): times row and column
+    int8_t *levels;  // (M, 2K) and scale (M,): dgate_up ~ scale levels; optional
+    float *scale;
 } cpu1_product_swiglu;
 
 // A path of rank R beside stacked matrices: y[m][n] += sum over k of inner[m][part of n][k] up[k][n].
@@ -103,6 +106,8 @@ typedef struct {
     int64_t rows, width;
     const float *dy, *row, *column;
     void *out;
+    int8_t *levels;  // (M, N) and scale (M,): out ~ scale levels; optional
+    float *scale;
     float *sum_blocks;  // (ceil(M / CPU1_ROW_BLOCK), N): sums of dy; optional
     const cpu1_low_rank *beside;  // optional
 } cpu1_fold;
@@ -165,6 +170,8 @@ typedef struct {
     // out[m][n] = in[m][n] / row[m] + bias[n] + residual[m][n], all three optional
     void (*widen)(const cpu1_bf16 *in, const float *row, const float *bias, const float *residual, float *out,
                   int64_t rows, int64_t width, int threads);
+    // out = in row[m]
+    void (*narrow_sums)(const int32_t *in, const float *row, cpu1_bf16 *out, int64_t rows, int64_t width, int threads);
     // small integers are exact in bf16
     void (*int8_to_bf16)(const int8_t *in, cpu1_bf16 *out, int64_t count, int threads);
 

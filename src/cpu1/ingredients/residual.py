@@ -36,14 +36,17 @@ class FPResidualModule(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (..., D) raw residual stream -> a norm(x) U (..., parts * rank), V (sum(parts), rank)."""
-        inner = ops.linear(x, self.down, norm=True) * self.scale.repeat_interleave(self.rank)
-        return inner, torch.cat(tuple(self.up))
+        return ops.linear(x, self._scaled_down(), norm=True), torch.cat(tuple(self.up))
+
+    def _scaled_down(self) -> Tensor:
+        """a U (parts * rank, D)."""
+        return (self.down.unflatten(0, (-1, self.rank)) * self.scale[:, None, None]).flatten(0, 1)
 
     def lower(self, to: "Builder", x: Slice, y: Slice) -> None:
         """a is folded into U, and stays behind as ones."""
         normed, inner = to.register("normed", x.size), to.register("residual.inner", len(self.down))
         to.tensor(self.scale, torch.ones_like(self.scale))
-        folded = to.tensor(self.down, self.down * self.scale.repeat_interleave(self.rank)[:, None])
+        folded = to.tensor(self.down, self._scaled_down())
         to.emit("rms_norm", x, normed)
         to.emit("dense_linear", normed, inner, weight=folded, activation="none", accumulate=False)
         first = 0

@@ -16,7 +16,7 @@ def narrow(matrix: Tensor, sums: bool = False) -> tuple[Tensor, Tensor]:
     """An fp32 matrix (M, N) in bf16, and the sums (N,) of its rows, if asked for."""
     out, total = torch.empty_like(matrix, dtype=torch.bfloat16), matrix.new_empty(matrix.shape[1] if sums else 0)
     paths = (*addresses(something(total), None, None, None, None), [], 0)
-    train.fold(*addresses(matrix, None, None, out), True, *paths, *matrix.shape, torch.get_num_threads())
+    train.fold(*addresses(matrix, None, None, out), True, 0, 0, *paths, *matrix.shape, torch.get_num_threads())
     return out, total
 
 

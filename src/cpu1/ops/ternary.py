@@ -85,16 +85,30 @@ ternary_linear_op = Operator(
         weight.new_empty(len(weight)),
     ),
 )
+
+
+def empty_folded(count: int, width: int, like: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """A gradient (M, N) in its type; in bf16 also its rows as int8 and their scales (M,)."""
+    folded = like.new_empty(count, width, dtype=kind(bf16))
+    if not bf16:
+        return folded, nothing(like), nothing(like)
+    return folded, torch.empty_like(folded, dtype=torch.int8), like.new_empty(count)
+
+
 fold_op = Operator(
     "fold(Tensor dy, Tensor s, Tensor row_scale, bool bf16, int[] parts, Tensor? inner, Tensor? up)"
-    " -> (Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     lambda dy, s, row_scale, bf16, parts, inner, up: (
-        dy.new_empty(s.numel(), dy.shape[-1], dtype=kind(bf16)),
+        *empty_folded(s.numel(), dy.shape[-1], dy, bf16),
         *(nothing(dy) if tensor is None else torch.empty_like(tensor) for tensor in (inner, up)),
     ),
 )
 unfold_op = Operator(
     "unfold(Tensor dw, Tensor row_scale) -> Tensor", lambda dw, row_scale: torch.empty_like(dw, dtype=torch.float32)
+)
+narrow_sums_op = Operator(
+    "narrow_sums(Tensor sums, Tensor scale) -> Tensor",
+    lambda sums, scale: torch.empty_like(sums, dtype=torch.bfloat16),
 )
 levels_op = Operator(
     "levels(Tensor q, bool bf16) -> Tensor",
@@ -148,13 +162,13 @@ def _fold(
     parts: Sequence[int],
     inner: Tensor | None,
     up: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     flat = rows(dy)
     inner, up, rank = _low_rank(inner, up, s, parts)
-    out, dinner, dup = fold_op.empty(dy, s, row_scale, bf16, parts, inner, up)
-    paths = (*addresses(None, inner, up, dinner, dup), list(parts), rank)
+    out, levels, scale, dinner, dup = fold_op.empty(dy, s, row_scale, bf16, parts, inner, up)
+    paths = (*addresses(something(levels), scale, None, inner, up, dinner, dup), list(parts), rank)
     train.fold(*addresses(flat, s, row_scale, out), bf16, *paths, *flat.shape, torch.get_num_threads())
-    return out, dinner, dup if up is None else dup.t().contiguous()
+    return out, levels, scale, dinner, dup if up is None else dup.t().contiguous()
 
 
 @unfold_op.kernel("CPU")
@@ -175,14 +189,31 @@ def _levels(q: Tensor, bf16: bool) -> Tensor:
     return out
 
 
-def _gradients(folded: Tensor, q: Tensor, w: Tensor, row_scale: Tensor, wanted: tuple[bool, bool]) -> Any:
+@narrow_sums_op.kernel("CPU")
+def _narrow_sums(sums: Tensor, scale: Tensor) -> Tensor:
+    out = narrow_sums_op.empty(sums, scale)
+    train.narrow_sums(*addresses(sums, scale, out), *sums.shape, torch.get_num_threads())
+    return out
+
+
+def _gradients(
+    folded: tuple[Tensor, Tensor, Tensor], q: Tensor, w: Tensor, row_scale: Tensor, wanted: tuple[bool, bool]
+) -> Any:
     """Those of q and of the weight, where wanted: dq = (dy s γ) w, dW = (dy s γ)ᵀ q / γ, folded = dy s γ (M, N).
 
-    bf16 rounds dy s γ once, and holds q and w exactly.
+    bf16 rounds dy s γ once, and holds q exactly. With its rows in int8 as well dq is a product of integers, at twice
+    the speed, and the rounding is like noise in a gradient (SwitchBack, arXiv 2304.13013); dW, which sums over rows,
+    stays in bf16.
     """
-    bf16 = folded.dtype == torch.bfloat16
-    dq = (folded @ levels_op(w, bf16)).view(q.shape) if wanted[0] else None
-    dweight = unfold_op(folded.t() @ levels_op(q.view(-1, q.shape[-1]), bf16), row_scale) if wanted[1] else None
+    matrix, levels, scale = folded
+    bf16 = matrix.dtype == torch.bfloat16
+    dq = dweight = None
+    if wanted[0] and levels.numel():
+        dq = narrow_sums_op(torch._int_mm(levels, w), scale).view(q.shape)
+    elif wanted[0]:
+        dq = (matrix @ levels_op(w, bf16)).view(q.shape)
+    if wanted[1]:
+        dweight = unfold_op(matrix.t() @ levels_op(q.view(-1, q.shape[-1]), bf16), row_scale)
     return dq, dweight
 
 
@@ -195,7 +226,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> Non
 @ternary_linear_op.gradient(_save, constants=(1, 2))
 def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Any, ...]:
     q, s, w, row_scale, inner, up = ctx.saved_tensors
-    folded, dinner, dup = fold_op(dy, s, row_scale, ctx.bf16, ctx.parts, inner, up)
+    *folded, dinner, dup = fold_op(dy, s, row_scale, ctx.bf16, ctx.parts, inner, up)
     dq, dweight = _gradients(folded, q, w, row_scale, (ctx.needs_input_grad[0], ctx.needs_input_grad[3]))
     return dq, None, None, dweight, None, something(dinner), something(dup)
 
@@ -230,9 +261,9 @@ ternary_swiglu_op = Operator(
 )
 fold_swiglu_op = Operator(
     "fold_swiglu(Tensor dq, Tensor gate_up, Tensor? gain, Tensor s, Tensor r, Tensor row, Tensor column)"
-    " -> (Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor)",
     lambda dq, gate_up, gain, s, r, row, column: (
-        torch.empty_like(gate_up),
+        *empty_folded(len(gate_up), gate_up.shape[1], s, gate_up.dtype == torch.bfloat16),
         nothing(s) if gain is None else torch.empty_like(gain),
     ),
 )
@@ -256,14 +287,15 @@ def _ternary_swiglu(
 @fold_swiglu_op.kernel("CPU")
 def _fold_swiglu(
     dq: Tensor, gate_up: Tensor, gain: Tensor | None, s: Tensor, r: Tensor, row: Tensor, column: Tensor
-) -> tuple[Tensor, Tensor]:
-    folded, dgain = fold_swiglu_op.empty(dq, gate_up, gain, s, r, row, column)
+) -> tuple[Tensor, ...]:
+    folded, levels, scale, dgain = fold_swiglu_op.empty(dq, gate_up, gain, s, r, row, column)
     dq = rows(dq)
+    tensors = addresses(row, column, gate_up, folded, something(levels), scale, gain, s, r, dgain)
     train.product_swiglu_quantise_backward(
-        *(address(dq), dq.dtype == torch.bfloat16, *addresses(row, column, gate_up, folded, gain, s, r, dgain)),
+        *(address(dq), dq.dtype == torch.bfloat16, *tensors),
         *(*dq.shape, torch.get_num_threads()),
     )
-    return folded, dgain
+    return folded, levels, scale, dgain
 
 
 def _save_swiglu(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
@@ -275,6 +307,6 @@ def _save_swiglu(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...])
 @ternary_swiglu_op.gradient(_save_swiglu, constants=(0, 1, 2, 4, 5, 6))
 def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
     q, s, gain, out_s, r, gate_up, w, row_scale = ctx.saved_tensors
-    folded, dgain = fold_swiglu_op(gradients[3], gate_up, gain, out_s, r, s, row_scale)
+    *folded, dgain = fold_swiglu_op(gradients[3], gate_up, gain, out_s, r, s, row_scale)
     dq, dweight = _gradients(folded, q, w, row_scale, (ctx.needs_input_grad[0], ctx.needs_input_grad[3]))
     return dq, None, None, dweight, None, something(dgain), None

@@ -153,7 +153,7 @@ def step(
         output = model(units)
         loss, objective = losses(model, output, units, teacher, settings.z_loss)
     objective.backward()
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
+    norm = clip(model, settings.clip)
     nats = float(loss.detach())
     finite = math.isfinite(norm) and math.isfinite(nats)
     if finite:
@@ -161,6 +161,15 @@ def step(
         optimizer.step()
     deleted = None if output.keep is None else float((output.keep.detach() < 0.5).float().mean())
     return Step(nats, norm, deleted, finite)
+
+
+def clip(model: Model, limit: float) -> float:
+    """The norm of all gradients together, which are scaled down to `limit` if it is larger."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    if norm > limit:
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
+    return float(norm)
 
 
 def set_phase(model: Model, settings: Settings, number: int) -> None:

@@ -81,11 +81,11 @@ def ternary_swiglu(
 @fold_swiglu_op.kernel("CUDA")
 def fold_swiglu(
     dq: Tensor, gate_up: Tensor, gain: Tensor | None, s: Tensor, r: Tensor, row: Tensor, column: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     count, width = len(gate_up), gate_up.shape[1] // 2
     folded, dq = torch.empty_like(gate_up), dense(rows(dq), count, width)
     programs, each = shared_rows(count)
     partial = None if gain is None else s.new_empty(programs, width)
     tensors = (dq, gate_up, optional(gain, width), s, r, row.contiguous(), column, folded, partial)
     launch(_fold_swiglu, (programs,), *tensors, count, each, width, **whole_row(width))
-    return folded, nothing(s) if partial is None else partial.sum(0)
+    return folded, nothing(s), nothing(s), nothing(s) if partial is None else partial.sum(0)

@@ -141,18 +141,19 @@ def fold(
     parts: Sequence[int],
     inner: Tensor | None,
     up: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
+    """Without its rows in int8: the other product stays in bf16 here."""
     flat = rows(dy)
-    out = torch.empty_like(flat, dtype=kind(bf16))
+    out, none = torch.empty_like(flat, dtype=kind(bf16)), nothing(dy)
     _scale(flat, s.contiguous(), row_scale, out, parts, None, None)
     narrow, matrix = _low_rank(inner, up, s, parts)
     if inner is None or narrow is None or matrix is None:
-        return out, nothing(dy), nothing(dy)
+        return out, none, none, none, none
     with torch.autocast(dy.device.type, enabled=False):  # thin products: in fp32, as the path itself
         pieces = flat.split(list(parts), 1)
         dinner = [piece @ each for piece, each in zip(pieces, matrix.split(list(parts)), strict=True)]
         dup = [piece.t() @ each for piece, each in zip(pieces, narrow.split(matrix.shape[1], 1), strict=True)]
-    return out, torch.cat(dinner, 1).view(inner.shape), torch.cat(dup)
+    return out, none, none, torch.cat(dinner, 1).view(inner.shape), torch.cat(dup)
 
 
 @unfold_op.kernel("CUDA")
