@@ -12,6 +12,7 @@ from pathlib import Path
 from cpu1.files import read_json
 from cpu1.study.card import Card, Figures, Row, build_card
 from cpu1.study.markdown import markdown
+from cpu1.study.sweep_table import markdown as sweep_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -74,6 +75,23 @@ def peers() -> str:
     return table(["base scale, one thread", "generated a second", "read of a prompt a second", "file"], "lrrr", rows)
 
 
+def training_speed() -> str:
+    """Training throughput by scale, as `bench/training.py --json` measured each."""
+    rows = []
+    for path in sorted((RESULTS / "bench").glob("training-*.json"), key=lambda path: read_json(path)["bytes_per_s"]):
+        found = read_json(path)
+        speed, eager = found["bytes_per_s"] / 1e3, found["ratio_to_eager"]
+        rows.append([found["scale"], f"{found['batch_bytes'] // 1024} KB", f"{speed:.1f} KB/s",
+                     f"{found['fraction_of_peak']:.0%}", f"{eager:.1f}", f"{found['rss_bytes'] / 1e6:,.0f} MB"])  # fmt: skip
+    head = ["run 07", "a step", "two threads", "of the bf16 matrix rate", "times plain eager fp32", "memory"]
+    return table(head, "lrrrrr", rows)
+
+
+def sweep(name: str) -> str:
+    """A sweep's own table."""
+    return sweep_markdown(read_json(RESULTS / name / "sweep.json"))
+
+
 # The tables: how each is made, and from which study.
 TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
     "ladder-nano": (ladder, "nano-r1"),
@@ -83,6 +101,8 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
     "twins-nano": (twins, "nano-r2"),
 }
 
+SWEEPS = ("sweep-nano",)
+
 
 def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
     marks = [{"l": ":--", "r": "--:"}[side] for side in aligned]
@@ -91,7 +111,8 @@ def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
 
 def main() -> int:
     cards = {study: build_card(RESULTS / study) for study in sorted({study for _, study in TABLES.values()})}
-    made = {"peers": peers()} | {name: make(cards[study]) for name, (make, study) in TABLES.items()}
+    made = {"peers": peers(), "training-speed": training_speed()} | {name: sweep(name) for name in SWEEPS}
+    made |= {name: make(cards[study]) for name, (make, study) in TABLES.items()}
     wanted = {RESULTS / study / "card.md": markdown(card) for study, card in cards.items()}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")

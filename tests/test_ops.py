@@ -106,6 +106,20 @@ def test_nan_is_not_lost() -> None:
     assert ops.bit_linear(x, weight, (8,)).isnan().any(-1).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.usefixtures("isa")
+def test_gradients_that_are_not_finite_are_not_lost(precision: str, bad: str) -> None:
+    x, weight = torch.randn(3, 40, requires_grad=True), torch.randn(8, 40, requires_grad=True)
+    dy = torch.randn(3, 8)
+    dy[1, 5] = float(bad)
+    ops.bit_linear(x, weight, (8,), precision=precision).backward(dy)
+    assert x.grad is not None
+    assert weight.grad is not None
+    assert x.grad.isfinite().all(-1).tolist() == [True, False, True]
+    assert not weight.grad[5].isfinite().any()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3, 7), (130, 320), (5, 864), (2, 9001)])
 @pytest.mark.usefixtures("isa", "poisoned")
 def test_row_operations(shape: tuple[int, ...]) -> None:
