@@ -27,6 +27,7 @@ from cpu1.ops import reference
 from cpu1.ops.operator import KERNELS
 from cpu1.training.loop import losses
 from cpu1.training.optim import optimizer as make_optimizer
+from cpu1.training.parallel import Group
 from cpu1.training.settings import Settings
 
 PEAK = 8192  # rows and columns of the product that stands for the GPU's rate
@@ -92,9 +93,9 @@ def against_cpu(run: str, device: str) -> dict[str, float]:
     def learn(place: str) -> list[Tensor]:
         model = build(ladder.recipe(run, "demo")).to(place)
         output = model(units.to(place))
-        loss, _ = losses(model, output, units.to(place), None)
-        loss.backward()
-        return [loss.detach().cpu(), *(p.grad.cpu() for p in model.parameters() if p.grad is not None)]
+        objective, _ = losses(model, output, units.to(place), None, Group(torch.device(place)))
+        objective.backward()
+        return [objective.detach().cpu(), *(p.grad.cpu() for p in model.parameters() if p.grad is not None)]
 
     with ops.use_reference():
         want = learn("cpu")
@@ -118,13 +119,14 @@ def throughput(run: str, scale: str, mode: str, device: str, repeats: int, peak:
                         data_source="", data_sha256="", steps=1000, batch=batch, window=window, rate=1e-4)  # fmt: skip
     model = build(recipe).to(device).train()
     optimizer = make_optimizer(model, settings)
+    alone = Group(torch.device(device))
     forward, units = MODES[mode](model), torch.randint(1, 256, (batch, window), device=device)
 
     def step() -> None:
         torch.compiler.cudagraph_mark_step_begin()
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16):
-            _, objective = losses(model, forward(units), units, None)
+            objective, _ = losses(model, forward(units), units, None, alone)
         objective.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()

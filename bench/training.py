@@ -26,6 +26,7 @@ from cpu1 import ladder, ops
 from cpu1.model import Model, build
 from cpu1.training import loop
 from cpu1.training.optim import optimizer as make_optimizer
+from cpu1.training.parallel import Group
 from cpu1.training.settings import Settings
 
 PEAK = 2048  # rows and columns of the product that stands for the machine's rate
@@ -68,7 +69,8 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
                         data_source="", data_sha256="", steps=1000, batch=batch, window=window, rate=1e-4)  # fmt: skip
     model = build(recipe).train()
     units = torch.randint(1, recipe.embedding.vocabulary, (batch, window))
-    step = partial(loop.step, model, make_optimizer(model, settings), units, 0, settings, None)
+    alone = Group(torch.device("cpu"))
+    step = partial(loop.step, model, make_optimizer(model, settings), units, 0, settings, None, alone)
     for _ in range(WARM_UP):
         step()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -11,6 +11,8 @@ from cpu1 import ladder, ops
 from cpu1.model import Model
 from cpu1.ops import native, reference
 from cpu1.ops.operator import KERNELS
+from cpu1.training import loop
+from cpu1.training.parallel import Group
 
 TRITON_LESS = """
 import sys
@@ -59,14 +61,17 @@ def test_without_a_gpu_triton_is_not_asked_for() -> None:
     subprocess.run([sys.executable, "-c", TRITON_LESS], check=True)
 
 
-@pytest.mark.parametrize("number", ladder.ORDER)
-def test_a_model_stays_on_its_device(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forward and backward on a device that mixes with no other."""
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which this device does not know
-    model = Model(ladder.recipe(number, "demo")).to("meta")
-    output = model(torch.zeros(2, 32, dtype=torch.int64, device="meta"))
-    loss = ops.cross_entropy(output.logits.flatten(0, 1), torch.zeros(64, dtype=torch.int64, device="meta"))
-    if model.gate is not None:
-        loss = loss + model.gate.penalty(output.keep)
-    loss.backward()
-    assert {p.grad.device.type for p in model.parameters() if p.grad is not None} == {"meta"}
+@pytest.mark.parametrize("run", ladder.ORDER)
+def test_a_step_stays_on_its_device(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device computes nothing, but like a GPU it refuses tensors that lie elsewhere."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # autocast does not know it
+    meta = torch.device("meta")
+    model = Model(ladder.recipe(run, "demo")).train().to(meta)
+    units = torch.zeros(2, 64, dtype=torch.int64, device=meta)
+    objective, means = loop.losses(model, model(units), units, model if model.distill else None, Group(meta))
+    objective.backward()
+    assert means.device == meta
+    assert {tensor.grad.device for tensor in model.parameters()} == {meta}
+    state = model.start()
+    logits, state = model.extend(units[:1], state)
+    assert logits.device == model.next_logits(units[:1, :0], state).device == meta

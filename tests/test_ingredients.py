@@ -240,7 +240,7 @@ def test_the_controller_reaches_its_target():
         x = torch.randn(4, 32, WIDTH)
         k = module(x, hard=False)
         # a task that rewards keeping, more for some patches than for others
-        loss = (x[..., 0].sigmoid() * (1 - k)).mean() + module.penalty(k)
+        loss = (x[..., 0].sigmoid() * (1 - k)).mean() + module.penalty(k, 1 - k.detach().mean())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -81,7 +81,7 @@ def test_runs_what_is_missing_and_nothing_twice(tmp_path: Path, command: list[st
     (first,) = [call for call in calls(plan) if call[0] == "03" and call[call.index("--seed") + 1] == "0"]
     out = str(plan.folder / "03-demo-r1-s0")
     words = ["03", "--scale", "demo", "--round", "r1", "--seed", "0", "--data", "text.txt", "--field", "text"]
-    assert first == [*words, "--out", out, "--threads", "1", "--quiet", "--bytes", "1000"]
+    assert first == [*words, "--out", out, "--threads", "1", "--device", "auto", "--quiet", "--bytes", "1000"]
     status, text = study(replace(plan, runs=("03", "04", "05")), command)
     assert status == 0
     assert [call[0] for call in calls(plan)][4:] == ["05", "05"]

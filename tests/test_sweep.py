@@ -67,7 +67,7 @@ def text(tmp_path_factory):
 def sweep(tmp_path, text):
     request = Request(
         folder=tmp_path / "sweep", runs="04", seeds=2, scale="demo", round="r1", budget=None, equal_bytes=True,
-        data=str(text), field="text", jobs=2, threads=1, overrides=(), changes=(), eval_bytes=2000,
+        data=str(text), field="text", jobs=2, threads=1, device="cpu", overrides=(), changes=(), eval_bytes=2000,
     )  # fmt: skip
     return Sweep(request, {"rate": ("1e-3", "2e-3"), "optimizer": ("adamw", "muon")})
 
@@ -193,7 +193,7 @@ from cpu1.study.start import Request
 from cpu1.study.sweep import Sweep, start
 folder, text, *command = sys.argv[1:]
 request = Request(folder=Path(folder), runs="04", seeds=1, scale="demo", round="r1", budget=None, equal_bytes=True,
-                  data=text, field="text", jobs=1, threads=1, overrides=(), changes=(), eval_bytes=2000)
+                  data=text, field="text", jobs=1, threads=1, device="cpu", overrides=(), changes=(), eval_bytes=2000)
 sys.exit(start(Sweep(request, {"rate": ("1e-3", "7")}), command=command))
 """
 

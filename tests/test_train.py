@@ -24,6 +24,7 @@ from cpu1.training import guards, loop
 from cpu1.training.job import Job, train
 from cpu1.training.loop import Interrupted
 from cpu1.training.optim import optimizer as make_optimizer
+from cpu1.training.parallel import Group
 from cpu1.training.settings import Budget
 
 SHORT = (("steps", 12), ("batch", 2), ("window", 64))
@@ -269,16 +270,17 @@ def test_a_non_finite_step_changes_nothing(job):
     settings = replace(PLAN, window=64)
     model = build(ladder.recipe("07", "demo")).train()
     optimizer, units = make_optimizer(model, settings), torch.randint(1, 256, (1, 64))
-    assert loop.step(model, optimizer, units, 0, settings, None).finite
+    alone = Group(torch.device("cpu"))
+    assert loop.step(model, optimizer, units, 0, settings, None, alone).finite
     with torch.no_grad():
         model.blocks[0].ffn.output.weight[0, 0] = torch.nan
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert not loop.step(model, optimizer, units, 1, settings, None).finite
+    assert not loop.step(model, optimizer, units, 1, settings, None, alone).finite
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num()), name
     with torch.no_grad():
         model.blocks[0].ffn.output.weight[0, 0] = 0.0
-    assert loop.step(model, optimizer, units, 2, settings, None).finite
+    assert loop.step(model, optimizer, units, 2, settings, None, alone).finite
 
 
 def test_a_run_that_does_not_learn_is_stopped_and_named(job, tmp_path):
@@ -299,18 +301,18 @@ def test_a_tensor_that_does_not_change_is_named(job):
 
 def test_ternary_watch_counts_zeros_and_flips():
     model = build(ladder.recipe("04", "demo"), 0)
-    watch = guards.TernaryWatch(model)
-    first = watch.look()
+    watch = guards.TernaryWatch()
+    first = watch.look(model)
     assert 0.2 < first["zero_fraction"] < 0.45  # |w| < 0.5 mean|w| for a normal: 0.31
-    assert watch.look()["flip_rate"] == 0
+    assert watch.look(model)["flip_rate"] == 0
     with torch.no_grad():
         for block in model.blocks:
             block.ffn.input.weight.neg_()
     share = model.blocks[0].ffn.input.weight.numel() / sum(
         p.numel() for n, p in model.blocks[0].named_parameters() if n.endswith("weight")
     )
-    assert watch.look()["flip_rate"] == pytest.approx(share * (1 - first["zero_fraction"]), abs=0.02)
-    assert guards.TernaryWatch(build(ladder.recipe("03", "demo"))).look() == {}
+    assert watch.look(model)["flip_rate"] == pytest.approx(share * (1 - first["zero_fraction"]), abs=0.02)
+    assert guards.TernaryWatch().look(build(ladder.recipe("03", "demo"))) == {}
 
 
 @pytest.mark.parametrize("budget", [{}, {"bytes": 1, "minutes": 1}, {"bytes": 0}, {"minutes": float("inf")}])

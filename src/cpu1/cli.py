@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cpu1.device import DEVICES
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def train(words: argparse.Namespace) -> int:
     from cpu1.training.job import Job
     from cpu1.training.job import train as run
     from cpu1.training.loop import Interrupted
+    from cpu1.training.parallel import Place
 
+    leads = Place.read().rank == 0  # only one process of a group talks
     round = _round(words)
     folder = words.out or Path("runs") / f"{words.run.removeprefix('run_')}-{words.scale}-{round}-s{words.seed}"
     job = Job(
@@ -85,6 +88,8 @@ def train(words: argparse.Namespace) -> int:
         data=words.data,
         field=words.field,
         threads=words.threads,
+        device=words.device,
+        shard=words.shard,
         teacher=words.teacher,
         overrides=tuple(words.set),
         changes=tuple(words.changes),
@@ -93,12 +98,13 @@ def train(words: argparse.Namespace) -> int:
         checkpoint_seconds=words.checkpoint_seconds,
     )
     try:
-        with _training_report(words.quiet, folder) as report:
+        with _training_report(words.quiet or not leads, folder) as report:
             result = run(job, report)
     except Interrupted:
-        print(f"cpu1: interrupted and saved; run the same command again to go on ({folder})", file=sys.stderr)
+        if leads:
+            print(f"cpu1: interrupted and saved; run the same command again to go on ({folder})", file=sys.stderr)
         return 130
-    if not words.quiet:
+    if leads and not words.quiet:
         print(_headline(result))
         print(f"run folder: {folder}")
     return 0
@@ -173,10 +179,18 @@ class _training_report:
 
 def evaluate(words: argparse.Namespace) -> int:
     """Scores a trained run on any text, beside the baselines on the same bytes."""
+    from cpu1.device import choose
     from cpu1.evaluation.report import evaluate_text, print_evaluation
 
     found = evaluate_text(
-        words.folder, words.data, words.field, words.split, words.context, int(words.max_bytes), words.joined
+        words.folder,
+        words.data,
+        words.field,
+        words.split,
+        words.context,
+        int(words.max_bytes),
+        words.joined,
+        choose(words.device),
     )
     if words.json:
         print(json.dumps(found, indent=1))
@@ -197,25 +211,28 @@ def generate(words: argparse.Namespace) -> int:
     prompt = sys.stdin.buffer.read() if words.prompt == "-" else words.prompt.encode(errors="surrogateescape")
     if words.echo:
         print(prompt.decode(errors="replace"), end="", flush=True)
-    chunks = _continuation(words.model, prompt, words.max_bytes, sampling, words.threads)
+    chunks = _continuation(words.model, prompt, words.max_bytes, sampling, words.threads, words.device)
     for text in stream_text(chunks, words.stop):
         print(text, end="", flush=True)
     print()
     return 0
 
 
-def _continuation(model: Path, prompt: bytes, size: int, sampling: "Sampling", threads: int) -> Iterator[bytes]:
+def _continuation(
+    model: Path, prompt: bytes, size: int, sampling: "Sampling", threads: int, device: str
+) -> Iterator[bytes]:
     if model.is_file():
         from cpu1.runtime.packed import PackedModel
 
         return PackedModel(model, threads).chunks(prompt, size, sampling)
     import torch
 
+    from cpu1.device import choose
     from cpu1.inference import generate as continue_text
     from cpu1.runs import load
 
     torch.set_num_threads(threads)
-    return continue_text(load(model), prompt, size, sampling)
+    return continue_text(load(model, choose(device)), prompt, size, sampling)
 
 
 # ------------------------------------------------------------------------------------------- score
@@ -292,6 +309,7 @@ def _study_request(words: argparse.Namespace, equal_bytes: bool) -> "Request":
         field=words.field,
         jobs=words.jobs,
         threads=words.threads or 1,
+        device=words.device,
         overrides=tuple(words.set),
         changes=tuple(words.changes),
         eval_bytes=words.eval_bytes,
@@ -390,6 +408,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, help="run folder (default: runs/RUN-SCALE-ROUND-sSEED); resumed if it exists")
     p.add_argument("--seed", type=_count, default=0)
     _training_options(p, scales, rounds)
+    p.add_argument("--shard", action="store_true", help="with torchrun: split the model among the processes (FSDP2)")
     p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run (runs 14 and 15)")
     p.add_argument("--checkpoint-seconds", type=_count, default=60, metavar="N",
                    help="save about so often (default: 60; 0: after every step)")  # fmt: skip
@@ -404,6 +423,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--context", type=_positive, help="bytes that a prediction may look back (default: as trained)")
     p.add_argument("--max-bytes", type=byte_size, default=256 * 1024, help="score at most so much (default: 256Ki)")
     p.add_argument("--joined", action="store_true", help="let documents run into each other, a NUL byte between")
+    _device_option(p)
     p.add_argument("--json", action="store_true")
 
     p = verb(generate, "generate", 'generate runs/07-nano-r1-s0 "def main("\n'
@@ -420,6 +440,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated")
     p.add_argument("--echo", action="store_true", help="print the prompt as well")
     p.add_argument("--threads", type=_positive, default=1)
+    _device_option(p, "of a run folder's model", default="cpu")
 
     p = verb(score, "score", "score model.cpu1 book.txt\nscore model.cpu1 - --json < book.txt")
     p.add_argument("model", type=Path, help="a packed file")
@@ -489,6 +510,11 @@ def _data_options(parser: argparse.ArgumentParser, default: str | None = "python
     parser.add_argument("--field", default="text", help="field or column of the text in JSONL and Parquet")
 
 
+def _device_option(parser: argparse.ArgumentParser, of: str = "", default: str = "auto") -> None:
+    about = f"{of} (default: {default})" if default != "auto" else "(default: auto, a GPU where there is one)"
+    parser.add_argument("--device", choices=DEVICES, default=default, help=about.strip())
+
+
 def _training_options(parser: argparse.ArgumentParser, scales: Sequence[str], rounds: Sequence[str]) -> None:
     parser.add_argument("--scale", choices=scales, default="nano")
     parser.add_argument("--round", choices=rounds, help="r1, r2, r3: 2, 15, 50 units per parameter, r3 with the "
@@ -497,7 +523,8 @@ def _training_options(parser: argparse.ArgumentParser, scales: Sequence[str], ro
     budget.add_argument("--bytes", type=byte_size, help="budget in bytes of text, like 2M, in place of the round's")
     budget.add_argument("--minutes", type=float, help="budget in minutes on this machine")
     _data_options(parser)
-    parser.add_argument("--threads", type=_positive, help="of one run (default: train: all cores; study: 1)")
+    _device_option(parser)
+    parser.add_argument("--threads", type=_positive, help="of one process (default: train: all cores; study: 1)")
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="NAME=VALUE",
                         help="override a setting of training, e.g. rate=0.002, steps=100")  # fmt: skip
     parser.add_argument("--with", dest="changes", type=_change, action="append", default=[], metavar="NAME=VALUE",

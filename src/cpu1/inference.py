@@ -35,13 +35,13 @@ def generate(
         logits = model.next_logits(begun, state)[0]
         if not may_end:
             logits[SEPARATOR] = -1e30
-        unit = sampler(logits.numpy())
+        unit = sampler(logits.cpu().numpy())
         if unit == SEPARATOR:
             return
         text = trained.decode(unit)[: max_bytes - written]
         written += len(text)
         yield text
-        begun = torch.cat((begun, torch.tensor([[unit]])), dim=1)
+        begun = torch.cat((begun, begun.new_tensor([[unit]])), dim=1)
         if begun.shape[1] == model.patch:
             _, state = model.extend(begun, state)
             begun = begun[:, :0]

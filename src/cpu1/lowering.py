@@ -75,7 +75,7 @@ class Builder:
         """Stacked matrices of which only signs and scales are used."""
         name = self._tensor_names[id(weight)]
         w, scale = ops.ternarise(weight.detach().float(), parts)
-        self.tensors[name] = Ternary(w.numpy(), scale.numpy(), tuple(parts))
+        self.tensors[name] = Ternary(w.cpu().numpy(), array(scale), tuple(parts))
         return name
 
     def derived(self, name: str, compute: Callable[..., NDArray[np.float32]], *sources: torch.Tensor) -> str:

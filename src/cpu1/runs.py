@@ -34,11 +34,12 @@ class Trained:
     folder: Path
 
     def encode(self, text: bytes) -> torch.Tensor:
-        """Bytes to units (1, N), int64."""
+        """Bytes to units (1, N), int64, on the model's device."""
         import numpy as np
 
         units = self.tokenizer.encode(text) if self.tokenizer else np.frombuffer(text, np.uint8)
-        return torch.from_numpy(units.astype(np.int64))[None]
+        device = next(self.model.parameters()).device
+        return torch.from_numpy(units.astype(np.int64))[None].to(device)
 
     def decode(self, unit: int) -> bytes:
         """One unit to its bytes."""
@@ -51,8 +52,8 @@ def save_weights(model: Model, path: Path) -> None:
     write_atomic(path, save(tensors, {"cpu1": json.dumps(model.recipe.to_json())}))
 
 
-def load(folder: str | Path) -> Trained:
-    """The trained model of a run folder; UserError when it is unfinished, damaged or of another version."""
+def load(folder: str | Path, device: torch.device | str = "cpu") -> Trained:
+    """The trained model of a run folder on a device; UserError when it is unfinished, damaged or of another version."""
     folder = Path(folder)
     weights = folder / "model.safetensors"
     if not folder.is_dir():
@@ -66,7 +67,7 @@ def load(folder: str | Path) -> Trained:
     except (SafetensorError, RuntimeError, OSError) as error:
         raise UserError(f"{weights}: damaged, or not of this recipe ({error})") from None
     tokenizer = Tokenizer.load(folder / "tokenizer.json") if recipe.level == "token" else None
-    return Trained(model.eval(), recipe, tokenizer, folder)
+    return Trained(model.eval().to(device), recipe, tokenizer, folder)
 
 
 class Metrics:
@@ -93,7 +94,7 @@ class Metrics:
                 return
 
 
-def environment() -> dict[str, Any]:
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
     """What a result depends on beside recipe and settings."""
     from importlib.metadata import version
 
@@ -104,7 +105,9 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processes": processes,
+        "threads": torch.get_num_threads(),  # of one process
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
 

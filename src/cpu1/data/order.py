@@ -29,17 +29,10 @@ class Windows:
         self.count = max(1, (len(stream) - length + 1) // length)  # windows in an epoch
         self.epoch = lru_cache(maxsize=2)(self._epoch)
 
-    def batch(self, step: int, size: int, rank: int = 0, world: int = 1) -> NDArray[Any]:
-        """Rank's rows of the global batch of `size` windows: [size // world, length], a copy.
-
-        The global batch of a step is the same for every world size; a batch may straddle epochs.
-        """
-        if size % world:
-            raise UserError(f"a batch of {size} windows cannot be shared evenly by {world} processes")
-        share = size // world
-        first = step * size + rank * share
-        epochs, places = np.divmod(np.arange(first, first + share), self.count)
-        starts = np.empty(share, np.int64)
+    def batch(self, step: int, size: int) -> NDArray[Any]:
+        """The `size` windows of a step: [size, length], a copy; a batch may straddle epochs."""
+        epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), self.count)
+        starts = np.empty(size, np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
             starts[here] = self.epoch(int(epoch))[places[here]]

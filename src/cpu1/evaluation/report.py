@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -53,14 +54,21 @@ def evaluation(
 
 
 def evaluate_text(
-    folder: Path, data: str | None, field: str, split: str, context: int | None, max_bytes: int, joined: bool
+    folder: Path,
+    data: str | None,
+    field: str,
+    split: str,
+    context: int | None,
+    max_bytes: int,
+    joined: bool,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Scores a trained run on any text (None: the text it was trained on), beside the baselines.
 
     `split` "all" takes every document of the text, whatever its split; `joined` lets documents run into
     each other, a NUL byte between them.
     """
-    trained = load(folder)
+    trained = load(folder, device)
     settings = read_json(folder / "settings.json")
     corpus = prepare(data or settings["data_source"], field=field)
     if data is None and corpus.sha256 != settings["data_sha256"]:

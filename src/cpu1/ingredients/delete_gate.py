@@ -68,11 +68,15 @@ class DeleteGateModule(nn.Module):
         names = ("up", "up_bias", "down", "down_bias")
         to.emit("delete_gate", x, None, **{name: to.tensor(getattr(self, name)) for name in names}, skip_to=to.LATER)
 
-    def penalty(self, keep: Tensor) -> Tensor:
-        """The regulariser to add to the loss (nats); moves the controller on by one step."""
+    def penalty(self, keep: Tensor, taken: Tensor) -> Tensor:
+        """The regulariser to add to the loss (nats); moves the controller on by one step.
+
+        `keep` k (B, T) is of the windows at hand, `taken` the mean of 1 - k over the whole batch, which other
+        processes may share: the controller is one for all.
+        """
         ramp = min(1.0, self.progress / (0.5 * self.config.harden)) if self.config.harden else 1.0
         with torch.no_grad():
-            error = self.config.target * ramp - (1 - keep).mean()
+            error = self.config.target * ramp - taken
             # NaN would stay in the controller for good, though the trainer skips the step that brought it
             self.pressure.add_(INTEGRAL * error.nan_to_num()).clamp_(-LIMIT, LIMIT)
             weight = PROPORTIONAL * error + self.pressure

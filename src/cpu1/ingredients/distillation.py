@@ -4,6 +4,8 @@
 ... + β ‖P s - t‖² / mean ‖t‖²                    t: a fixed random projection of the teacher's vector
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,8 +45,19 @@ class DistillationModule(nn.Module):
             self.projection = nn.Parameter(torch.empty(self.size, width))
             self.projection_bias = nn.Parameter(torch.empty(self.size))
 
-    def forward(self, own: Tensor, logits: Tensor, s: Tensor, teacher_logits: Tensor, teacher_s: Tensor) -> Tensor:
-        """own: the student's cross-entropy (nats a unit); logits (..., V), s (B, T, D) -> the loss to minimise."""
+    def forward(
+        self,
+        own: Tensor,
+        logits: Tensor,
+        s: Tensor,
+        teacher_logits: Tensor,
+        teacher_s: Tensor,
+        mean: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """own: the student's cross-entropy (nats a unit); logits (..., V), s (B, T, D) -> the loss to minimise.
+
+        `mean` is that over the processes which share the batch.
+        """
         temperature = self.temperature
         student = F.log_softmax(logits / temperature, -1).flatten(0, -2)
         teacher = F.log_softmax(teacher_logits / temperature, -1).flatten(0, -2)
@@ -53,7 +66,7 @@ class DistillationModule(nn.Module):
         if self.size:
             target = teacher_s @ fixed_projection(teacher_s.shape[-1], self.size).to(teacher_s)
             error = ops.linear(s, self.projection, self.projection_bias) - target
-            loss = loss + self.beta * error.square().mean() / target.square().mean()
+            loss = loss + self.beta * error.square().mean() / mean(target.square().mean())
         return loss
 
 

@@ -28,6 +28,7 @@ class Plan:
     field: str = ""
     jobs: int = 1  # processes at once
     threads: int = 1  # of each process
+    device: str = "auto"
     extra: tuple[str, ...] = ()
     name: str = ""  # what tells its runs from those of other plans that are trained along with it
 

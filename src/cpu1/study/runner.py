@@ -103,7 +103,7 @@ def start(job: Job, command: Sequence[str]) -> None:
     plan, key = job.plan, job.key
     words = [*command, key.run, "--scale", key.scale, "--round", key.round, "--seed", str(key.seed)]
     words += ["--data", plan.data, *(["--field", plan.field] if plan.field else []), "--out", str(job.folder)]
-    words += ["--threads", str(plan.threads), "--quiet"]
+    words += ["--threads", str(plan.threads), "--device", plan.device, "--quiet"]
     words += ["--teacher", str(job.teacher.folder)] if job.teacher else []
     job.folder.mkdir(exist_ok=True)
     (job.folder / "error.json").unlink(missing_ok=True)

@@ -41,6 +41,7 @@ class Request:
     field: str
     jobs: int | None
     threads: int
+    device: str
     overrides: tuple[tuple[str, int | float | str], ...]  # of settings
     changes: tuple[tuple[str, str], ...]  # of recipes
     eval_bytes: int
@@ -87,6 +88,7 @@ def make_plan(request: Request) -> Plan:
         field=request.field,
         jobs=request.jobs or max(1, (os.cpu_count() or 1) // request.threads),
         threads=request.threads,
+        device=request.device,
         extra=_extra(request),
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cpu1 import device as devices
 from cpu1.data.corpus import Corpus, describe
 from cpu1.errors import UserError
 from cpu1.files import write_atomic, write_json
@@ -120,6 +121,7 @@ def planned(sweep: Sweep, member: Member, run: str) -> Job:
         scale=request.scale,
         round=request.round,
         data=request.data,
+        device=request.device,
         teacher=sweep.teacher,
         overrides=(*request.overrides, *settings),
         changes=(*request.changes, *changes),
@@ -129,7 +131,7 @@ def planned(sweep: Sweep, member: Member, run: str) -> Job:
 def check(jobs: Sequence[Job], recipes: Sequence[Recipe], corpus: Corpus) -> None:
     """Raises UserError for a variant that could not be trained: better now than after hours of the others."""
     for job, recipe in zip(jobs, recipes, strict=True):
-        draft(job, recipe, corpus)
+        draft(job, recipe, corpus, devices.choose(job.device))
         parameter_count(recipe)  # builds the model, without memory for its weights
         if recipe.distill is not None and job.teacher is None:
             raise UserError(f"run {job.run} learns from a teacher: give --teacher with the folder of a trained run")

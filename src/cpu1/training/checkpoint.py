@@ -1,11 +1,13 @@
 """Checkpoints: one safetensors file each, written atomically; the newest good one is always readable.
 
 A file holds the weights, the optimiser's moments, torch's random state, and in its header the progress.
-The data position is the step: the order of the data is a pure function of (seed, step).
+The data position is the step: the order of the data is a pure function of (seed, step). Tensors are whole, so
+that any number of processes may go on; in a group only the leading process reads and writes files.
 """
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from torch import Tensor, nn, optim
 
 from cpu1.errors import UserError
 from cpu1.files import write_atomic
+from cpu1.training.parallel import Group, placed
 
 FORMAT = 1
 KEPT = 2  # newest checkpoints kept
@@ -36,8 +39,8 @@ class Progress:
 class Checkpoints:
     """The `checkpoints` folder of a run whose identity (recipe and settings) is `identity`."""
 
-    def __init__(self, folder: Path, identity: str) -> None:
-        self.folder, self.identity = folder, identity
+    def __init__(self, folder: Path, identity: str, group: Group) -> None:
+        self.folder, self.identity, self.group = folder, identity, group
 
     def save(self, model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> Path:
         """Raises UserError when the disk is full; the checkpoint before stays good."""
@@ -45,6 +48,9 @@ class Checkpoints:
         header = {"format": FORMAT, "identity": self.identity, "progress": asdict(progress)}
         tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in _moments(model, optimizer).items()}
+        tensors = self.group.gather(tensors)
+        if not self.group.leads:
+            return path
         tensors["random"] = torch.get_rng_state()
         try:
             write_atomic(path, save({k: t.contiguous() for k, t in tensors.items()}, {"cpu1": json.dumps(header)}))
@@ -59,6 +65,15 @@ class Checkpoints:
 
         Raises UserError when checkpoints of another run lie in the folder, or none of them is readable.
         """
+        progress, tensors = self._newest() if self.group.leads else (None, {})
+        progress = self.group.first(progress)
+        if progress is None:
+            return Progress()
+        _restore(self.folder, model, optimizer, self.group.spread(tensors))
+        return progress
+
+    def _newest(self) -> tuple[Progress | None, dict[str, Tensor]]:
+        """The newest readable checkpoint; None and nothing if there is none."""
         damage = []
         for path in self._paths():
             try:
@@ -69,11 +84,10 @@ class Checkpoints:
                 damage.append(f"{path}: {error}")
                 continue
             self._check(path, header)
-            _restore(path, model, optimizer, tensors)
-            return Progress(**header["progress"])
+            return Progress(**header["progress"]), tensors
         if damage:
             raise UserError("no readable checkpoint; remove the folder to start again:\n" + "\n".join(damage))
-        return Progress()
+        return None, {}
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -97,15 +111,19 @@ def _moments(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore(path: Path, model: nn.Module, optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+def _restore(folder: Path, model: nn.Module, optimizer: optim.Optimizer, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    own, weights = model.state_dict(), {}
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors:
+        kind, _, place = name.partition("/")
+        if kind == "model":
+            weights[place] = placed(tensor, own.get(place, tensor))
+        elif kind == "optimizer":
+            owner, _, key = place.rpartition("/")
+            optimizer.state[parameters[owner]][key] = placed(tensor, parameters[owner])
+        else:
+            torch.set_rng_state(tensor.cpu())
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{path}: weights do not fit the recipe ({error})") from None
-    for name, parameter in model.named_parameters():
-        prefix = f"optimizer/{name}/"
-        state = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-        if state:
-            optimizer.state[parameter] = state
-    torch.set_rng_state(tensors["random"])
+        raise UserError(f"{folder}: weights do not fit the recipe ({error})") from None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cpu1 import device as devices
 from cpu1 import ladder
 from cpu1.data.bpe import TokenCorpus, Tokenizer, tokenize
 from cpu1.data.corpus import Corpus, prepare
@@ -19,7 +20,7 @@ from cpu1.lowering import pack_trained
 from cpu1.model import Model, parameter_count
 from cpu1.recipes import Recipe, changed
 from cpu1.runs import Trained, environment, load, save_weights
-from cpu1.training import guards, loop
+from cpu1.training import guards, loop, parallel
 from cpu1.training.checkpoint import Checkpoints
 from cpu1.training.settings import Budget, Settings
 
@@ -40,6 +41,8 @@ class Job:
     field: str = "text"
     cache: Path | None = None
     threads: int | None = None
+    device: str = "auto"
+    shard: bool = False  # a group's model is split among its processes
     teacher: Path | None = None
     overrides: tuple[tuple[str, float | int | str], ...] = ()  # of Settings
     changes: tuple[tuple[str, str], ...] = ()  # of the recipe, see recipes.changed
@@ -54,39 +57,70 @@ Report = Callable[[str | dict[str, Any]], None]
 def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     """Runs or resumes the job and returns its `result.json`; a finished folder is returned as it is.
 
+    In a group of processes (`parallel`) all call this; the one that leads writes and reports, and the others
+    return {} when their part is done.
+
     Raises UserError for bad input (also written to `error.json`), loop.Interrupted when a signal ended it.
     """
-    if (job.folder / "result.json").exists():
-        _agree_with_folder(job, {"recipe.json": make_recipe(job).to_json()})
-        report(f"{job.folder}: already done")
-        return read_json(job.folder / "result.json")
-    (job.folder / "error.json").unlink(missing_ok=True)
-    try:
-        return _train(job, report)
-    except UserError as error:
-        write_json(job.folder / "error.json", {"error": str(error), "kind": type(error).__name__})
-        raise
+    device = devices.choose(job.device, parallel.Place.read().local_rank)
+    fault = job.folder / "error.json"
+    with parallel.join(device, job.shard) as group:
+        finished = (job.folder / "result.json").exists()
+        if group.leads and not finished:
+            fault.unlink(missing_ok=True)
+        if group.first(finished):
+            return _finished(job, report) if group.leads else {}
+        try:
+            return _train(job, report if group.leads else lambda _: None, group)
+        except UserError as error:
+            _write_fault(fault, error)
+            raise
+        except RuntimeError as error:
+            if not parallel.lost(error):
+                raise
+            gone = UserError(
+                f"process {group.place.rank}: another one is gone; the newest checkpoint is good, start again to go on"
+            )
+            if not fault.exists():  # which the other one wrote, if it could: it knows why
+                _write_fault(fault, gone)
+            raise gone from None
 
 
-def _train(job: Job, report: Report) -> dict[str, Any]:
-    if job.threads:
-        torch.set_num_threads(job.threads)
+def _finished(job: Job, report: Report) -> dict[str, Any]:
+    _agree_with_folder(job, {"recipe.json": make_recipe(job).to_json()})
+    report(f"{job.folder}: already done")
+    return read_json(job.folder / "result.json")
+
+
+def _write_fault(path: Path, error: UserError) -> None:
+    write_json(path, {"error": str(error), "kind": type(error).__name__})
+
+
+def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
+    if threads := job.threads or group.threads:
+        torch.set_num_threads(threads)
     recipe = make_recipe(job)
-    teacher = _teacher(job, recipe)
+    teacher = _teacher(job, recipe, group.device)
+    if job.data == "-" and group.place.world > 1:
+        raise UserError("several processes cannot read one standard input: save it to a file first")
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     tokens = tokenize(corpus, recipe.embedding.vocabulary) if recipe.level == "token" else None
     text = read_text(corpus, tokens)
-    settings = draft(job, recipe, corpus)
+    started = group.first(_started(job.folder))
+    settings = draft(job, recipe, corpus, group.device, started)
+    group.check(settings)
     if "steps" not in dict(job.overrides):
-        steps = _steps(job, recipe, settings, tokens, text, teacher.model if teacher else None)
+        steps = _steps(job, recipe, settings, tokens, text, teacher.model if teacher else None, started, group)
         settings = replace(settings, steps=steps)
-    wanted = {"recipe.json": recipe.to_json(), "settings.json": settings.to_json()}
-    _agree_with_folder(job, wanted)
-    for name, value in wanted.items():
-        write_json(job.folder / name, value)
-    write_json(job.folder / "env.json", environment())
-    if tokens:
-        tokens.tokenizer.save(job.folder / "tokenizer.json")
+    settings = _agree_in_group(settings, group)
+    if group.leads:
+        wanted = {"recipe.json": recipe.to_json(), "settings.json": settings.to_json()}
+        _agree_with_folder(job, wanted)
+        for name, value in wanted.items():
+            write_json(job.folder / name, value)
+        write_json(job.folder / "env.json", environment(group.device, group.place.world))
+        if tokens:
+            tokens.tokenizer.save(job.folder / "tokenizer.json")
 
     curve = corpus.select("valid", CURVE_BYTES, 4096)
     hooks = loop.Hooks(
@@ -95,7 +129,10 @@ def _train(job: Job, report: Report) -> dict[str, Any]:
         teacher=teacher.model if teacher else None,
         checkpoint_seconds=job.checkpoint_seconds,
     )
-    model, progress = loop.run(job.folder, recipe, settings, text, hooks)
+    model, progress = loop.run(job.folder, recipe, settings, text, hooks, group)
+    group.leave()
+    if not group.leads:
+        return {}
 
     save_weights(model, job.folder / "model.safetensors")
     trained = Trained(model, recipe, tokens.tokenizer if tokens else None, job.folder)
@@ -121,7 +158,7 @@ def _train(job: Job, report: Report) -> dict[str, Any]:
     result["file_bytes"] = _packed_size(trained, result, report)
     write_json(job.folder / "documents.json", documents)
     write_json(job.folder / "result.json", result)
-    Checkpoints(job.folder / "checkpoints", "").clear()
+    Checkpoints(job.folder / "checkpoints", "", group).clear()
     return result
 
 
@@ -145,8 +182,11 @@ def make_recipe(job: Job) -> Recipe:
     return changed(ladder.recipe(job.run, job.scale), job.changes)
 
 
-def draft(job: Job, recipe: Recipe, corpus: Corpus) -> Settings:
-    """The settings of a job, but for the steps that its budget comes to. UserError for what does not fit."""
+def draft(job: Job, recipe: Recipe, corpus: Corpus, device: torch.device, started: Settings | None = None) -> Settings:
+    """The settings of a job, but for the steps that its budget comes to. UserError for what does not fit.
+
+    `started`: those that the run began with, if it did.
+    """
     rung = ladder.find(job.run)
     scale = ladder.SCALES[rung.scale if job.scale == "card" else job.scale]
     unit = TOKEN_BYTES if recipe.level == "token" else 1
@@ -165,21 +205,23 @@ def draft(job: Job, recipe: Recipe, corpus: Corpus) -> Settings:
         batch=scale.batch_bytes // scale.window_bytes,
         window=scale.window_bytes // unit,
         rate=scale.rate,
-        precision=_started_with(job, "precision") or _fast_precision(),
+        precision=started.precision if started else _fast_precision(device),
         ternary_rate=ladder.ROUNDS[job.round].ternary_rate if job.round in ladder.ROUNDS else 1.0,
         teacher=_content(job.teacher / "model.safetensors") if job.teacher else None,
     )
     return settings.override(dict(job.overrides))
 
 
-def _started_with(job: Job, name: str) -> Any:
-    """A setting that this machine decided when the run began: a resumed run stays the same run."""
-    path = job.folder / "settings.json"
-    return getattr(Settings.read(path), name) if path.exists() else None
+def _started(folder: Path) -> Settings | None:
+    """The settings that a run began with. What its machine decided then stays: a resumed run is the same run."""
+    path = folder / "settings.json"
+    return Settings.read(path) if path.exists() else None
 
 
-def _fast_precision() -> str:
+def _fast_precision(device: torch.device) -> str:
     """bf16 where the processor multiplies it natively; elsewhere it is slower than fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     capabilities = torch.cpu.get_capabilities()
     return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
 
@@ -191,6 +233,8 @@ def _steps(
     tokens: TokenCorpus | None,
     text: loop.Text,
     teacher: Model | None,
+    started: Settings | None,
+    group: parallel.Group,
 ) -> int:
     """The budget in steps."""
     budget = job.budget or Budget(units_per_parameter=ladder.ROUNDS[job.round].units_per_parameter)
@@ -199,10 +243,22 @@ def _steps(
         return max(1, round(budget.units_per_parameter * parameter_count(recipe) / units))
     if budget.bytes is not None:
         return max(1, round(budget.bytes / (units * (tokens.bytes_per_token if tokens else 1))))
-    if (steps := _started_with(job, "steps")) is not None:  # minutes become steps once
-        return int(steps)
+    if started is not None:  # minutes become steps once
+        return started.steps
     assert budget.minutes is not None
-    return max(1, round(budget.minutes * 60 / loop.seconds_a_step(recipe, settings, text, teacher)))
+    return max(1, round(budget.minutes * 60 / loop.seconds_a_step(recipe, settings, text, teacher, group)))
+
+
+def _agree_in_group(settings: Settings, group: parallel.Group) -> Settings:
+    """The leading process's settings; raises UserError if this one does not have the same text and teacher."""
+    agreed = group.first(settings)
+    for name in ("data_sha256", "teacher"):
+        if getattr(settings, name) != getattr(agreed, name):
+            raise UserError(
+                f"process {group.place.rank} has {name} = {getattr(settings, name)}, process 0 has "
+                f"{getattr(agreed, name)}: all machines need the same files"
+            )
+    return agreed
 
 
 def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
@@ -217,14 +273,14 @@ def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
             )
 
 
-def _teacher(job: Job, recipe: Recipe) -> Trained | None:
+def _teacher(job: Job, recipe: Recipe, device: torch.device) -> Trained | None:
     if recipe.distill is None:
         return None
     if job.teacher is None:
         raise UserError(
             f"run {job.run} learns from a teacher: give --teacher with the folder of a trained byte-level run"
         )
-    teacher = load(job.teacher)
+    teacher = load(job.teacher, device)
     if teacher.recipe.level != "byte":
         raise UserError(f"{job.teacher}: the teacher reads tokens; a byte-level run is needed")
     return teacher

@@ -1,7 +1,8 @@
 """The training loop: flat, to be read from top to bottom.
 
 A run is a pure function of its recipe and settings: interrupted at any step and started again, it ends
-with the same weights, bit for bit, on the same machine with the same number of threads.
+with the same weights, bit for bit, on the same machine with the same number of threads and processes.
+Several processes run this same loop (`parallel`): they differ in their rows of the batch and in who writes.
 """
 
 import math
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.data.order import Windows
@@ -28,6 +29,7 @@ from cpu1.training import guards
 from cpu1.training.checkpoint import Checkpoints, Progress
 from cpu1.training.optim import follow
 from cpu1.training.optim import optimizer as make_optimizer
+from cpu1.training.parallel import Group, full, unwrapped
 from cpu1.training.settings import Settings
 
 LOG_LINES = 200  # about so many lines of metrics a run
@@ -60,7 +62,9 @@ class Hooks:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
-def run(folder: Path, recipe: Recipe, settings: Settings, text: Text, hooks: Hooks) -> tuple[Model, Progress]:
+def run(
+    folder: Path, recipe: Recipe, settings: Settings, text: Text, hooks: Hooks, group: Group
+) -> tuple[Model, Progress]:
     """Trains from the newest checkpoint in `folder`, or from the start, to the last step.
 
     Raises Interrupted (saved) or guards.RunStopped (saved).
@@ -68,13 +72,14 @@ def run(folder: Path, recipe: Recipe, settings: Settings, text: Text, hooks: Hoo
     # ------------------------------------------------------------------ model, optimiser, position
     ops.retain_memory()
     model = build(recipe, settings.seed).train()
+    replica = group.wrap(model)
     optimizer = make_optimizer(model, settings)
-    checkpoints = Checkpoints(folder / "checkpoints", f"{recipe.hash()} {settings.to_json()}")
+    checkpoints = Checkpoints(folder / "checkpoints", f"{recipe.hash()} {settings.to_json()}", group)
     progress = checkpoints.resume(model, optimizer)
     windows = Windows(text.stream, settings.window, settings.seed)
-    metrics = Metrics(folder / "metrics.jsonl", progress.step)
-    watch = guards.TernaryWatch(model)
-    watch.look()
+    metrics = Metrics(folder / "metrics.jsonl", progress.step) if group.leads else None
+    watch = guards.TernaryWatch()
+    watch.look(group.whole(model))
     log_every = max(1, settings.steps // LOG_LINES)
     validated = {round(share * settings.steps) for share in VALIDATIONS}
     interval = Interval(progress)
@@ -84,53 +89,57 @@ def run(folder: Path, recipe: Recipe, settings: Settings, text: Text, hooks: Hoo
         while progress.step < settings.steps:
             # ---------------------------------------------------------- one step
             begun = time.monotonic()
-            units = torch.from_numpy(windows.batch(progress.step, settings.batch).astype(np.int64))
-            done = step(model, optimizer, units, progress.step, settings, hooks.teacher)
+            batch = windows.batch(progress.step, settings.batch)
+            done = step(replica, optimizer, group.share(batch), progress.step, settings, hooks.teacher, group)
             if done.finite:
                 progress.loss_mean = mean_loss(progress, done.nats)
                 interval.add(done)
             else:
                 progress.nonfinite += 1
             progress.step += 1
-            progress.units += units.numel()
-            progress.bytes += int(text.unit_bytes[units.numpy()].sum())
+            progress.units += batch.size
+            progress.bytes += int(text.unit_bytes[batch].sum())
             progress.seconds += time.monotonic() - begun
 
             # ---------------------------------------------------------- metrics
             last = progress.step == settings.steps
-            held_out = [hooks.validate(model)] if progress.step in validated else []
-            if progress.step % log_every == 0 or held_out:
-                line = interval.line(progress, settings.rate_at(progress.step - 1)) | watch.look()
-                if held_out:
-                    line["valid_bpb"] = held_out[0] if math.isfinite(held_out[0]) else None
-                metrics.write(**line)
-                hooks.report(line)
+            held_out: list[float] = []  # bits per byte, measured by one process and judged by all
+            if progress.step % log_every == 0 or progress.step in validated:
+                whole = group.whole(model)
+                if metrics is not None:
+                    line = interval.line(progress, settings.rate_at(progress.step - 1)) | watch.look(whole)
+                    if progress.step in validated:
+                        held_out = [hooks.validate(whole)]
+                        line["valid_bpb"] = held_out[0] if math.isfinite(held_out[0]) else None
+                    metrics.write(**line)
+                    hooks.report(line)
                 interval = Interval(progress)
 
             # ---------------------------------------------------------- guards
             try:
                 guards.check_finite(progress.nonfinite, progress.step, last)
                 if progress.step == guards.GRACE and not progress.nonfinite:
-                    guards.check_all_tensors_learn(model, settings.seed)
+                    guards.check_all_tensors_learn(group.whole(model), settings.seed)
                 guards.check_learning(progress.loss_mean, text.frequency_loss, progress.step, settings.warmup_steps)
                 if last:
-                    guards.check_held_out(progress.step, *held_out)
+                    guards.check_held_out(progress.step, *group.first(held_out))
             except guards.RunStopped:
                 checkpoints.save(model, optimizer, progress)
                 raise
 
             # ---------------------------------------------------------- checkpoint
-            if signals or last or time.monotonic() - saved > hooks.checkpoint_seconds:
+            asked, due = group.any(bool(signals), time.monotonic() - saved > hooks.checkpoint_seconds)
+            if asked or due or last:
                 checkpoints.save(model, optimizer, progress)
                 saved = time.monotonic()
-            if signals and not last:
+            if asked and not last:
                 raise Interrupted
-    return model.eval(), progress
+    return group.whole(model).eval(), progress
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step gave; a step that is not finite changed nothing."""
+    """What one step gave, the same in all processes; a step that is not finite changed nothing."""
 
     nats: float  # loss, nats a unit
     norm: float  # of the gradient before clipping
@@ -139,37 +148,39 @@ class Step:
 
 
 def step(
-    model: Model,
+    replica: nn.Module,
     optimizer: torch.optim.Optimizer,
     units: Tensor,
     number: int,
     settings: Settings,
     teacher: Model | None,
+    group: Group,
 ) -> Step:
-    """One optimiser step on windows `units` (B, N) at the schedule's place `number`."""
+    """One optimiser step at the schedule's place `number`; `units` (B, N) are this process's windows of it."""
+    model = unwrapped(replica)
     set_phase(model, settings, number)
     optimizer.zero_grad(set_to_none=True)  # before the activations need the memory
-    with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-        output = model(units)
-        loss, objective = losses(model, output, units, teacher, settings.z_loss)
+    with torch.autocast(units.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        output = replica(units)
+        objective, means = losses(model, output, units, teacher, group, settings.z_loss)
     objective.backward()
     norm = clip(model, settings.clip)
-    nats = float(loss.detach())
+    nats, _, deleted = means.tolist()
     finite = math.isfinite(norm) and math.isfinite(nats)
     if finite:
         follow(optimizer, settings, number)
         optimizer.step()
-    deleted = None if output.keep is None else float((output.keep.detach() < 0.5).float().mean())
-    return Step(nats, norm, deleted, finite)
+    return Step(nats, norm, deleted if output.keep is not None else None, finite)
 
 
 def clip(model: Model, limit: float) -> float:
     """The norm of all gradients together, which are scaled down to `limit` if it is larger."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    total = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    norm = float(full(total))  # the same in all processes, which must decide alike
     if norm > limit:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
-    return float(norm)
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, total)
+    return norm
 
 
 def set_phase(model: Model, settings: Settings, number: int) -> None:
@@ -182,37 +193,45 @@ def set_phase(model: Model, settings: Settings, number: int) -> None:
 
 
 def losses(
-    model: Model, output: Output, units: Tensor, teacher: Model | None, z_loss: float = 0.0
+    model: Model, output: Output, units: Tensor, teacher: Model | None, group: Group, z_loss: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """The cross-entropy in nats a unit, and what is minimised: with the terms of gate, teacher and z-loss."""
+    """What is minimised (cross-entropy, the terms of gate, teacher and z-loss), and means over the whole batch (3,).
+
+    The means: cross-entropy in nats a unit, what the gate takes away (1 - k), share of patches it would delete.
+    """
     loss = ops.cross_entropy(output.logits.flatten(0, 1), units.flatten()) / units.numel()
     objective = loss
     if model.distill is not None and teacher is not None:
         with torch.no_grad():
             taught = teacher(units)
-        objective = model.distill(loss, output.logits, output.s, taught.logits, taught.s)
+        objective = model.distill(loss, output.logits, output.s, taught.logits, taught.s, group.mean)
+    keep = loss.new_ones(1) if output.keep is None else output.keep.detach()
+    means = group.mean(torch.stack((loss.detach(), (1 - keep).mean(), (keep < 0.5).float().mean())))
     if model.gate is not None and output.keep is not None:
-        objective = objective + model.gate.penalty(output.keep)
+        objective = objective + model.gate.penalty(output.keep, taken=means[1])
     if z_loss:
         objective = objective + z_loss * output.logits.logsumexp(-1).square().mean()
-    return loss, objective
+    return objective, means
 
 
 def mean_loss(progress: Progress, nats: float) -> float:
     return nats if not progress.loss_mean else MEAN * progress.loss_mean + (1 - MEAN) * nats
 
 
-def seconds_a_step(recipe: Recipe, settings: Settings, text: Text, teacher: Model | None, count: int = 12) -> float:
+def seconds_a_step(
+    recipe: Recipe, settings: Settings, text: Text, teacher: Model | None, group: Group, count: int = 12
+) -> float:
     """The median time of a training step, measured on a model that is thrown away."""
     model = build(recipe, settings.seed).train()
+    replica = group.wrap(model)
     optimizer, windows = make_optimizer(model, settings), Windows(text.stream, settings.window, settings.seed)
     times = []
     for number in range(count):
         begun = time.monotonic()
-        units = torch.from_numpy(windows.batch(number, settings.batch).astype(np.int64))
-        step(model, optimizer, units, number, replace(settings, steps=count), teacher)
+        units = group.share(windows.batch(number, settings.batch))
+        step(replica, optimizer, units, number, replace(settings, steps=count), teacher, group)
         times.append(time.monotonic() - begun)
-    return sorted(times)[count // 2]
+    return group.first(sorted(times)[count // 2])
 
 
 class Interval:

@@ -1,0 +1,31 @@
+"""Where tensors live: the processor, or a GPU of this machine."""
+
+from typing import TYPE_CHECKING
+
+from cpu1.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose(name: str = "auto", index: int = 0) -> "torch.device":
+    """The device of a name; `auto` is a GPU where there is one. `index` counts the processes of this machine.
+
+    Raises UserError when a GPU is asked for, or shared, that is not there.
+    """
+    import torch
+
+    if name not in DEVICES:
+        raise UserError(f"--device {name}: there are {', '.join(DEVICES)}")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and not found):
+        return torch.device("cpu")
+    if not found:
+        raise UserError("--device cuda: torch finds no GPU here; take --device cpu, or install torch for CUDA")
+    if index >= found:
+        raise UserError(
+            f"{index + 1} or more processes on a machine with {found} GPU: start {found}, or take --device cpu"
+        )
+    return torch.device("cuda", index)
