@@ -15,7 +15,9 @@ from settings import PLAN
 from text import write_text
 
 from cpu1 import ladder
+from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
+from cpu1.evaluation.report import evaluation
 from cpu1.model import build
 from cpu1.recipes import Recipe
 from cpu1.runs import load
@@ -251,6 +253,13 @@ def test_non_finite_steps_end_a_run_with_a_clear_error(job, tmp_path):
     with pytest.raises(guards.RunStopped, match="non-finite loss or gradient"):
         train(replace(job, run="03", folder=tmp_path, overrides=(("steps", 60), *SHORT[1:], ("rate", 1e30))))
     assert "non-finite" in json.loads((tmp_path / "error.json").read_text())["error"]
+
+
+def test_what_is_evaluated_is_ternary_however_late_that_began(job, tmp_path):
+    result = train(replace(job, run="04", folder=tmp_path, overrides=(*SHORT, ("ternary_start", 0.99))))
+    corpus = prepare(job.data, field=job.field, cache=job.cache)
+    again, _ = evaluation(load(tmp_path), corpus, "valid", 64, job.eval_bytes)
+    assert again["bpb"] == pytest.approx(result["bpb"], abs=1e-6)
 
 
 def test_a_short_run_of_non_finite_steps_is_no_result(job, tmp_path):

@@ -134,6 +134,7 @@ def run(
                 saved = time.monotonic()
             if asked and not last:
                 raise Interrupted
+    set_phase(model, settings, progress.step)  # what is deployed is ternary, however late that began
     return group.whole(model).eval(), progress
 
 
