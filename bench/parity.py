@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpu1.cli import byte_size
+from cpu1.cli.options import byte_size
 from cpu1.data.corpus import prepare
 from cpu1.evaluation.bits import score
 from cpu1.files import read_json

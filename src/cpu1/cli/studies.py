@@ -1,0 +1,125 @@
+"""Verbs of the lab: texts, the ladder, and many runs as one study."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cpu1.cli.options import DATA_HELP, SCALES, Verb, budget, positive, round_name, training_options, variation
+from cpu1.errors import UserError
+
+if TYPE_CHECKING:
+    from cpu1.study.start import Request
+
+
+def add(verb: Verb) -> None:
+    p = verb(ladder, "ladder", "ladder\nladder --params\nladder --params --json\nladder --params --scale nano")
+    p.add_argument("--params", action="store_true", help="sizes of all runs beside the card's")
+    p.add_argument("--scale", choices=SCALES, default="card", help="with --params (default: card)")
+    p.add_argument("--json", action="store_true", help="machine-readable")
+
+    p = verb(data, "data", "data python-stdlib\ndata 'books/*.txt.zst'\ndata posts.jsonl.gz --field body")
+    p.add_argument("data", help=DATA_HELP)
+    p.add_argument("--field", default="text", help="field or column of the text")
+
+    p = verb(study, "study", "study --scale demo --round r1 --equal-bytes --out runs/demo\n"
+             "study --runs 03,04 --seeds 3 --scale nano --round r2 --equal-bytes --data books/\n"
+             "study --scale card --round r1")  # fmt: skip
+    p.add_argument("--runs", default="all", help="names with commas between (default: all sixteen)")
+    p.add_argument("--seeds", type=positive, default=1, help="how many (default: 1)")
+    p.add_argument("--out", type=Path, default=Path("runs/study"), help="study folder (default: runs/study)")
+    training_options(p)
+    p.add_argument("--equal-bytes", action="store_true", help="every run sees the bytes of run 07's round")
+    p.add_argument("--jobs", type=positive, help="runs trained at once (default: one a core)")
+
+    p = verb(sweep, "sweep", "sweep 04 --vary rate=3e-3,6e-3 --seeds 2 --bytes 4M\n"
+             "sweep 03,04 --vary optimizer=adamw,muon --vary ffn=SwiGLU,ReLU2 --out runs/optimisers\n"
+             "sweep 04 --alone --vary rate=3e-3,9e-3 --vary weight_decay=0 --vary z_loss=1e-4")  # fmt: skip
+    p.add_argument("runs", metavar="RUN[,RUN]", help="runs of the ladder")
+    p.add_argument("--vary", type=variation, action="append", required=True, metavar="NAME=VALUE[,VALUE]",
+                   help="a setting (as in --set) or a part of the recipe (as in --with); may be repeated")  # fmt: skip
+    p.add_argument("--alone", action="store_true", help="the run as it is, and beside it each value alone, "
+                   "instead of every combination")  # fmt: skip
+    p.add_argument("--seeds", type=positive, default=2, help="how many (default: 2)")
+    p.add_argument("--out", type=Path, default=Path("runs/sweep"), help="folder (default: runs/sweep)")
+    training_options(p)
+    p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run, for variants that distil")
+    p.add_argument("--jobs", type=positive, help="runs trained at once (default: one a core)")
+
+    p = verb(card, "card", "card runs/demo\ncard runs/demo --out docs/demo")
+    p.add_argument("study", type=Path, help="study folder")
+    p.add_argument("--out", type=Path, help="folder for card.md, card.json, card.html (default: the study folder)")
+
+
+def ladder(words: argparse.Namespace) -> int:
+    """Prints the chain with its differences, or the sizes beside the card's."""
+    from cpu1.study import ladder_table
+
+    if words.json:
+        rows = ladder_table.sizes(words.scale) if words.params else ladder_table.chain()
+        print(json.dumps(rows, indent=1))
+    elif words.params:
+        ladder_table.print_sizes(words.scale)
+    else:
+        ladder_table.print_chain()
+    return 0
+
+
+def data(words: argparse.Namespace) -> int:
+    """Prepares a text and says what is in it."""
+    from cpu1.data.corpus import describe, prepare
+
+    print(describe(prepare(words.data, field=words.field)))
+    return 0
+
+
+def study(words: argparse.Namespace) -> int:
+    """Runs what is missing of (runs x seeds), then writes and prints the card."""
+    from cpu1.study.start import start
+
+    if words.equal_bytes and (words.bytes or words.minutes):
+        raise UserError("--equal-bytes takes the bytes of the round; leave out --bytes and --minutes")
+    return start(_study_request(words, words.equal_bytes))
+
+
+def _study_request(words: argparse.Namespace, equal_bytes: bool) -> "Request":
+    from cpu1.study.start import Request
+
+    return Request(
+        folder=words.out,
+        runs=words.runs,
+        seeds=words.seeds,
+        scale=words.scale,
+        round=round_name(words),
+        budget=budget(words),
+        equal_bytes=equal_bytes,
+        data=words.data,
+        field=words.field,
+        jobs=words.jobs,
+        threads=words.threads or 1,
+        device=words.device,
+        overrides=tuple(words.set),
+        changes=tuple(words.changes),
+        eval_bytes=words.eval_bytes,
+    )
+
+
+def sweep(words: argparse.Namespace) -> int:
+    """Varies settings or ingredients of runs over seeds, and prints one table."""
+    from cpu1.study.sweep import Sweep, start
+
+    vary = dict(words.vary)
+    if len(vary) < len(words.vary):
+        raise UserError("--vary names one thing twice; put its values together: --vary rate=2e-3,4e-3")
+    request = _study_request(words, equal_bytes=not (words.bytes or words.minutes))
+    return start(Sweep(request, vary, words.teacher, words.alone))
+
+
+def card(words: argparse.Namespace) -> int:
+    """Rebuilds the card from the run folders of a study."""
+    from cpu1.study.publish import write_card
+    from cpu1.study.terminal import print_card
+
+    print_card(write_card(words.study, words.out))
+    print(f"written: {words.out or words.study}/card.md, card.json, card.html")
+    return 0
