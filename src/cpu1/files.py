@@ -3,20 +3,26 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cpu1.errors import UserError
 
 
-def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Replaces `path` by `data` so that a reader, a crash or a full disk never sees half of it."""
+@contextmanager
+def atomic(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when the block ends; nobody sees half of it.
+
+    Neither does a reader after a crash or a full disk; when the block raises, `path` stays as it was.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -25,6 +31,12 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Replaces `path` by `data`, see `atomic`."""
+    with atomic(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
 
 
 def sync_folder(folder: Path) -> None:

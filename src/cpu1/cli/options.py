@@ -121,3 +121,13 @@ def setting(text: str) -> tuple[str, int | float | str]:
 
     name, value = change(text)
     return name, read_value(value)
+
+
+def share(text: str) -> tuple[str, float]:
+    source, _, value = text.rpartition("=")
+    try:
+        if source:
+            return source, float(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not SOURCE=SHARE, like books/=60")

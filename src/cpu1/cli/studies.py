@@ -5,7 +5,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpu1.cli.options import DATA_HELP, SCALES, Verb, budget, positive, round_name, training_options, variation
+from cpu1.cli.options import (
+    DATA_HELP,
+    SCALES,
+    Verb,
+    budget,
+    byte_size,
+    count,
+    positive,
+    round_name,
+    share,
+    training_options,
+    variation,
+)
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +33,16 @@ def add(verb: Verb) -> None:
     p = verb(data, "data", "data python-stdlib\ndata 'books/*.txt.zst'\ndata posts.jsonl.gz --field body")
     p.add_argument("data", help=DATA_HELP)
     p.add_argument("--field", default="text", help="field or column of the text")
+
+    p = verb(mix, "mix", "mix mix.txt.zst --part books/=60 --part reference.txt=25 --part 'tech/*.zst=15' --bytes 24M\n"
+             "mix small.txt --part hf:NAME=1 --bytes 500k --seed 1")  # fmt: skip
+    p.add_argument("out", type=Path, help="the file to write; compressed if its name ends in .zst")
+    p.add_argument("--part", type=share, action="append", required=True, metavar="SOURCE=SHARE", dest="parts",
+                   help="a text, as --data takes it, and its share in any unit; may be repeated")  # fmt: skip
+    p.add_argument("--bytes", type=byte_size, required=True, help="of the mixture, like 24M")
+    p.add_argument("--field", default="text", help="field or column of the text")
+    p.add_argument("--seed", type=count, default=0, help="another seed takes other pieces")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
 
     p = verb(study, "study", "study --scale demo --round r1 --equal-bytes --out runs/demo\n"
              "study --runs 03,04 --seeds 3 --scale nano --round r2 --equal-bytes --data books/\n"
@@ -70,6 +92,26 @@ def data(words: argparse.Namespace) -> int:
     from cpu1.data.corpus import describe, prepare
 
     print(describe(prepare(words.data, field=words.field)))
+    return 0
+
+
+def mix(words: argparse.Namespace) -> int:
+    """Mixes several texts into one in stated shares, and says what came from where."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from cpu1.data.mix import Part
+    from cpu1.data.mix import mix as write
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} MB read"), TimeElapsedColumn())
+    with Progress(*columns, disable=words.quiet, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        parts = [Part(source, share) for source, share in words.parts]
+        found = write(
+            parts, words.bytes, words.out, words.field, words.seed, lambda size: bar.advance(task, size / 1e6)
+        )
+    for part in found.parts:
+        print(f"{part.source}: {part.bytes:,} bytes in {part.pieces:,} pieces")
+    print(f"{words.out}: {found.bytes:,} bytes of text, sha256 {found.sha256}")
     return 0
 
 

@@ -54,7 +54,7 @@ def row_documents(row: dict[str, Any], field: str, where: str) -> Iterator[bytes
         return
     if not isinstance(value, bytes):
         raise UserError(f"{where}: field {field!r} holds a {type(value).__name__}, not text")
-    yield from _cut(value, LONGEST_DOCUMENT)
+    yield from cut(value, LONGEST_DOCUMENT)
 
 
 def is_binary(path: Path) -> bool:
@@ -131,7 +131,7 @@ def _split(chunks: Iterable[bytes], separator: re.Pattern[bytes], longest: int) 
         rest += chunk
         start = 0
         for match in separator.finditer(rest, unseen):
-            yield from _cut(rest[start : match.start()], longest)
+            yield from cut(rest[start : match.start()], longest)
             start = match.end()
         rest = rest[start:]
         while len(rest) > longest:
@@ -142,7 +142,8 @@ def _split(chunks: Iterable[bytes], separator: re.Pattern[bytes], longest: int) 
         yield rest
 
 
-def _cut(document: bytes, longest: int) -> Iterator[bytes]:
+def cut(document: bytes, longest: int) -> Iterator[bytes]:
+    """A document in pieces of at most `longest` bytes, at a line's end where a piece's second half has one."""
     start = 0
     while start < len(document):
         end = _cut_at(document, start, longest)
