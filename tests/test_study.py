@@ -83,7 +83,7 @@ def test_damaged_documents_are_named(tmp_path: Path, damage: str) -> None:
 def test_documents_of_another_evaluation_are_refused(tmp_path: Path) -> None:
     path = make_run(tmp_path, "07") / "documents.json"
     write(path, {"bytes": [1000], "nats": [1000.0]})
-    with pytest.raises(UserError, match=r"result\.json says"):
+    with pytest.raises(UserError, match=r"its documents give 1\.4427 BPB"):
         load_runs(tmp_path)
 
 

@@ -131,3 +131,10 @@ def share(text: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not SOURCE=SHARE, like books/=60")
+
+
+def named(text: str) -> tuple[str, str]:
+    name, _, source = text.partition("=")
+    if not (name and source):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=SOURCE, like books=books.txt")
+    return name, source

@@ -12,6 +12,8 @@ from cpu1.cli.options import (
     budget,
     byte_size,
     count,
+    device_option,
+    named,
     positive,
     round_name,
     share,
@@ -67,6 +69,23 @@ def add(verb: Verb) -> None:
     training_options(p)
     p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run, for variants that distil")
     p.add_argument("--jobs", type=positive, help="runs trained at once (default: one a core)")
+
+    p = verb(held_out, "held-out", "held-out runs/study --text wikitext2=wikitext2.test.raw.txt\n"
+             "held-out runs/study --text books=books.valid.txt --text tech='tech/*.zst' --max-bytes 1M")  # fmt: skip
+    p.add_argument("study", type=Path, help="study folder")
+    p.add_argument("--text", type=named, action="append", required=True, metavar="NAME=SOURCE", dest="texts",
+                   help="a text, as --data takes it, and its name in the card; may be repeated")  # fmt: skip
+    p.add_argument("--field", default="text", help="field or column of the text")
+    p.add_argument("--max-bytes", type=byte_size, default=2**20,
+                   help="score at most so much of each third of a text (default: 1Mi)")  # fmt: skip
+    p.add_argument("--threads", type=positive, help="default: all cores")
+    device_option(p)
+
+    p = verb(compare, "compare", "compare results/nano-r2 04 03\ncompare results/nano-r2 04 03 --json")
+    p.add_argument("study", type=Path, help="study folder")
+    p.add_argument("first", help="a run")
+    p.add_argument("second", help="the run that it is compared with")
+    p.add_argument("--json", action="store_true", help="machine-readable")
 
     p = verb(card, "card", "card runs/demo\ncard runs/demo --out docs/demo")
     p.add_argument("study", type=Path, help="study folder")
@@ -155,6 +174,40 @@ def sweep(words: argparse.Namespace) -> int:
         raise UserError("--vary names one thing twice; put its values together: --vary rate=2e-3,4e-3")
     request = _study_request(words, equal_bytes=not (words.bytes or words.minutes))
     return start(Sweep(request, vary, words.teacher, words.alone))
+
+
+def held_out(words: argparse.Namespace) -> int:
+    """Scores a study's runs on other texts, and rebuilds its card with them."""
+    import torch
+    from rich.console import Console
+
+    from cpu1.device import choose
+    from cpu1.study.held_out import Request, score_study
+    from cpu1.study.publish import write_card
+
+    if words.threads:
+        torch.set_num_threads(words.threads)
+    texts = dict(words.texts)
+    if len(texts) < len(words.texts):
+        raise UserError("--text gives one name to two texts")
+    request = Request(words.study, texts, words.field, words.max_bytes, choose(words.device))
+    with Console().status("preparing the texts") as status:
+        scored = score_study(request, progress=status.update)
+    write_card(words.study)
+    print(f"{scored} scored, the others were there; written: {words.study}/card.md, card.json, card.html")
+    return 0
+
+
+def compare(words: argparse.Namespace) -> int:
+    """Compares two runs of a study on every text: difference in bits per byte with its interval."""
+    from cpu1.study.comparison import compare_runs, print_comparison, to_json
+
+    lines = compare_runs(words.study, words.first, words.second)
+    if words.json:
+        print(json.dumps(to_json(lines), indent=1))
+    else:
+        print_comparison(lines, words.first, words.second)
+    return 0
 
 
 def card(words: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from cpu1.evaluation.statistics import Interval, bpb_interval, difference
 from cpu1.files import read_json
 from cpu1.study import original
 from cpu1.study.fields import Fields
-from cpu1.study.folders import Gate, Generation, Point, Result, RunFolder, Ternary, load_runs
+from cpu1.study.folders import Documents, Gate, Generation, Point, Result, RunFolder, Ternary, load_runs
 from cpu1.study.progress import progress
 
 Record = TypeVar("Record", Gate, Ternary)
@@ -32,6 +32,15 @@ class Trouble:
     seed: int
     state: str
     text: str
+
+
+@dataclass(frozen=True)
+class OnText:
+    """Bits per byte of a text other than the study's own."""
+
+    bpb: float
+    bpb_interval: Interval
+    difference: Interval | None  # less the parent rung's on the same text
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Figures:
     generations_passed: int
     generation: Generation  # of the first seed
     train_bytes_per_s: float
+    held_out: dict[str, OnText]  # by the text's name: those on which all seeds were scored
     loss_r1: float | None = None  # in round 2, the same run's round 1, as the original has it
     ppl_r1: float | None = None
     delta_loss: float | None = None
@@ -151,13 +161,16 @@ def section_rank(name: tuple[str, str]) -> tuple[int, str, str]:
 
 def check_documents(folders: Iterable[RunFolder]) -> None:
     """UserError unless all finished runs were evaluated on the same documents: else nothing pairs."""
-    done = [(folder.path, folder.documents.bytes_D) for folder in folders if folder.documents]
-    for path, bytes_D in done:
-        if not np.array_equal(bytes_D, done[0][1]):
-            raise UserError(
-                f"{path} and {done[0][0]} were evaluated on different documents; "
-                "evaluate both on the same text, or keep them in two studies"
-            )
+    first: dict[str, tuple[Path, Documents]] = {}
+    for folder in folders:
+        texts = {name: text.documents for name, text in folder.held_out.items()}
+        for name, documents in (texts | ({"": folder.documents} if folder.documents else {})).items():
+            path, other = first.setdefault(name, (folder.path, documents))
+            if not np.array_equal(documents.bytes_D, other.bytes_D):
+                raise UserError(
+                    f"{folder.path} and {path} were evaluated on different documents{name and ' of ' + name}; "
+                    "evaluate both on the same text, or keep them in two studies"
+                )
 
 
 def build_section(
@@ -213,6 +226,7 @@ def build_figures(done: list[RunFolder], parents: list[RunFolder], first_round: 
     loss = mean([result.val_loss for result in results])
     speeds = [folder.speed for folder in done if folder.speed]
     before = first_round.figures if first_round else None
+    parents_done = [folder for folder in parents if folder.result]
     return Figures(
         params=first.params,
         ram_fp32_mb=first.ram_fp32_mb,
@@ -226,7 +240,7 @@ def build_figures(done: list[RunFolder], parents: list[RunFolder], first_round: 
         ppl=exponential(loss),
         bpb=mean([result.bpb for result in results]),
         bpb_interval=bpb_interval(nats(done), bytes_of(done)),
-        difference=compare(done, [folder for folder in parents if folder.result]),
+        difference=compare(done, parents_done),
         delta_uniform=mean([result.delta_uniform for result in results]),
         frequency_bpb=first.frequency_bpb,
         nonfinite_steps=sum(result.nonfinite_steps for result in results),
@@ -237,25 +251,47 @@ def build_figures(done: list[RunFolder], parents: list[RunFolder], first_round: 
         generations_passed=sum(result.generation.verdict == "PASS" for result in results),
         generation=first.generation,
         train_bytes_per_s=mean([result.train_bytes_per_s for result in results]),
+        held_out={name: on_text(name, done, parents_done) for name in texts(done)},
         loss_r1=before.val_loss if before else None,
         ppl_r1=before.ppl if before else None,
         delta_loss=loss - before.val_loss if before else None,
     )
 
 
-def compare(children: list[RunFolder], parents: list[RunFolder]) -> Interval | None:
+def texts(folders: Sequence[RunFolder]) -> list[str]:
+    """The other texts that all of these runs were scored on."""
+    return [name for name in folders[0].held_out if all(name in folder.held_out for folder in folders)]
+
+
+def on_text(name: str, done: list[RunFolder], parents: list[RunFolder]) -> OnText:
+    """A run's finished seeds on another text."""
+    interval = bpb_interval(nats(done, name), bytes_of(done, name))
+    paired = bool(parents) and name in texts(parents)
+    return OnText(interval.value, interval, compare(done, parents, name) if paired else None)
+
+
+def compare(children: list[RunFolder], parents: list[RunFolder], text: str = "") -> Interval | None:
     """BPB less the parent rung's, or None when no seed of the parent has finished beside it."""
-    return difference(nats(children), nats(parents), bytes_of(children)) if parents else None
+    if not parents:
+        return None
+    return difference(nats(children, text), nats(parents, text), bytes_of(children, text))
 
 
-def nats(folders: list[RunFolder]) -> np.ndarray:
+def documents_of(folder: RunFolder, text: str) -> Documents:
+    """A finished run's documents of its own text ("") or another."""
+    found = folder.held_out[text].documents if text else folder.documents
+    assert found
+    return found
+
+
+def nats(folders: list[RunFolder], text: str = "") -> np.ndarray:
     """[S, D] the loss of each document by seed."""
-    return np.stack([folder.documents.nats_D for folder in folders if folder.documents])
+    return np.stack([documents_of(folder, text).nats_D for folder in folders])
 
 
-def bytes_of(folders: list[RunFolder]) -> np.ndarray:
+def bytes_of(folders: list[RunFolder], text: str = "") -> np.ndarray:
     """[D] the length of each document; the same for all seeds (`check_documents`)."""
-    return next(folder.documents.bytes_D for folder in folders if folder.documents)
+    return documents_of(folders[0], text).bytes_D
 
 
 def mean(values: Sequence[float]) -> float:

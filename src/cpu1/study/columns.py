@@ -102,8 +102,10 @@ def difference(row: Row) -> str:
     if not row.figures or row.parent is None:
         return NONE
     against = row.figures.difference
-    if against is None:
-        return f"no {row.parent} here"
+    return f"no {row.parent} here" if against is None else against_parent(against)
+
+
+def against_parent(against: Interval) -> str:
     if against.low is None or against.high is None:
         return f"{signed(against.value, 3)} (one document)"
     star = "" if against.seeds else "*"
@@ -207,10 +209,27 @@ ORIGINAL = (
 )
 
 
+def on_text(name: str) -> tuple[Column, Column]:
+    """A text's columns: BPB with its interval, and what it is less than the parent's."""
+
+    def value(row: Row) -> str:
+        found = row.figures and row.figures.held_out.get(name)
+        return f"{number(found.bpb, 4)} ({bounds(found.bpb_interval)})" if found else NONE
+
+    def less(row: Row) -> str:
+        found = row.figures and row.figures.held_out.get(name)
+        return against_parent(found.difference) if found and found.difference else NONE
+
+    return Column(f"{name}: BPB, 95%", value), Column(f"{name}: less parent's", less)
+
+
 def groups(table: Table) -> dict[str, tuple[Column, ...]]:
     """The table's columns by where they come from."""
     ours = AS_ORIGINAL + (OF_ROUND_2 if table.round == "r2" else ())
     found = {"As the original lays it out": ours, "What the original lacked": BESIDE}
+    names = dict.fromkeys(name for row in table.rows if row.figures for name in row.figures.held_out)
+    if names:
+        found["On other texts"] = tuple(column for name in names for column in on_text(name))
     if any(row.original for row in table.rows):
         found["The original: another text and machine"] = ORIGINAL
     return found

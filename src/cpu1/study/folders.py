@@ -1,7 +1,7 @@
 """Run folders, read and validated: what one run left behind, as plain frozen records.
 
     <study>/<run>-<scale>-<round>-s<seed>/
-        settings.json  result.json  documents.json  speed.json  error.json
+        settings.json  result.json  documents.json  held-out.json  speed.json  error.json
 
 A run is *done* when it has a result.json; that file is written once, at the end.
 """
@@ -20,6 +20,7 @@ from cpu1.study.fields import REMEDY, Fields
 
 NAME = re.compile(r"(?P<run>[^-]+)-(?P<scale>[^-]+)-(?P<round>.+)-s(?P<seed>\d+)")
 RESULT_FORMAT = 1
+HELD_OUT = "held-out.json"
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,14 @@ class Documents:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """A run on a text other than its own."""
+
+    corpus: dict[str, Any]  # as a result's
+    documents: Documents
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """One run of a study. `result` and `documents` are None until it is done; `error` says why it failed."""
 
@@ -146,6 +155,7 @@ class RunFolder:
     settings: Settings | None
     result: Result | None
     documents: Documents | None
+    held_out: dict[str, HeldOut]  # by the text's name
     speed: Speed | None
     error: str | None
 
@@ -176,7 +186,8 @@ def load_run(path: Path, key: Key) -> RunFolder:
         key=key,
         settings=read_settings(path / "settings.json") if (path / "settings.json").exists() else None,
         result=result,
-        documents=read_documents(path / "documents.json", result) if result else None,
+        documents=read_documents(path / "documents.json", result.bpb) if result else None,
+        held_out=read_held_out(path / HELD_OUT) if result else {},
         speed=read_speed(path / "speed.json") if (path / "speed.json").exists() else None,
         error=read_error(path / "error.json") if not result and (path / "error.json").exists() else None,
     )
@@ -268,17 +279,33 @@ def read_error(path: Path) -> str:
     return Fields(path, read_json(path)).text("error")
 
 
-def read_documents(path: Path, result: Result) -> Documents:
+def read_documents(path: Path, bpb: float) -> Documents:
     """documents.json, checked against the run's BPB: documents of another evaluation would pair wrongly."""
-    fields = Fields(path, read_json(path))
+    return as_documents(Fields(path, read_json(path)), bpb)
+
+
+def read_held_out(path: Path) -> dict[str, HeldOut]:
+    """held-out.json, by the name of the text; nothing where the run was scored on its own text only."""
+    if not path.exists():
+        return {}
+    fields, found = Fields(path, read_json(path)), {}
+    for name in fields.values:
+        text = fields.inside(name)
+        documents = as_documents(text.inside("documents"), text.number("bpb", 0))
+        found[name] = HeldOut(read_corpus(text.inside("corpus")), documents)
+    return found
+
+
+def as_documents(fields: Fields, bpb: float) -> Documents:
+    """Bytes and nats of each document, which together give `bpb`."""
     bytes_D, nats_D = (as_vector(fields, key) for key in ("bytes", "nats"))
     if len(bytes_D) != len(nats_D) or not len(bytes_D):
-        raise UserError(f'{path}: "bytes" and "nats" hold {len(bytes_D)} and {len(nats_D)} documents; {REMEDY}')
+        raise UserError(f'{fields.path}: "bytes" and "nats" hold {len(bytes_D)} and {len(nats_D)} documents; {REMEDY}')
     if bytes_D.min() < 1:
         raise fields.fault("bytes", "numbers of at least 1")
-    bpb = nats_D.sum() / bytes_D.sum() / np.log(2)
-    if abs(bpb - result.bpb) > 1e-3 * max(result.bpb, 1e-3):
-        raise UserError(f"{path}: its documents give {bpb:.4f} BPB, result.json says {result.bpb:.4f}; {REMEDY}")
+    found = nats_D.sum() / bytes_D.sum() / np.log(2)
+    if abs(found - bpb) > 1e-3 * max(bpb, 1e-3):
+        raise UserError(f"{fields.path}: its documents give {found:.4f} BPB, the run has {bpb:.4f}; {REMEDY}")
     return Documents(bytes_D, nats_D)
 
 
