@@ -286,6 +286,9 @@ def test_branch() -> None:
     for shape in ((1, 1, 1), (2, 9, 70)):
         for keep in keeps(*shape[:2]):
             check(*both("branch"), torch.randn(shape), torch.randn(shape), keep)
+            if keep is not None:
+                tensors = (torch.randn(shape), torch.randn(shape), keep)
+                close_to_plain(lambda *x: ops.branch(*x, precision="bf16"), tensors, "bf16")
 
 
 @pytest.mark.usefixtures("isa", "poisoned")
@@ -335,7 +338,8 @@ def test_torch_knows_the_operators() -> None:
     calls = [
         (known.rms_norm, of(2, 5, 8), of(8), 1e-6),
         (known.swiglu, of(2, 5, 8)),
-        (known.branch, of(2, 5, 8), of(2, 5, 8), keep),
+        (known.branch, of(2, 5, 8), of(2, 5, 8), keep, False),
+        (known.branch, of(2, 5, 8), of(2, 5, 8), keep, True),
         (known.gate_scan, of(2, 5, 8), of(2, 5, 8), keep, of(2, 8)),
         (known.leaky_scan, of(2, 5, 8), torch.rand(8, requires_grad=True), keep, of(2, 8)),
         (known.mlgru_mix, of(2, 5, 24), keep, of(2, 8)),

@@ -125,13 +125,16 @@ void rms_norm_backward(uintptr_t dy, bool bf16, uintptr_t divide, uintptr_t x, u
     if (gain) sum_blocks(parts, at(dgain), static_cast<size_t>(width));
 }
 
-void branch(uintptr_t x, uintptr_t y, uintptr_t keep, uintptr_t out, int64_t rows, int64_t width, int threads) {
-    table->branch(at(x), at(y), at(keep), at(out), rows, width, threads);
+void branch(uintptr_t x, uintptr_t y, uintptr_t keep, uintptr_t out, uintptr_t kept, bool bf16, int64_t rows,
+            int64_t width, int threads) {
+    const auto kernel = bf16 ? table->branch_bf16 : table->branch;
+    kernel(at(x), at(y), at(keep), at(out), at<void>(kept), rows, width, threads);
 }
 
-void branch_backward(uintptr_t dout, uintptr_t y, uintptr_t keep, uintptr_t dy, uintptr_t dkeep, int64_t rows,
-                     int64_t width, int threads) {
-    table->branch_backward(at(dout), at(y), at(keep), at(dy), at(dkeep), rows, width, threads);
+void branch_backward(uintptr_t dout, uintptr_t kept, bool bf16, uintptr_t keep, uintptr_t dy, uintptr_t dkeep,
+                     int64_t rows, int64_t width, int threads) {
+    const auto kernel = bf16 ? table->branch_backward_bf16 : table->branch_backward;
+    kernel(at(dout), at<void>(kept), at(keep), at(dy), at(dkeep), rows, width, threads);
 }
 
 void swiglu(uintptr_t gate_up, uintptr_t out, int64_t rows, int64_t width, int threads) {

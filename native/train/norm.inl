@@ -113,26 +113,34 @@ void gated_norm_backward(const cpu1_gated_norm *a, const float *du, int64_t rows
     });
 }
 
-// out = x + keep y
-void branch(const float *x, const float *y, const float *keep, float *out, int64_t rows, int64_t width, int threads) {
+// out = x + keep y; `kept` is y for the backward pass
+template <class T>
+void branch(const float *x, const float *y, const float *keep, float *out, void *kept, int64_t rows, int64_t width,
+            int threads) {
     parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
         for (int64_t m = first; m < last; m++) {
             const float *from = x + m * width, *add = y + m * width, share = keep[m];
             float *to = out + m * width;
-            SIMD for (int64_t i = 0; i < width; i++) to[i] = fma(share, add[i], from[i]);
+            T *copy = static_cast<T *>(kept) + m * width;
+            SIMD for (int64_t i = 0; i < width; i++) {
+                to[i] = fma(share, add[i], from[i]);
+                store(copy + i, add[i]);
+            }
         }
     });
 }
 
-void branch_backward(const float *dout, const float *y, const float *keep, float *dy, float *dkeep, int64_t rows,
+template <class T>
+void branch_backward(const float *dout, const void *kept, const float *keep, float *dy, float *dkeep, int64_t rows,
                      int64_t width, int threads) {
     parallel_rows(threads, rows, width, [=](int64_t first, int64_t last) {
         for (int64_t m = first; m < last; m++) {
-            const float *d = dout + m * width, *add = y + m * width, share = keep[m];
+            const float *d = dout + m * width, share = keep[m];
+            const T *add = static_cast<const T *>(kept) + m * width;
             float *to = dy + m * width, dot = 0;
             SIMD_SUM(dot) for (int64_t i = 0; i < width; i++) {
                 to[i] = share * d[i];
-                dot = fma(d[i], add[i], dot);
+                dot = fma(d[i], to_float(add[i]), dot);
             }
             dkeep[m] = dot;
         }

@@ -138,11 +138,15 @@ typedef struct {
     void (*rms_norm_backward)(const cpu1_norm_backward *, int threads);
     void (*rms_norm_backward_bf16)(const cpu1_norm_backward *, int threads);
 
-    // out = x + keep (M,) y; and its gradients but that of x, which is dout
-    void (*branch)(const float *x, const float *y, const float *keep, float *out, int64_t rows, int64_t width,
-                   int threads);
-    void (*branch_backward)(const float *dout, const float *y, const float *keep, float *dy, float *dkeep,
+    // out = x + keep (M,) y, and y kept in fp32 or bf16; then the gradients but that of x, which is dout
+    void (*branch)(const float *x, const float *y, const float *keep, float *out, void *kept, int64_t rows,
+                   int64_t width, int threads);
+    void (*branch_bf16)(const float *x, const float *y, const float *keep, float *out, void *kept, int64_t rows,
+                        int64_t width, int threads);
+    void (*branch_backward)(const float *dout, const void *kept, const float *keep, float *dy, float *dkeep,
                             int64_t rows, int64_t width, int threads);
+    void (*branch_backward_bf16)(const float *dout, const void *kept, const float *keep, float *dy, float *dkeep,
+                                 int64_t rows, int64_t width, int threads);
 
     // gate_up (M, 2H) -> out (M, H)
     void (*swiglu)(const float *gate_up, float *out, int64_t rows, int64_t width, int threads);

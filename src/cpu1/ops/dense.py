@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import addresses, beside, rows, train
+from cpu1.ops.native import addresses, beside, is_bf16, rows, train
 from cpu1.ops.operator import Operator, nothing, something
-from cpu1.ops.reference import EPS, Precision, autocast_precision
+from cpu1.ops.reference import EPS, Precision
 from cpu1.ops.rows import norm_rows, norm_rows_backward
 
 
@@ -38,7 +38,7 @@ def linear(
     norm: bool = False,
     precision: Precision | None = None,
 ) -> Tensor:
-    if (precision or autocast_precision(x)) == "fp32":
+    if not is_bf16(x, precision):
         return reference.linear(x, weight, bias, norm)
     y, *_ = linear_op(x, weight, bias, norm)
     return y
@@ -109,7 +109,7 @@ def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Any, ...]:
 def relu2_mlp(
     x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor, precision: Precision | None = None
 ) -> Tensor:
-    if (precision or autocast_precision(x)) == "fp32":
+    if not is_bf16(x, precision):
         return reference.relu2_mlp(x, up, up_bias, down, down_bias)
     y, *_ = relu2_mlp_op(x, up, up_bias, down, down_bias)
     return y

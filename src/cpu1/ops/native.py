@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cpu1.ops.operator import KERNELS
-from cpu1.ops.reference import Quantised
+from cpu1.ops.reference import Precision, Quantised, autocast_precision
 
 
 def _load() -> Any:
@@ -75,6 +75,16 @@ def _place(arguments: tuple[Any, ...]) -> str | None:
             fits = tensor.dtype == torch.float32 or not tensor.is_floating_point()
             places.add(tensor.device.type if fits else None)
     return places.pop() if len(places) == 1 else None
+
+
+def is_bf16(x: Tensor, precision: Precision | None) -> bool:
+    """Whether gradients, and what is kept for them, are in bf16: as asked, else as torch.autocast has it."""
+    return (precision or autocast_precision(x)) == "bf16"
+
+
+def kind(bf16: bool) -> torch.dtype:
+    """The type of those."""
+    return torch.bfloat16 if bf16 else torch.float32
 
 
 def address(tensor: Tensor | None, offset: int = 0) -> int:

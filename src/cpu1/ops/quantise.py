@@ -6,16 +6,11 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import address, addresses, beside, dense, optional, rows, train
+from cpu1.ops.native import address, addresses, beside, dense, is_bf16, kind, optional, rows, train
 from cpu1.ops.operator import Operator, nothing, something
-from cpu1.ops.reference import EPS, Precision, Quantised, autocast_precision
+from cpu1.ops.reference import EPS, Precision, Quantised
 from cpu1.ops.rows import norm_rows_backward
 from cpu1.ops.scan import gate_scan_rows, gate_scan_rows_backward
-
-
-def kind(bf16: bool) -> torch.dtype:
-    """Of the gradients of what is quantised."""
-    return torch.bfloat16 if bf16 else torch.float32
 
 
 def empty_rows(shape: torch.Size, like: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -23,10 +18,6 @@ def empty_rows(shape: torch.Size, like: Tensor, bf16: bool) -> tuple[Tensor, Ten
     scales = like.new_empty(shape[:-1])
     levels = like.new_empty(1, dtype=kind(bf16)).expand(shape)
     return like.new_empty(shape, dtype=torch.int8), scales, torch.empty_like(scales), levels
-
-
-def is_bf16(x: Tensor, precision: Precision | None) -> bool:
-    return (precision or autocast_precision(x)) == "bf16"
 
 
 # ------------------------------------------------------------------------------------------ plain

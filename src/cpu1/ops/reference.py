@@ -31,8 +31,11 @@ class Quantised(NamedTuple):
     levels: Tensor  # (..., K) q as real numbers, which carry the gradient; the fast form leaves them without values
 
 
-def branch(x: Tensor, y: Tensor, keep: Tensor | None = None) -> Tensor:
-    """x + k y (B, T, D): a branch of a residual stream, scaled by `keep` k (B, T) if given."""
+def branch(x: Tensor, y: Tensor, keep: Tensor | None = None, precision: Precision | None = None) -> Tensor:
+    """x + k y (B, T, D): a branch of a residual stream, scaled by `keep` k (B, T) if given.
+
+    `precision` is the type in which the fast form keeps y for the gradient of k; None follows torch.autocast.
+    """
     return x + y if keep is None else torch.addcmul(x, keep.unsqueeze(-1), y)
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import addresses, beside, dense, optional, rows, train
+from cpu1.ops.native import addresses, beside, dense, is_bf16, kind, optional, rows, train
 from cpu1.ops.operator import Operator, nothing, something
-from cpu1.ops.reference import EPS
+from cpu1.ops.reference import EPS, Precision
 
 # ------------------------------------------------------------------------------------------- norm
 
@@ -124,38 +124,40 @@ def even(gate_up: Tensor) -> Tensor:
 
 
 @beside(reference.branch)
-def branch(x: Tensor, y: Tensor, keep: Tensor | None = None) -> Tensor:
+def branch(x: Tensor, y: Tensor, keep: Tensor | None = None, precision: Precision | None = None) -> Tensor:
     if keep is None:
         return x + y
-    out: Tensor = branch_op(x, y, keep)
+    out, _ = branch_op(x, y, keep, is_bf16(x, precision))
     return out
 
 
-branch_op = Operator("branch(Tensor x, Tensor y, Tensor keep) -> Tensor", lambda x, y, keep: torch.empty_like(x))
+branch_op = Operator(
+    "branch(Tensor x, Tensor y, Tensor keep, bool bf16) -> (Tensor, Tensor)",  # and y for the backward pass
+    lambda x, y, keep, bf16: (torch.empty_like(x), torch.empty_like(y, dtype=kind(bf16))),
+)
 branch_backward_op = Operator(
-    "branch_backward(Tensor dout, Tensor y, Tensor keep) -> (Tensor, Tensor)",
-    lambda dout, y, keep: (torch.empty_like(y), torch.empty_like(keep)),
+    "branch_backward(Tensor dout, Tensor kept, Tensor keep) -> (Tensor, Tensor)",
+    lambda dout, kept, keep: (torch.empty_like(dout), torch.empty_like(keep)),
 )
 
 
 @branch_op.kernel("CPU")
-def _branch(x: Tensor, y: Tensor, keep: Tensor) -> Tensor:
+def _branch(x: Tensor, y: Tensor, keep: Tensor, bf16: bool) -> tuple[Tensor, Tensor]:
     x, y, keep = x.contiguous(), dense(y, *x.shape), dense(keep, *x.shape[:-1])
-    out, flat = torch.empty_like(x), rows(x)
-    train.branch(*addresses(flat, y, keep, out), *flat.shape, torch.get_num_threads())
-    return out
+    out, kept = branch_op.empty(x, y, keep, bf16)
+    train.branch(*addresses(x, y, keep, out, kept), bf16, *rows(x).shape, torch.get_num_threads())
+    return out, kept
 
 
 @branch_backward_op.kernel("CPU")
-def _branch_backward(dout: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    dout, y, keep = dense(dout, *y.shape), y.contiguous(), keep.contiguous()
-    dy, dkeep = torch.empty_like(y), torch.empty_like(keep)
-    shape = rows(y).shape
-    train.branch_backward(*addresses(dout, y, keep, dy, dkeep), *shape, torch.get_num_threads())
+def _branch_backward(dout: Tensor, kept: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    dout, keep, bf16 = dense(dout, *kept.shape), keep.contiguous(), kept.dtype == torch.bfloat16
+    dy, dkeep = torch.empty_like(dout), torch.empty_like(keep)
+    tensors = addresses(keep, dy, dkeep)
+    train.branch_backward(*addresses(dout, kept), bf16, *tensors, *rows(dout).shape, torch.get_num_threads())
     return dy, dkeep
 
 
-@branch_op.gradient(lambda ctx, inputs, out: ctx.save_for_backward(*inputs[1:]))
-def _(ctx: Any, dout: Tensor) -> tuple[Tensor, ...]:
-    dy, dkeep = branch_backward_op(dout, *ctx.saved_tensors)
-    return dout, dy, dkeep
+@branch_op.gradient(lambda ctx, inputs, outputs: ctx.save_for_backward(outputs[1], inputs[2]), constants=(1,))
+def _(ctx: Any, dout: Tensor, _: None) -> tuple[Any, ...]:
+    return dout, *branch_backward_op(dout, *ctx.saved_tensors), None

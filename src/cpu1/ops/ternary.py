@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import address, addresses, beside, dense, optional, rows, train
+from cpu1.ops.native import address, addresses, beside, dense, kind, optional, rows, train
 from cpu1.ops.operator import Operator, nothing, something
-from cpu1.ops.quantise import empty_rows, kind, quantise
+from cpu1.ops.quantise import empty_rows, quantise
 from cpu1.ops.reference import EPS, LEVELS, Precision, Quantised
 
 # fp32 counts integers up to here: sums of K products of at most LEVELS stay below it for K < 132,104
