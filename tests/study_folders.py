@@ -113,6 +113,7 @@ def make_result(run: str, seed: int, scale: str, round: str, bpb: float, size: i
         "bpb": bpb,
         "delta_uniform": bpb * math.log(2) - math.log(256),
         "bpb_interval": [bpb - 0.05, bpb + 0.05],
+        "positions": None if token else {"start": [0, 4, 8, 16], "bpb": [bpb + 1, bpb + 0.3, bpb, bpb - 0.1]},
         "frequency_bpb": 4.62,
         "nonfinite_steps": 0,
         "gate": {"soft_bpb": bpb - 0.01, "hard_bpb": bpb, "deletion_rate": 0.29, "target": 0.3}

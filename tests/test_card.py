@@ -306,10 +306,11 @@ def test_the_page_is_well_formed_and_stands_alone(ladder: Path) -> None:
 def test_the_page_holds_every_figure_column_and_sample(ladder: Path) -> None:
     text = (ladder / "card.html").read_text()
     drawings = re.findall(r"<svg.*?</svg>", text, flags=re.S)
-    assert len(drawings) == 4
+    assert len(drawings) == 5
     for drawing in drawings:
         words = "".join(ElementTree.fromstring(drawing).itertext())
-        assert all(run in words for run in ORDER)
+        absent = ("01", "13", "02a") if "place in the window" in words else ()  # token-level, and off the scale
+        assert all(run in words for run in ORDER if run not in absent)
         assert "#01" not in drawing
     for column in (*AS_ORIGINAL, *BESIDE):
         assert f">{html.escape(column.heading)}</th>" in text
@@ -364,7 +365,7 @@ def test_the_terminal_table_fits(ladder: Path, width: int) -> None:
 def test_one_run_alone_makes_a_card(tmp_path: Path) -> None:
     make_run(tmp_path, "16")
     card = write_card(tmp_path, order=ORDER)
-    assert len(re.findall("<svg", (tmp_path / "card.html").read_text())) == 4
+    assert len(re.findall("<svg", (tmp_path / "card.html").read_text())) == 5
     assert list(groups(tables(card)[0])) == [
         "As the original lays it out",
         "What the original lacked",

@@ -13,7 +13,7 @@ from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import score
-from cpu1.evaluation.report import evaluate_text, frequency_bpb
+from cpu1.evaluation.report import by_position, evaluate_text, frequency_bpb
 from cpu1.evaluation.speed import measure
 from cpu1.model import build
 from cpu1.training.job import Job, train
@@ -44,6 +44,16 @@ def test_score_equals_the_chain_rule_unit_by_unit(model):
                 begun = begun[:, :0]
     assert found.nats[0] == pytest.approx(nats, rel=1e-5)
     assert found.bpb == pytest.approx(nats / len(text) / np.log(2), rel=1e-5)
+
+
+def test_bits_by_place_in_the_window(model):
+    text = bytes(range(32, 126)) * 3
+    found = score(model, documents(text, text[:70]), context=64)
+    assert found.nats_at.sum() == pytest.approx(found.nats.sum())
+    assert found.units_at.tolist() == [7 if place < 6 else 6 if place < 26 else 5 for place in range(64)]
+    places = by_position(found)
+    assert places["start"] == [0, 4, 8, 16, 32]
+    assert places["bpb"][2] == pytest.approx(found.nats_at[8:16].sum() / found.units_at[8:16].sum() / np.log(2))
 
 
 def test_documents_do_not_run_into_each_other(model):

@@ -23,12 +23,17 @@ TOKEN_BYTES = 4  # context bytes a token stands for, so that BPE and byte runs h
 
 @dataclass(frozen=True)
 class Score:
-    """What each document cost. `deleted` is the share of steps that the gate deleted, None without a gate."""
+    """What each document cost, and what each place of a window did.
+
+    `deleted` is the share of steps that the gate deleted, None without a gate.
+    """
 
     nats: NDArray[np.float64]
     bytes: NDArray[np.int64]
     units: NDArray[np.int64]
     deleted: float | None
+    nats_at: NDArray[np.float64]  # by the unit's place in its window
+    units_at: NDArray[np.int64]
 
     @property
     def loss(self) -> float:
@@ -60,20 +65,25 @@ def score(
     encoded = [tokenizer.encode(bytes(d)).astype(np.int64) if tokenizer else d.astype(np.int64) for d in documents]
     length = context if tokenizer is None else max(1, context // TOKEN_BYTES)
     nats, deleted, steps = np.zeros(len(documents)), 0.0, 0
+    width = -(-length // model.patch) * model.patch
+    nats_at, units_at = np.zeros(width), np.zeros(width, np.int64)
     training = model.training
     model.eval()
     for owners, padded, mask in _batches(encoded, length, model.patch):
         inputs = torch.from_numpy(padded).to(device)
         output = model(inputs, hard=hard)
         costs = F.cross_entropy(output.logits.flatten(0, 1).float(), inputs.flatten(), reduction="none")
-        np.add.at(nats, owners, (costs.view(inputs.shape).double().cpu().numpy() * mask).sum(1))
+        cost = costs.view(inputs.shape).double().cpu().numpy() * mask
+        np.add.at(nats, owners, cost.sum(1))
+        nats_at[: cost.shape[1]] += cost.sum(0)
+        units_at[: cost.shape[1]] += mask.sum(0)
         if output.keep is not None:
             real = mask[:, :: model.patch]
             deleted += float((output.keep.cpu().numpy() < 0.5)[real].sum())
             steps += int(real.sum())
     model.train(training)
     units_seen = np.array([len(units) for units in encoded], np.int64)
-    return Score(nats, sizes, units_seen, deleted / steps if steps else None)
+    return Score(nats, sizes, units_seen, deleted / steps if steps else None, nats_at, units_at)
 
 
 def _batches(

@@ -46,6 +46,7 @@ def evaluation(
         },
         **card_figures(scored),
         "bpb_interval": [interval.low, interval.high],
+        "positions": None if trained.tokenizer else by_position(scored),
         "frequency_bpb": frequency_bpb(corpus, documents),
         "gate": _gate(trained, scored, documents, context),
         "generation": card_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
@@ -103,6 +104,14 @@ def card_figures(scored: Score) -> dict[str, float]:
         "bpb": scored.bpb,
         "delta_uniform": scored.bpb * float(np.log(2)) - float(np.log(256)),
     }
+
+
+def by_position(scored: Score) -> dict[str, list]:
+    """Bits per byte by the byte's place in its window: in the first four, the next four, eight, sixteen, ..."""
+    length = len(scored.units_at)
+    starts = [0, *(4 << i for i in range(length.bit_length()) if 4 << i < length and scored.units_at[4 << i])]
+    nats, units = np.add.reduceat(scored.nats_at, starts), np.add.reduceat(scored.units_at, starts)
+    return {"start": starts, "bpb": (nats / units / np.log(2)).tolist()}
 
 
 def print_evaluation(found: dict[str, Any]) -> None:

@@ -18,7 +18,17 @@ from cpu1.evaluation.statistics import Interval, bpb_interval, difference
 from cpu1.files import read_json
 from cpu1.study import original
 from cpu1.study.fields import Fields
-from cpu1.study.folders import Documents, Gate, Generation, Point, Result, RunFolder, Ternary, load_runs
+from cpu1.study.folders import (
+    Documents,
+    Gate,
+    Generation,
+    Point,
+    Position,
+    Result,
+    RunFolder,
+    Ternary,
+    load_runs,
+)
 from cpu1.study.progress import progress
 
 Record = TypeVar("Record", Gate, Ternary)
@@ -71,6 +81,7 @@ class Figures:
     generation: Generation  # of the first seed
     train_bytes_per_s: float
     held_out: dict[str, OnText]  # by the text's name: those on which all seeds were scored
+    positions: tuple[Position, ...]  # means over seeds; drawn, not tabled
     loss_r1: float | None = None  # in round 2, the same run's round 1, as the original has it
     ppl_r1: float | None = None
     delta_loss: float | None = None
@@ -252,6 +263,7 @@ def build_figures(done: list[RunFolder], parents: list[RunFolder], first_round: 
         generation=first.generation,
         train_bytes_per_s=mean([result.train_bytes_per_s for result in results]),
         held_out={name: on_text(name, done, parents_done) for name in texts(done)},
+        positions=mean_positions(results),
         loss_r1=before.val_loss if before else None,
         ppl_r1=before.ppl if before else None,
         delta_loss=loss - before.val_loss if before else None,
@@ -296,6 +308,15 @@ def bytes_of(folders: list[RunFolder], text: str = "") -> np.ndarray:
 
 def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
+
+
+def mean_positions(results: Sequence[Result]) -> tuple[Position, ...]:
+    """By place in the window; nothing where the seeds tell different places, or none."""
+    starts = [tuple(position.start for position in result.positions) for result in results]
+    if len(set(starts)) > 1:
+        return ()
+    columns = zip(*(result.positions for result in results), strict=True)
+    return tuple(Position(column[0].start, mean([place.bpb for place in column])) for column in columns)
 
 
 def whole_mean(results: Sequence[Result], name: str) -> int:

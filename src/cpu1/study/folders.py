@@ -104,6 +104,14 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Position:
+    """Bits per byte of the bytes from `start` on in their window, up to the next position's."""
+
+    start: int
+    bpb: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What a finished run reached: result.json. Losses in nats, BPB in bits per byte, sizes in decimal MB."""
 
@@ -128,6 +136,7 @@ class Result:
     generation: Generation
     train_bytes_per_s: float
     curve: tuple[Point, ...]
+    positions: tuple[Position, ...]  # none in token-level runs, and in older results
 
 
 @dataclass(frozen=True)
@@ -234,6 +243,7 @@ def read_result(path: Path, key: Key) -> Result:
         generation=read_generation(fields.inside("generation")),
         train_bytes_per_s=fields.inside("train").number("bytes_per_s", 0),
         curve=read_curve(fields.inside("curve")),
+        positions=() if fields.absent("positions") else read_positions(fields.inside("positions")),
     )
 
 
@@ -329,3 +339,11 @@ def read_curve(fields: Fields) -> tuple[Point, ...]:
             raise fields.fault(key, f"{len(seen)} numbers, one for each of bytes")
     times = [None] * len(seen) if seconds is None else seconds.tolist()
     return tuple(Point(int(at), float(value), time) for at, value, time in zip(seen, bpb, times, strict=True))
+
+
+def read_positions(fields: Fields) -> tuple[Position, ...]:
+    """Bits per byte by the place in a window: as many starts as BPB."""
+    starts, bpb = as_vector(fields, "start"), as_vector(fields, "bpb")
+    if len(starts) != len(bpb):
+        raise fields.fault("bpb", f"{len(starts)} numbers, one for each start")
+    return tuple(Position(int(start), float(value)) for start, value in zip(starts, bpb, strict=True))

@@ -24,6 +24,7 @@ INK, DIM, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
 VARIABLES = {INK: "var(--ink)", DIM: "var(--dim)", RULE: "var(--rule)", PAPER: "var(--paper)"}
 COLOURS = {"full precision": "#3f7fd0", "ternary": "#d2751c", "small": "#2b9c70"}
 SIZE = (6.4, 4.9)  # inches
+FAR = 1.2  # times the median BPB: runs above it would press the others flat
 
 Draw = Callable[["Axes", list[Row], Sequence[Baseline]], None]
 
@@ -42,6 +43,10 @@ def drawings(section: Section, baselines: Sequence[Baseline]) -> list[Drawing]:
     rows = [row for row in section.rows if row.figures]
     curves = [row for row in rows if row.curve]
     fast = [row for row in rows if row.figures and row.figures.bytes_per_s]
+    placed = [row for row in rows if row.figures and len(row.figures.positions) > 1]
+    placed = [row for row in placed if starts(row) == starts(placed[0])]
+    usual = FAR * float(np.median([figures_of(row).bpb for row in placed])) if placed else 0.0
+    far = [row.run for row in placed if figures_of(row).bpb > usual]
     slow = [row.run for row in rows if row not in fast]
     plans: list[tuple[str, str, list[Row], Draw]] = [
         ("Bits per byte by run", "With 95% intervals; less is better. Lines: baselines.", rows, by_run),
@@ -62,6 +67,13 @@ def drawings(section: Section, baselines: Sequence[Baseline]) -> list[Drawing]:
             "The packed file. Best is down and to the left.",
             rows,
             against("file of weights, MB", lambda figures: max(figures.file_bytes, 1) / 1e6),
+        ),
+        (
+            "Bits per byte by place in the window",
+            "Each run less the median of all at that place. What remembers more falls towards the right."
+            + (f" Off the scale: {', '.join(far)}." if far else ""),
+            [row for row in placed if row.run not in far],
+            by_place,
         ),
     ]
     salt = f"{section.scale} {section.round}"
@@ -112,6 +124,10 @@ def svg(draw: Draw, rows: list[Row], baselines: Sequence[Baseline], salt: str) -
 def figures_of(row: Row) -> Figures:
     assert row.figures is not None  # `drawings` hands on finished rows only
     return row.figures
+
+
+def starts(row: Row) -> list[int]:
+    return [place.start for place in figures_of(row).positions]
 
 
 def mark(axes: "Axes", row: Row, x: float, y: float) -> None:
@@ -177,14 +193,11 @@ def name_lines(axes: "Axes", baselines: Sequence[Baseline]) -> None:
 def learning(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> None:
     """BPB against bytes seen, each line named at its end."""
     curves = [points(row.curve) for row in rows]
-    ends = [float(bpb[-1]) for _, bpb in curves]
     frequency = next((baseline for baseline in baselines if "frequenc" in baseline.name), None)
-    top = max([1.25 * max(ends), *([frequency.bpb + 0.3] if frequency else [])])
+    top = max([1.25 * max(float(bpb[-1]) for _, bpb in curves), *([frequency.bpb + 0.3] if frequency else [])])
     bottom = min(float(bpb.min()) for _, bpb in curves)
     axes.set_ylim(bottom - 0.04 * (top - bottom), top)
     logarithmic(axes, min(entry(seen, bpb, top) for seen, bpb in curves), max(seen[-1] for seen, _ in curves), "B")
-    for row, (seen, bpb) in zip(rows, curves, strict=True):
-        axes.plot(seen, bpb, color=COLOURS[row.family], lw=1.1, alpha=0.85, ls="--" if row.level == "token" else "-")
     if frequency:
         axes.axhline(frequency.bpb, color=DIM, lw=0.8, ls=(0, (4, 3)), zorder=1)
         axes.annotate(
@@ -197,13 +210,37 @@ def learning(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> No
             fontsize=7.5,
             color=DIM,
         )
+    named_lines(axes, rows, curves)
+    axes.set_xlabel("bytes seen in training")
+    axes.set_ylabel("bits per byte")
+
+
+def by_place(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> None:
+    """BPB by the byte's place in its window, less the median of all runs there, each line named at its end."""
+    places = figures_of(rows[0]).positions
+    x = np.array([max(place.start, 1) for place in places], float)
+    bpb = np.array([[place.bpb for place in figures_of(row).positions] for row in rows])
+    less = bpb - np.median(bpb, axis=0)
+    margin = 0.08 * float(less.max() - less.min()) or 0.01
+    axes.set_ylim(float(less.min()) - margin, float(less.max()) + margin)
+    logarithmic(axes, x[0], x[-1])
+    named_lines(axes, rows, [(x, line) for line in less])
+    axes.set_xlabel("place in the window, bytes")
+    axes.set_ylabel("bits per byte, less the median run's")
+
+
+def named_lines(axes: "Axes", rows: list[Row], lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """A line for each row in its family's colour, its run's name beside its end."""
+    for row, (x, y) in zip(rows, lines, strict=True):
+        axes.plot(x, y, color=COLOURS[row.family], lw=1.1, alpha=0.85, ls="--" if row.level == "token" else "-")
     low, high = axes.get_ylim()
     line = (high - low) / 34
+    ends = [float(y[-1]) for _, y in lines]
     places = spread(ends, line, low + line / 2, high - line / 2)
-    for row, (seen, _), end, place in zip(rows, curves, ends, places, strict=True):
+    for row, (x, _), end, place in zip(rows, lines, ends, places, strict=True):
         axes.annotate(
             row.run,
-            (float(seen[-1]), end),
+            (float(x[-1]), end),
             (1.04, place),
             xycoords="data",
             textcoords=("axes fraction", "data"),
@@ -219,8 +256,6 @@ def learning(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> No
             },
             annotation_clip=False,
         )
-    axes.set_xlabel("bytes seen in training")
-    axes.set_ylabel("bits per byte")
     axes.grid(True)
 
 
@@ -242,7 +277,7 @@ def against(label: str, measure: Callable[[Figures], float]) -> Draw:
 
     def draw(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> None:
         reached = [figures_of(row) for row in rows]
-        usual = 1.2 * float(np.median([figures.bpb for figures in reached]))
+        usual = FAR * float(np.median([figures.bpb for figures in reached]))
         ceiling = max(figures.bpb_interval.high or figures.bpb for figures in reached if figures.bpb <= usual)
         points = [(measure(figures), min(figures.bpb, ceiling)) for figures in reached]
         logarithmic(axes, min(x for x, _ in points) / 1.3, max(x for x, _ in points) * 1.3)
