@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cpu1.files import read_json
-from cpu1.study.card import Card, Figures, Row, build_card
+from cpu1.study.card import Card, Row, build_card
+from cpu1.study.figures import Figures
 from cpu1.study.markdown import markdown
 from cpu1.study.sweep_table import markdown as sweep_markdown
 

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, bpb_interval
-from cpu1.study.card import bytes_of, check_documents, compare, nats, section_rank, texts
+from cpu1.study.card import section_rank
 from cpu1.study.columns import against_parent, number, signed
+from cpu1.study.figures import bytes_of, check_documents, compare, nats, texts
 from cpu1.study.folders import RunFolder, load_runs
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cpu1.study.card import Baseline, Figures, Row, Section
+from cpu1.study.card import Baseline, Row, Section
+from cpu1.study.figures import Figures
 from cpu1.study.folders import Point
 from cpu1.study.labels import around, spread
 
