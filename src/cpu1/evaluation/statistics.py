@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 DRAWS = 2000
 LEVEL = 0.95
+Z = 1.959964  # of LEVEL, two-sided
 BLOCK = 1 << 21  # resampled documents held in memory at a time
 
 Array = NDArray[np.float64]
@@ -74,6 +75,16 @@ def difference(
     sides = [child_SD - parent_SD] if paired else [child_SD, parent_SD]
     sides = [seed_bpb(side, bytes_D) for side in sides]
     return interval(child_SD.mean(0) - parent_SD.mean(0), bytes_D, sides, draws, seed)
+
+
+def share_interval(count: int, total: int) -> tuple[float, float]:
+    """Wilson's 95% interval (1927) of a share of independent trials. ValueError without a trial."""
+    if not 0 <= count <= total or total < 1:
+        raise ValueError(f"{count} of {total} is no share")
+    z2 = Z**2
+    centre = (count + z2 / 2) / (total + z2)
+    half = Z * math.sqrt(count * (total - count) / total + z2 / 4) / (total + z2)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def interval(nats_D: Array, bytes_D: Array, sides: Sequence[Array], draws: int, seed: int) -> Interval:
