@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from cpu1.cli import language, models, studies, training
+from cpu1.cli import language, models, publishing, studies, training
 from cpu1.errors import UserError
 
 LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
@@ -57,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=function)
         return added
 
-    for group in (training, studies, models, language):
+    for group in (training, studies, models, language, publishing):
         group.add(verb)
     return parser

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpu1.cli.options import Verb, byte_size, count, data_options, device_option, positive
+from cpu1.cli.options import DENSE_HELP, WIDTHS, Verb, byte_size, count, data_options, device_option, positive
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def add(verb: Verb) -> None:
     p = verb(pack, "pack", "pack runs/07-nano-r1-s0 -o model.cpu1\npack runs/03-nano-r1-s0 -o dense.cpu1 --dense bf16")
     p.add_argument("folder", type=Path, help="folder of a trained run")
     p.add_argument("-o", "--out", type=Path, required=True, help="the file to write")
-    p.add_argument("--dense", choices=("int8", "bf16", "fp32"), default="int8",
-                   help="how the full-precision matrices are stored (default: int8, one scale a row)")  # fmt: skip
+    p.add_argument("--dense", choices=WIDTHS, default="int8", help=DENSE_HELP)
 
     p = verb(unpack, "unpack", "unpack model.cpu1 -o runs/mine")
     p.add_argument("file", type=Path, help="a packed model")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 SCALES = ("card", "demo", "nano", "small", "base")
 ROUNDS = ("r1", "r2", "r3", "custom")
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
+WIDTHS = ("int8", "bf16", "fp32")
+DENSE_HELP = "how the full-precision matrices are stored (default: int8, one scale a row)"
 DATA_HELP = (
     "file, folder or glob (plain, .zst, .gz, .xz, .jsonl, .parquet), - for standard input, hf:NAME[:SPLIT], "
     "or python-stdlib, the text that comes with Python (default)"
