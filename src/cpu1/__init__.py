@@ -79,11 +79,15 @@ def train(
     return run_job(job)
 
 
-def load(file: str | Path, threads: int = 1) -> "PackedModel":
-    """A packed model, ready to generate and to score; needs numpy only. UserError when the file is not valid."""
+def load(file: str | Path | None = None, threads: int = 1) -> "PackedModel":
+    """A packed model, ready to generate and to score; needs numpy only. UserError when the file is not valid.
+
+    Without a file, the model that `cpu1.runtime.default` finds: that of CPU1_MODEL, or of the installation.
+    """
+    from cpu1.runtime.default import default_model
     from cpu1.runtime.packed import PackedModel
 
-    return PackedModel(file, threads)
+    return PackedModel(default_model() if file is None else file, threads)
 
 
 def evaluate(

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from cpu1.cli import language, models, publishing, studies, training
+from cpu1.cli.words import parse
 from cpu1.errors import UserError
 
 LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
@@ -13,7 +14,7 @@ LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 interrupted."""
-    words = _parser().parse_args(arguments)
+    words = parse(_parser(), arguments)
     warnings.showwarning = _show_warning
     try:
         return words.verb(words)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cpu1.cli.options import Verb, byte_size, count, positive
+from cpu1.cli.words import DEFAULT_HELP
 from cpu1.errors import UserError
 from cpu1.language.work import Progress
 
@@ -14,7 +15,7 @@ from cpu1.language.work import Progress
 def add(verb: Verb) -> None:
     p = verb(check, "check", "check model.cpu1 --blimp blimp.jsonl --lambada lambada_test.jsonl --threads 2\n"
              "check model.cpu1 --words train.txt --held-out valid.txt --temperature 1 --json")  # fmt: skip
-    p.add_argument("model", type=Path, help="a packed file")
+    p.add_argument("model", type=Path, nargs="?", help=f"a packed file (default: {DEFAULT_HELP})")
     p.add_argument("--blimp", type=Path, metavar="FILE", help="minimal pairs, JSON lines with uid, good, bad")
     p.add_argument("--lambada", type=Path, metavar="FILE", help="passages, JSON lines with text")
     p.add_argument("--words", nargs="+", metavar="TEXT", help="the training text, in which written words should be")
@@ -30,14 +31,15 @@ def add(verb: Verb) -> None:
 def check(words: argparse.Namespace) -> int:
     """Checks a packed model's language: grammar (BLiMP), last words (LAMBADA), the share of real words it writes."""
     from cpu1.language import table
+    from cpu1.runtime.default import default_model
     from cpu1.runtime.packed import PackedModel
 
     if not (words.blimp or words.lambada or words.words):
         raise UserError("nothing to check: give --blimp, --lambada or --words, each with a file")
     if words.held_out and not words.words:
         raise UserError("--held-out is beside --words, which is not given")
-    model = PackedModel(words.model)
-    found = {"model": words.model.name, "run": model.about["run"], **_checks(model, words)}
+    model = PackedModel(words.model or default_model())
+    found = {"model": model.path.name, "run": model.about["run"], **_checks(model, words)}
     if words.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpu1.cli.options import DENSE_HELP, WIDTHS, Verb, byte_size, count, data_options, device_option, positive
+from cpu1.cli.words import DEFAULT_HELP, is_packed, model_and_text, words_option
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ def add(verb: Verb) -> None:
     device_option(p)
     p.add_argument("--json", action="store_true")
 
-    p = verb(generate, "generate", 'generate runs/07-nano-r1-s0 "def main("\n'
+    p = verb(generate, "generate", 'generate "Once upon a time"\n'
              'generate runs/07-nano-r1-s0 "The " --temperature 0 --max-bytes 100\n'
-             'generate runs/07-nano-r1-s0 - --top-p 0.9 --stop "\\n\\n" < prompt.txt')  # fmt: skip
-    p.add_argument("model", type=Path, help="a packed file, or the folder of a trained run (through torch)")
-    p.add_argument("prompt", nargs="?", default="", help="text to continue; - reads it from standard input")
+             'generate model.cpu1 - --top-p 0.9 --stop "\\n\\n" < prompt.txt')  # fmt: skip
+    words_option(p, "[MODEL] [PROMPT]", "a packed file, or the folder of a trained run (through torch; default: "
+                 f"{DEFAULT_HELP}); and text to continue, or - for standard input")  # fmt: skip
     p.add_argument("--max-bytes", type=positive, default=256)
     p.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
     p.add_argument("--top-k", type=int, default=0)
@@ -42,14 +43,14 @@ def add(verb: Verb) -> None:
     p.add_argument("--threads", type=positive, default=1)
     device_option(p, "of a run folder's model", default="cpu")
 
-    p = verb(score, "score", "score model.cpu1 book.txt\nscore model.cpu1 - --json < book.txt")
-    p.add_argument("model", type=Path, help="a packed file")
-    p.add_argument("text", type=Path, help="a file of text; - reads standard input")
+    p = verb(score, "score", "score book.txt\nscore model.cpu1 - --json < book.txt")
+    words_option(p, "[MODEL] TEXT", f"a packed file (default: {DEFAULT_HELP}); and a file of text, or - for "
+                 "standard input")  # fmt: skip
     p.add_argument("--threads", type=positive, default=1)
     p.add_argument("--json", action="store_true")
 
-    p = verb(bench, "bench", "bench model.cpu1\nbench model.cpu1 --threads 2 --json")
-    p.add_argument("model", type=Path, help="a packed file")
+    p = verb(bench, "bench", "bench\nbench model.cpu1 --threads 2 --json")
+    p.add_argument("model", type=Path, nargs="?", help=f"a packed file (default: {DEFAULT_HELP})")
     p.add_argument("--steps", type=positive, default=256, help="patches or tokens of one repeat (default: 256)")
     p.add_argument("--repeats", type=positive, default=15, help="of which the median counts (default: 15)")
     p.add_argument("--threads", type=positive, default=1)
@@ -93,10 +94,11 @@ def generate(words: argparse.Namespace) -> int:
     from cpu1.text import stream_text
 
     sampling = Sampling(words.temperature, words.top_k, words.top_p, words.min_p, words.seed)
-    prompt = sys.stdin.buffer.read() if words.prompt == "-" else words.prompt.encode(errors="surrogateescape")
+    model, text = model_and_text(words)
+    prompt = sys.stdin.buffer.read() if text == "-" else (text or "").encode(errors="surrogateescape")
     if words.echo:
         print(prompt.decode(errors="replace"), end="", flush=True)
-    chunks = _continuation(words.model, prompt, words.max_bytes, sampling, words.threads, words.device)
+    chunks = _continuation(model, prompt, words.max_bytes, sampling, words.threads, words.device)
     for text in stream_text(chunks, words.stop):
         print(text, end="", flush=True)
     print()
@@ -106,7 +108,7 @@ def generate(words: argparse.Namespace) -> int:
 def _continuation(
     model: Path, prompt: bytes, size: int, sampling: "Sampling", threads: int, device: str
 ) -> Iterator[bytes]:
-    if model.is_file():
+    if is_packed(model):
         from cpu1.runtime.packed import PackedModel
 
         return PackedModel(model, threads).chunks(prompt, size, sampling)
@@ -124,14 +126,17 @@ def score(words: argparse.Namespace) -> int:
     """Says how many bits per byte a packed model needs for a text."""
     from cpu1.runtime.packed import PackedModel
 
-    text = sys.stdin.buffer.read() if str(words.text) == "-" else _read(words.text)
+    model, name = model_and_text(words, needs_text=True)
+    if name is None:
+        raise UserError("no text is named; give a file, or - for standard input")
+    text = sys.stdin.buffer.read() if name == "-" else _read(Path(name))
     if not text:
-        raise UserError(f"{words.text}: empty, nothing to score")
-    bits = PackedModel(words.model, words.threads).score(text)
+        raise UserError(f"{name}: empty, nothing to score")
+    bits = PackedModel(model, words.threads).score(text)
     if words.json:
         print(json.dumps({"bytes": len(text), "bits": float(bits.sum()), "bpb": float(bits.mean())}))
     else:
-        print(f"{words.text}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document")
+        print(f"{name}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document")
     return 0
 
 
@@ -144,10 +149,11 @@ def _read(path: Path) -> bytes:
 
 def bench(words: argparse.Namespace) -> int:
     """Measures a packed model: generation and prompt a second, memory, load time, and the machine's own limits."""
+    from cpu1.runtime.default import default_model
     from cpu1.runtime.speed import measure
 
     try:
-        found = measure(words.model, words.steps, words.repeats, words.threads)
+        found = measure(words.model or default_model(), words.steps, words.repeats, words.threads)
     except ValueError as error:
         raise UserError(str(error)) from None
     if words.json:
