@@ -65,7 +65,30 @@ def test_the_card_says_what_was_measured(runs):
         *("patches deleted", "## Limits", "## Licence", "in 8 bits"),
     ):
         assert part in card
+    assert "LAMBADA" not in card
     assert "not measured" in model_card(read_facts(runs / "13"), terms, "model.cpu1", 1, "int8", unpacked=False)
+
+
+def test_other_texts_and_checks_of_language_are_on_the_card(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "07", run)
+    documents = {"nats": [70.0, 80.0], "bytes": [50, 50]}
+    write_json(run / "held-out.json", {"wiki": {"corpus": {"bytes": 100}, "bpb": 2.164, "documents": documents}})
+    (tmp_path / "pairs.jsonl").write_text('{"uid": "passive_1", "good": "a b c", "bad": "a b d"}\n')
+    (tmp_path / "passages.jsonl").write_text('{"text": "of the old man"}\n')
+    checks = ["--blimp", str(tmp_path / "pairs.jsonl"), "--lambada", str(tmp_path / "passages.jsonl"), "--bytes", "1k",
+              "--words", str(runs / "topics.txt"), "--held-out", str(runs / "topics.txt")]  # fmt: skip
+    assert main(["check", str(run / "model.cpu1"), *checks, "--out", str(run / "language.json")]) == 0
+    card = model_card(read_facts(run), Terms(), "model.cpu1", 1, "int8", unpacked=False)
+    for part in ("bits per byte of wiki, 95% | 2.164 [2.0", "100 bytes", "of 1 pairs", "LAMBADA, greedy | 0.0%",
+                 "at temperature 0.8; of held-out text 100.0%"):  # fmt: skip
+        assert part in card
+    write_json(run / "held-out.json", {"wiki": {"bpb": 1}})
+    with pytest.raises(UserError, match=r"held-out\.json or language\.json is not what cpu1 writes"):
+        model_card(read_facts(run), Terms(), "model.cpu1", 1, "int8", unpacked=False)
+    write_json(run / "language.json", [])
+    with pytest.raises(UserError, match=r"language\.json: not an object"):
+        read_facts(run)
 
 
 def test_the_front_matter_is_that_of_the_hub(runs):

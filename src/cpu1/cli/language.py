@@ -9,12 +9,14 @@ from typing import Any
 from cpu1.cli.options import Verb, byte_size, count, positive
 from cpu1.cli.words import DEFAULT_HELP
 from cpu1.errors import UserError
+from cpu1.files import write_json
 from cpu1.language.work import Progress
 
 
 def add(verb: Verb) -> None:
     p = verb(check, "check", "check model.cpu1 --blimp blimp.jsonl --lambada lambada_test.jsonl --threads 2\n"
-             "check model.cpu1 --words train.txt --held-out valid.txt --temperature 1 --json")  # fmt: skip
+             "check model.cpu1 --words train.txt --held-out valid.txt --temperature 1 --json\n"
+             "check runs/07/model.cpu1 --blimp blimp.jsonl --out runs/07/language.json")  # fmt: skip
     p.add_argument("model", type=Path, nargs="?", help=f"a packed file (default: {DEFAULT_HELP})")
     p.add_argument("--blimp", type=Path, metavar="FILE", help="minimal pairs, JSON lines with uid, good, bad")
     p.add_argument("--lambada", type=Path, metavar="FILE", help="passages, JSON lines with text")
@@ -26,6 +28,8 @@ def add(verb: Verb) -> None:
     p.add_argument("--limit", type=positive, help="only so many pairs of each paradigm, and so many passages")
     p.add_argument("--threads", type=positive, default=1)
     p.add_argument("--json", action="store_true")
+    p.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here; as language.json in a run "
+                   "folder it comes into the model card")  # fmt: skip
 
 
 def check(words: argparse.Namespace) -> int:
@@ -40,6 +44,8 @@ def check(words: argparse.Namespace) -> int:
         raise UserError("--held-out is beside --words, which is not given")
     model = PackedModel(words.model or default_model())
     found = {"model": model.path.name, "run": model.about["run"], **_checks(model, words)}
+    if words.out:
+        write_json(words.out, found)
     if words.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:

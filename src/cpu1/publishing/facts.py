@@ -7,6 +7,7 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import read_json
+from cpu1.study.folders import HELD_OUT
 
 NEEDED = {
     "result.json": ("run", "title", "level", "scale", "round", "seed", "params", "units_seen", "bytes_seen",
@@ -15,6 +16,7 @@ NEEDED = {
     "env.json": ("cpu1", "torch", "processor", "threads"),
     "recipe.json": ("width", "layers"),
 }  # fmt: skip
+LANGUAGE_FILE = "language.json"  # the output of `cpu1 check`
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|code|multilingual")
 
 
@@ -27,7 +29,10 @@ class Facts:
     settings: dict[str, Any]
     env: dict[str, Any]
     recipe: dict[str, Any]
-    speed: dict[str, Any] | None  # where it was measured, in a study
+    # where they were measured: generation speed; bits per byte of other texts; `cpu1 check`
+    speed: dict[str, Any]
+    held_out: dict[str, Any]
+    language: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -65,12 +70,20 @@ def read_facts(folder: Path) -> Facts:
         missing = [name for name in names if not isinstance(values, dict) or name not in values]
         if missing:
             raise UserError(f"{folder / file}: no {missing[0]!r}; was the folder written by cpu1?")
-    speed = read_json(folder / "speed.json") if (folder / "speed.json").exists() else None
     return Facts(
         folder=folder,
         result=found["result.json"],
         settings=found["settings.json"],
         env=found["env.json"],
         recipe=found["recipe.json"],
-        speed=speed,
+        speed=_measured(folder / "speed.json"),
+        held_out=_measured(folder / HELD_OUT),
+        language=_measured(folder / LANGUAGE_FILE),
     )
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not an object; was it written by cpu1?")
+    return found

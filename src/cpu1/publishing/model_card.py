@@ -5,10 +5,13 @@ no name of a text or a run can break it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cpu1.publishing.facts import Facts, Terms
+from cpu1.errors import UserError
+from cpu1.evaluation.statistics import bpb_interval
+from cpu1.publishing.facts import LANGUAGE_FILE, Facts, Terms
+from cpu1.study.folders import HELD_OUT
 
 HUB = "hf:"  # how a text on the hub is named when training
 DENSE = {"int8": "8 bits, with a scale a row", "bf16": "bfloat16", "fp32": "fp32"}
@@ -117,7 +120,36 @@ def _figures(facts: Facts, file: str, size: int) -> str:
     ]  # fmt: skip
     if result["gate"]:
         rows.append(("patches deleted", f"{result['gate']['deletion_rate']:.0%}"))
-    return "\n".join(["| | |", "| :-- | :-- |", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
+    try:
+        rows += [*_other_texts(facts.held_out), *_language(facts.language)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{facts.folder}: {HELD_OUT} or {LANGUAGE_FILE} is not what cpu1 writes ({error!r})") from None
+    return _table(rows)
+
+
+def _other_texts(held_out: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, found in held_out.items():
+        interval = bpb_interval(found["documents"]["nats"], found["documents"]["bytes"])
+        bounds = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval.low is not None else ""
+        yield f"bits per byte of {name}, 95%", f"{found['bpb']:.3f}{bounds}, {found['corpus']['bytes']:,} bytes"
+
+
+def _language(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The lines of `cpu1 check`."""
+    if blimp := found.get("blimp"):
+        yield "BLiMP, chance 50%", f"{_percent(blimp['accuracy'], blimp['interval'])} of {blimp['pairs']:,} pairs"
+    if lambada := found.get("lambada"):
+        share = _percent(lambada["accuracy"], lambada["interval"])
+        yield "LAMBADA, greedy", f"{share} of last words, {lambada['bits_per_word']:.1f} bits a word"
+    if (words := found.get("words")) and words["share"] is not None:
+        beside = f"; of held-out text {words['heldout']['share']:.1%}" if "heldout" in words else ""
+        share = _percent(words["share"], words["interval"])
+        yield "written words that are in the training text", f"{share} at temperature {words['temperature']:g}{beside}"
+
+
+def _percent(value: float, interval: list[float | None]) -> str:
+    low, high = interval
+    return f"{value:.1%}" + (f" [{low:.1%}, {high:.1%}]" if low is not None and high is not None else "")
 
 
 def _machine(facts: Facts) -> str:
@@ -143,7 +175,7 @@ def _training(facts: Facts, terms: Terms) -> str:
     ]  # fmt: skip
     if settings["teacher"]:
         rows.append(("teacher", f"a byte-level run whose weights begin with SHA-256 {settings['teacher']}"))
-    table = "\n".join(["| | |", "| :-- | :-- |", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
+    table = _table(rows)
     return f"{table}\n\n{terms.about_text.strip()}" if terms.about_text.strip() else table
 
 
@@ -173,6 +205,10 @@ def _limit_lines(facts: Facts, file: str, dense: str) -> Iterator[str]:
         f"Bits per byte are those of the fp32 weights. In `{file}` ternary weights are exact and the other matrices "
         f"are in {DENSE[dense]}."
     )
+
+
+def _table(rows: Sequence[tuple[str, object]]) -> str:
+    return "\n".join(["| | |", "| :-- | :-- |", *(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)])
 
 
 def _duration(seconds: float) -> str:
