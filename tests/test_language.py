@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import share_interval
 from cpu1.language import blimp, lambada, words
+from cpu1.language.work import in_blocks
 from cpu1.runtime import engine
 from cpu1.runtime.packed import PackedModel
 
@@ -74,6 +76,25 @@ def test_accuracy_by_phenomenon(model):
     assert found["pairs"] == 250
     low, high = found["interval"]
     assert low <= found["accuracy"] <= high
+
+
+def test_blocks_come_in_order_and_an_error_ends_them():
+    seen: list[int] = []
+
+    def double(block):
+        seen.extend(block)
+        time.sleep(0.001)  # other threads get their turn
+        if 5 in block:
+            raise UserError("five")
+        return [2 * item for item in block]
+
+    told: list[tuple[int, int]] = []
+    assert list(in_blocks(double, range(5), 2, lambda *at: told.append(at), size=2)) == [0, 2, 4, 6, 8]
+    assert told == [(2, 5), (4, 5), (5, 5)]
+    seen.clear()
+    with pytest.raises(UserError, match="five"):
+        list(in_blocks(double, range(1000), 1, None, size=2))
+    assert len(seen) < 1000  # what had not begun was left
 
 
 def test_the_phenomena_are_twelve_of_67_paradigms():

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from types import SimpleNamespace
 
 import pytest
 from text import write_text
@@ -154,6 +153,14 @@ def test_folders_that_are_no_finished_run(runs, tmp_path, capsys, damage, messag
     assert not (tmp_path / "out").exists()
 
 
+class FakeRepository(str):
+    """Like the library's RepoUrl: an address that knows its name."""
+
+    @property
+    def repo_id(self) -> str:
+        return str(self)
+
+
 class FakeHub:
     """Stands for huggingface_hub: keeps what would be uploaded."""
 
@@ -169,7 +176,7 @@ class FakeHub:
         if self.refuses:
             raise PermissionError("not logged in")
         self.made.append((name, private))
-        return SimpleNamespace(repo_id=f"me/{name}", __str__=lambda self: "x")
+        return FakeRepository(f"me/{name}")
 
     def upload_folder(self, repo_id, folder_path, commit_message):
         self.files = {f"{repo_id}/{path.name}": path.read_bytes() for path in folder_path.iterdir()}
@@ -180,6 +187,7 @@ def test_upload(runs, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert main(["publish", str(runs / "07"), "--to", "hub:small", "--private"]) == 0
     assert hub.made == [("small", True)]
+    assert capsys.readouterr().out == "me/small\n"
     assert {name.removeprefix("me/small/") for name in hub.files} == folder.FILES - {"tokenizer.json"}
     hub.refuses = True
     assert main(["publish", str(runs / "07"), "--to", "hub:small"]) == 2

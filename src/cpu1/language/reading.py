@@ -20,8 +20,7 @@ RECORDS = (".jsonl", ".ndjson", ".parquet")
 def text_chunks(source: str) -> Iterator[bytes]:
     """The bytes of a text, about a mebibyte at a time, cut at lines where there are any.
 
-    A plain file, or through the lab whatever `cpu1 train --data` takes (but standard input). Raises UserError when it
-    cannot be read.
+    A plain file, or through the lab whatever `cpu1 train --data` takes. Raises UserError when it cannot be read.
     """
     path = Path(source)
     if path.is_file() and path.suffix.lower() not in (*COMPRESSED, *RECORDS):
