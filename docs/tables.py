@@ -9,9 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from cpu1.evaluation.statistics import Interval
 from cpu1.files import read_json
 from cpu1.study.card import Card, Row, build_card
+from cpu1.study.comparison import compare_runs
 from cpu1.study.figures import Figures
+from cpu1.study.folders import load_runs
 from cpu1.study.markdown import markdown
 from cpu1.study.sweep_table import markdown as sweep_markdown
 
@@ -36,9 +39,12 @@ def ladder_row(row: Row, figures: Figures) -> list[str]:
 
 
 def change(figures: Figures) -> str:
-    gap = figures.difference
-    if gap is None or gap.low is None:
-        return ""
+    return interval(figures.difference) if figures.difference else ""
+
+
+def interval(gap: Interval) -> str:
+    if gap.low is None:
+        return signed(f"{gap.value:+.3f}")
     star = "" if gap.seeds else r"\*"
     return signed(f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]") + star
 
@@ -51,18 +57,20 @@ def baselines(card: Card) -> str:
     return table(["on the same bytes", "bits per byte"], "lr", [[b.name, f"{b.bpb:.3f}"] for b in card.baselines])
 
 
-def twins(card: Card) -> str:
-    """Each run beside its parent: the ratio is what ternary, say, costs."""
-    rows = {row.run: row for row in card.rows if row.figures}
+def pairs(study: str) -> str:
+    """Runs of a study against each other on each text: what ternary, say, costs."""
+    runs = {folder.key.run for folder in load_runs(RESULTS / study) if folder.result}
     lines = []
-    for row in rows.values():
-        parent = rows.get(row.parent or "")
-        figures = row.figures
-        assert figures is not None
-        ratio = signed(f"{figures.bpb / parent.figures.bpb - 1:+.2%}") if parent and parent.figures else ""
-        seen = f"{figures.bytes_seen / 1e6:.1f} MB"
-        lines.append([row.run, row.title, f"{figures.bpb:.4f}", change(figures), ratio, seen, str(len(row.seeds))])
-    head = ["run", "is", "bits per byte", "less the parent's, 95%", "in percent", "trained on", "seeds"]
+    for first, second in PAIRS:
+        if {first, second} <= runs:
+            for line in compare_runs(RESULTS / study, first, second):
+                one, other = line.bpb
+                text = line.text or "its own, held out"
+                percent = signed(f"{one / other - 1:+.2%}")
+                seeds = "+".join(map(str, line.seeds))
+                cells = f"{one:.4f}", f"{other:.4f}", interval(line.difference), percent, seeds
+                lines.append([f"{first}, {second}", text, *cells])
+    head = ["runs", "text", "first", "second", "first less second, 95%", "in percent", "seeds"]
     return table(head, "llrrrrr", lines)
 
 
@@ -102,10 +110,11 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
     "baselines-nano": (baselines, "nano-r1"),
     "ladder-demo": (ladder, "demo"),
     "baselines-demo": (baselines, "demo"),
-    "twins-nano": (twins, "nano-r2"),
 }
 
 SWEEPS = ("sweep-nano",)
+PAIRED = ("nano-r2",)  # studies whose runs are compared as follows
+PAIRS = (("03", "02"), ("04", "03"), ("07", "04"), ("07", "03"))
 
 
 def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
@@ -114,8 +123,10 @@ def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
 
 
 def main() -> int:
-    cards = {study: build_card(RESULTS / study) for study in sorted({study for _, study in TABLES.values()})}
+    studies = {study for _, study in TABLES.values()} | set(PAIRED)
+    cards = {study: build_card(RESULTS / study) for study in sorted(studies)}
     made = {"peers": peers(), "training-speed": training_speed()} | {name: sweep(name) for name in SWEEPS}
+    made |= {f"pairs-{study}": pairs(study) for study in PAIRED}
     made |= {name: make(cards[study]) for name, (make, study) in TABLES.items()}
     wanted = {RESULTS / study / "card.md": markdown(card) for study, card in cards.items()}
     for page in PAGES:
