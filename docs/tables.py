@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cpu1.evaluation.statistics import Interval
 from cpu1.files import read_json
@@ -99,6 +100,28 @@ def training_speed() -> str:
     return table(head, "lrrrrr", rows)
 
 
+def stability() -> str:
+    """How every run ended with the third round's settings, and under stress: `bench/stability.py --json`."""
+    found = [read_json(path) for path in sorted((RESULTS / "bench").glob("stability-*.json"))]
+    columns = {(f["scale"], f["steps"], f["stress"] or 0.0): {row["run"]: row for row in f["rows"]} for f in found}
+    heads = [
+        f"{scale}, {steps:,} steps" + (f", rate × {stress:g}" if stress else "") for scale, steps, stress in columns
+    ]
+    runs = list(dict.fromkeys(run for rows in columns.values() for run in rows))
+    lines = [[run, *(ending(rows.get(run)) for rows in columns.values())] for run in runs]
+    return table(["run", *heads], "l" + "r" * len(heads), lines)
+
+
+def ending(row: dict[str, Any] | None) -> str:
+    """BPB of a run that trained, with its non-finite steps; or when a guard stopped it."""
+    if row is None:
+        return ""
+    if row["ended"] != "trained":
+        return f"{row['ended']} at {row['steps']:,}"
+    odd = f" ({row['nonfinite_steps']} non-finite)" if row["nonfinite_steps"] else ""
+    return f"{row['bpb']:.3f}{odd}"
+
+
 def sweep(name: str) -> str:
     """A sweep's own table."""
     return sweep_markdown(read_json(RESULTS / name / "sweep.json"))
@@ -125,7 +148,9 @@ def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
 def main() -> int:
     studies = {study for _, study in TABLES.values()} | set(PAIRED)
     cards = {study: build_card(RESULTS / study) for study in sorted(studies)}
-    made = {"peers": peers(), "training-speed": training_speed()} | {name: sweep(name) for name in SWEEPS}
+    made = {"peers": peers(), "training-speed": training_speed(), "stability": stability()} | {
+        name: sweep(name) for name in SWEEPS
+    }
     made |= {f"pairs-{study}": pairs(study) for study in PAIRED}
     made |= {name: make(cards[study]) for name, (make, study) in TABLES.items()}
     wanted = {RESULTS / study / "card.md": markdown(card) for study, card in cards.items()}
