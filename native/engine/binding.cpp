@@ -42,10 +42,10 @@ class Model {
     cpu1_model *model_;
 };
 
-Model *open_model(const std::string &path) {
+Model *open_model(const std::string &path, const std::string &isa) {
     const nb::gil_scoped_release unlocked;
     cpu1_error error{};
-    return new Model(cpu1_model_open(path.c_str(), nullptr, &error), error);
+    return new Model(cpu1_model_open(path.c_str(), isa.empty() ? nullptr : isa.c_str(), &error), error);
 }
 
 Model *read_model(nb::bytes bytes) {
@@ -55,6 +55,44 @@ Model *read_model(nb::bytes bytes) {
     cpu1_error error{};
     return new Model(cpu1_model_read(data, size, nullptr, &error), error);
 }
+
+// A code is used by one thread at a time: by that of the session's call, or by its own `finish`.
+class Encoder {
+  public:
+    Encoder() : encoder_(cpu1_encoder_new(&error_)) {
+        if (!encoder_) fail(error_);
+    }
+    ~Encoder() { cpu1_encoder_close(encoder_); }
+    Encoder(const Encoder &) = delete;
+    Encoder &operator=(const Encoder &) = delete;
+    cpu1_encoder *get() const { return encoder_; }
+
+    nb::bytes finish() {
+        const uint8_t *code = nullptr;
+        const int64_t size = cpu1_encoder_finish(encoder_, &code, &error_);
+        if (size < 0) fail(error_);
+        return nb::bytes(code, static_cast<size_t>(size));
+    }
+
+  private:
+    cpu1_error error_{};
+    cpu1_encoder *encoder_;
+};
+
+class Decoder {
+  public:
+    explicit Decoder(nb::bytes code) : decoder_(cpu1_decoder_new(code.c_str(), length(code.size()), &error_)) {
+        if (!decoder_) fail(error_);
+    }
+    ~Decoder() { cpu1_decoder_close(decoder_); }
+    Decoder(const Decoder &) = delete;
+    Decoder &operator=(const Decoder &) = delete;
+    cpu1_decoder *get() const { return decoder_; }
+
+  private:
+    cpu1_error error_{};
+    cpu1_decoder *decoder_;
+};
 
 class Session {
   public:
@@ -112,6 +150,20 @@ class Session {
             random.data()[4 * i] = states[static_cast<size_t>(i)].state[0];
             random.data()[4 * i + 1] = states[static_cast<size_t>(i)].state[1];
         }
+    }
+
+    void encode(int64_t stream, Array<const uint32_t, -1> units, Encoder &encoder) {
+        check_stream(stream);
+        call([&](cpu1_error *e) {
+            return cpu1_session_encode(session_, stream, encoder.get(), units.data(), length(units.size()), e);
+        });
+    }
+
+    void decode(int64_t stream, Decoder &decoder, Array<uint32_t, -1> out) {
+        check_stream(stream);
+        call([&](cpu1_error *e) {
+            return cpu1_session_decode(session_, stream, decoder.get(), length(out.size()), out.data(), e);
+        });
     }
 
     nb::bytes save(int64_t stream) {
@@ -205,7 +257,7 @@ NB_MODULE(_engine, m) {
           "out"_a.noconvert());
 
     nb::class_<Model>(m, "Model")
-        .def_static("open", open_model, "path"_a, nb::rv_policy::take_ownership)
+        .def_static("open", open_model, "path"_a, "isa"_a, nb::rv_policy::take_ownership)
         .def_static("read", read_model, "bytes"_a, nb::rv_policy::take_ownership)
         .def_prop_ro("is_bytes", [](const Model &self) { return self.facts().is_bytes != 0; })
         .def_prop_ro("patch", [](const Model &self) { return self.facts().patch; })
@@ -224,11 +276,16 @@ NB_MODULE(_engine, m) {
             return nb::bytes(facts.tokenizer, static_cast<size_t>(facts.tokenizer_size));
         });
 
+    nb::class_<Encoder>(m, "Encoder").def(nb::init<>()).def("finish", &Encoder::finish);
+    nb::class_<Decoder>(m, "Decoder").def(nb::init<nb::bytes>(), "code"_a);
+
     nb::class_<Session>(m, "Session")
         .def(nb::init<const Model &, int64_t, int>(), "model"_a, "streams"_a, "threads"_a)
         .def("advance", &Session::advance, "units"_a.noconvert(), "counts"_a.noconvert())
         .def("logits", &Session::logits, "out"_a.noconvert())
         .def("score", &Session::score, "stream"_a, "units"_a.noconvert(), "nats"_a.noconvert())
+        .def("encode", &Session::encode, "stream"_a, "units"_a.noconvert(), "encoder"_a)
+        .def("decode", &Session::decode, "stream"_a, "decoder"_a, "out"_a.noconvert())
         .def("generate", &Session::generate, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "end"_a, "may_end"_a,
              "random"_a.noconvert(), "out"_a.noconvert(), "made"_a.noconvert())
         .def("save", &Session::save, "stream"_a)

@@ -15,6 +15,12 @@ struct cpu1_model {
 struct cpu1_session {
     cpu1::Session session;
 };
+struct cpu1_encoder {
+    cpu1::Encoder encoder;
+};
+struct cpu1_decoder {
+    cpu1::Decoder decoder;
+};
 
 namespace {
 
@@ -89,6 +95,38 @@ int cpu1_session_score(cpu1_session *session, int64_t stream, const uint32_t *un
 int cpu1_session_generate(cpu1_session *session, const cpu1_sampling *sampling, cpu1_random *random, int64_t count,
                           uint32_t *out, int64_t *made, cpu1_error *error) {
     return guarded(error, 0, [&] { return session->session.generate(*sampling, random, count, out, made), 1; });
+}
+
+cpu1_encoder *cpu1_encoder_new(cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_encoder *>(nullptr), [] { return new cpu1_encoder; });
+}
+
+void cpu1_encoder_close(cpu1_encoder *encoder) { delete encoder; }
+
+int64_t cpu1_encoder_finish(cpu1_encoder *encoder, const uint8_t **code, cpu1_error *error) {
+    return guarded(error, int64_t{-1}, [&] {
+        const std::vector<uint8_t> &all = encoder->encoder.finish();
+        *code = all.data();
+        return static_cast<int64_t>(all.size());
+    });
+}
+
+cpu1_decoder *cpu1_decoder_new(const void *code, int64_t size, cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_decoder *>(nullptr), [&] {
+        return new cpu1_decoder{cpu1::Decoder(static_cast<const uint8_t *>(code), size)};
+    });
+}
+
+void cpu1_decoder_close(cpu1_decoder *decoder) { delete decoder; }
+
+int cpu1_session_encode(cpu1_session *session, int64_t stream, cpu1_encoder *encoder, const uint32_t *units,
+                        int64_t count, cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.encode(stream, units, count, encoder->encoder), 1; });
+}
+
+int cpu1_session_decode(cpu1_session *session, int64_t stream, cpu1_decoder *decoder, int64_t count, uint32_t *out,
+                        cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.decode(stream, decoder->decoder, count, out), 1; });
 }
 
 int64_t cpu1_session_state_size(cpu1_session *session, int64_t stream) { return session->session.state_size(stream); }

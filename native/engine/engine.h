@@ -12,6 +12,8 @@ extern "C" {
 
 typedef struct cpu1_model cpu1_model;
 typedef struct cpu1_session cpu1_session;
+typedef struct cpu1_encoder cpu1_encoder;  // a code that is being written
+typedef struct cpu1_decoder cpu1_decoder;  // a code that is being read
 typedef struct {
     char text[512];
 } cpu1_error;
@@ -62,6 +64,19 @@ int cpu1_session_score(cpu1_session *, int64_t stream, const uint32_t *units, in
 // Draws up to `count` units for each stream, out (streams, count), made[i] of them; `random` moves on.
 int cpu1_session_generate(cpu1_session *, const cpu1_sampling *sampling, cpu1_random *random, int64_t count,
                           uint32_t *out, int64_t *made, cpu1_error *error);
+
+// A code of units: each takes as many bits as the stream finds it surprising. Decoding a stream that stands where the
+// one that encoded stood gives the same units, on kernels of the same arithmetic.
+cpu1_encoder *cpu1_encoder_new(cpu1_error *error);
+void cpu1_encoder_close(cpu1_encoder *);
+int64_t cpu1_encoder_finish(cpu1_encoder *, const uint8_t **code, cpu1_error *error);  // its size, -1: failed; once
+cpu1_decoder *cpu1_decoder_new(const void *code, int64_t size, cpu1_error *error);
+void cpu1_decoder_close(cpu1_decoder *);
+// Reads units and adds them to the code; takes units from the code and reads them.
+int cpu1_session_encode(cpu1_session *, int64_t stream, cpu1_encoder *, const uint32_t *units, int64_t count,
+                        cpu1_error *error);
+int cpu1_session_decode(cpu1_session *, int64_t stream, cpu1_decoder *, int64_t count, uint32_t *out,
+                        cpu1_error *error);
 
 // A stream's state as bytes: how many, and the bytes; restoring refuses what is not of this model.
 int64_t cpu1_session_state_size(cpu1_session *, int64_t stream);

@@ -139,6 +139,24 @@ std::string mutated(const std::string &seed, Random &random) {
     return file;
 }
 
+// Encodes, perhaps damages the code, and decodes by a stream that stands elsewhere: other units, or a refusal.
+void run_code(cpu1_session *session, const std::vector<uint32_t> &units, Random &random) {
+    cpu1_error error{};
+    const int64_t count = static_cast<int64_t>(units.size());
+    cpu1_encoder *encoder = cpu1_encoder_new(&error);
+    const uint8_t *code = nullptr;
+    if (cpu1_session_encode(session, 0, encoder, units.data(), count, &error)) {
+        const int64_t size = cpu1_encoder_finish(encoder, &code, &error);
+        std::string damaged(reinterpret_cast<const char *>(code), static_cast<size_t>(size));
+        if (below(random, 2)) flip_bits(damaged, random);
+        std::vector<uint32_t> out(units.size());
+        cpu1_decoder *decoder = cpu1_decoder_new(damaged.data(), static_cast<int64_t>(damaged.size()), &error);
+        cpu1_session_decode(session, 0, decoder, count, out.data(), &error);
+        cpu1_decoder_close(decoder);
+    }
+    cpu1_encoder_close(encoder);
+}
+
 void run_model(const cpu1_model *model, Random &random) {
     cpu1_error error{};
     const cpu1_facts facts = cpu1_model_facts(model);
@@ -158,6 +176,7 @@ void run_model(const cpu1_model *model, Random &random) {
     cpu1_session_advance(session, rows.data(), counts.data(), &error);
     cpu1_session_score(session, 0, units.data(), static_cast<int64_t>(units.size()), nats.data(), &error);
     cpu1_session_generate(session, &sampling, draws.data(), 9, out.data(), made.data(), &error);
+    run_code(session, units, random);
     std::string state(static_cast<size_t>(cpu1_session_state_size(session, 0)), '\0');
     cpu1_session_save(session, 0, state.data());
     if (below(random, 2)) flip_bits(state, random);

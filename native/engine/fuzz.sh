@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=${FUZZ_BUILD:-$(mktemp -d)}
 [ -n "${FUZZ_BUILD:-}" ] || trap 'rm -rf "$work"' EXIT
 flags="-std=c++17 -O1 -g -Wall -Wextra -ffp-contract=off -fsanitize=address,undefined -fno-sanitize-recover=all -pthread"
-parts="fuzz container dispatch engine json kernels_portable memory model operations pool program runner sampling session"
+parts="fuzz coder container dispatch engine json kernels_portable memory model operations pool program runner sampling session"
 if [ ! -x "$work/fuzz" ]; then
     jobs=
     for part in $parts; do

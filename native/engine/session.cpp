@@ -117,7 +117,34 @@ void Session::logits(float *out) {
     next_logits(all, rows);
 }
 
-void Session::score(int64_t index, const uint32_t *units, int64_t count, double *nats) {
+void Session::score(int64_t stream, const uint32_t *units, int64_t count, double *nats) {
+    predict(stream, units, count, [&](int64_t i, const float *logits) {
+        nats[i] = model_->kernels->nats(logits, model_->program.vocabulary, units[i]);
+    });
+}
+
+void Session::encode(int64_t stream, const uint32_t *units, int64_t count, Encoder &encoder) {
+    Frequencies frequencies(*model_->kernels, model_->program.vocabulary);
+    predict(stream, units, count, [&](int64_t i, const float *logits) {
+        frequencies.set(logits);
+        encoder.put(frequencies.share(units[i]));
+    });
+}
+
+void Session::decode(int64_t index, Decoder &decoder, int64_t count, uint32_t *out) {
+    Stream &stream = streams_[static_cast<size_t>(index)];
+    Frequencies frequencies(*model_->kernels, model_->program.vocabulary);
+    std::vector<float> logits(static_cast<size_t>(model_->program.vocabulary));
+    for (int64_t i = 0; i < count; ++i) {
+        next_logits({&stream}, {logits.data()});
+        frequencies.set(logits.data());
+        out[i] = frequencies.at(decoder.place(frequencies.total()));
+        decoder.take(frequencies.share(out[i]));
+        push({{&stream, out[i]}});
+    }
+}
+
+void Session::predict(int64_t index, const uint32_t *units, int64_t count, const Each &each) {
     check_units(units, count);
     Stream &stream = streams_[static_cast<size_t>(index)];
     const int64_t patch = model_->program.patch, vocabulary = model_->program.vocabulary;
@@ -125,18 +152,18 @@ void Session::score(int64_t index, const uint32_t *units, int64_t count, double 
     for (int64_t i = 0; i < count;) {
         const int64_t steps = std::min(runner_.rows(), (count - i) / patch);
         if (stream.begun.empty() && steps > 0) {
-            score_steps(stream, units + i, steps, nats + i);
+            predict_steps(stream, units + i, steps, [&](int64_t j, const float *row) { each(i + j, row); });
             i += steps * patch;
             continue;
         }
         next_logits({&stream}, {logits.data()});
-        nats[i] = model_->kernels->nats(logits.data(), vocabulary, units[i]);
+        each(i, logits.data());
         push({{&stream, units[i++]}});
     }
 }
 
 // Whole steps: the trunk over all of them, then the head over all their units.
-void Session::score_steps(Stream &stream, const uint32_t *units, int64_t steps, double *nats) {
+void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps, const Each &each) {
     const int64_t patch = model_->program.patch, vocabulary = model_->program.vocabulary, width = model_->program.width;
     std::vector<float> s(static_cast<size_t>((steps + 1) * width));  // s[t] predicts step t
     std::copy(stream.s.begin(), stream.s.end(), s.begin());
@@ -164,8 +191,7 @@ void Session::score_steps(Stream &stream, const uint32_t *units, int64_t steps, 
         }
         if (decodes) runner_.decode(questions);
         const float *all = decodes ? logits.data() : ahead.data();
-        for (int64_t i = 0; i < count * patch; ++i)
-            nats[first * patch + i] = model_->kernels->nats(all + i * vocabulary, vocabulary, units[first * patch + i]);
+        for (int64_t i = 0; i < count * patch; ++i) each(first * patch + i, all + i * vocabulary);
     }
 }
 

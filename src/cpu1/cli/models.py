@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpu1.cli.options import DENSE_HELP, WIDTHS, Verb, byte_size, count, data_options, device_option, positive
+from cpu1.cli.options import (
+    DENSE_HELP,
+    WIDTHS,
+    Verb,
+    byte_size,
+    count,
+    data_options,
+    device_option,
+    input_bytes,
+    positive,
+)
 from cpu1.cli.words import DEFAULT_HELP, is_packed, model_and_text, words_option
 from cpu1.errors import UserError
 
@@ -129,7 +139,7 @@ def score(words: argparse.Namespace) -> int:
     model, name = model_and_text(words, needs_text=True)
     if name is None:
         raise UserError("no text is named; give a file, or - for standard input")
-    text = sys.stdin.buffer.read() if name == "-" else _read(Path(name))
+    text = input_bytes(Path(name))
     if not text:
         raise UserError(f"{name}: empty, nothing to score")
     bits = PackedModel(model, words.threads).score(text)
@@ -138,13 +148,6 @@ def score(words: argparse.Namespace) -> int:
     else:
         print(f"{name}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document")
     return 0
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: not readable ({error.strerror})") from None
 
 
 def bench(words: argparse.Namespace) -> int:

@@ -1,7 +1,9 @@
 """What verbs share: types of their arguments, groups of options, and what these options mean."""
 
 import argparse
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cpu1.device import DEVICES
@@ -75,6 +77,14 @@ def budget(words: argparse.Namespace) -> "Budget | None":
     if words.bytes is None and words.minutes is None:
         return None
     return Budget(bytes=int(words.bytes) if words.bytes is not None else None, minutes=words.minutes)
+
+
+def input_bytes(path: Path) -> bytes:
+    """What a file holds, or standard input for -."""
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: not readable ({error.strerror})") from None
 
 
 # ------------------------------------------------------------------------------ types of arguments

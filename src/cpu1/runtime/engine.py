@@ -13,6 +13,9 @@ from typing import Any
 
 from cpu1.errors import UserError
 
+#: Instruction sets of the same arithmetic give the same results to the bit.
+ARITHMETIC = {"avx512vnni": "x86-fma", "avxvnni": "x86-fma", "avx2": "x86-fma", "neon": "neon", "portable": "portable"}
+
 WIDER = "install a C++ compiler and install cpu1 again, or use cpu1.runtime.reference"
 
 
@@ -46,7 +49,8 @@ class Engine:
     Raises UserError when there is no such file, ValueError that says what is wrong with one that is not valid.
     """
 
-    def __init__(self, source: str | Path | bytes) -> None:
+    def __init__(self, source: str | Path | bytes, isa: str = "") -> None:
+        """`isa` forces an instruction set for a file ("": the best one, or what CPU1_ISA says)."""
         module = native()
         if isinstance(source, bytes):
             self.model = module.Model.read(source)
@@ -55,7 +59,7 @@ class Engine:
             if not path.is_file():
                 raise UserError(f"{path}: no such file")
             try:
-                self.model = module.Model.open(str(path))
+                self.model = module.Model.open(str(path), isa)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
         self.level = "byte" if self.model.is_bytes else "token"

@@ -25,6 +25,15 @@ CHUNK_UNITS = 16  # generated between two looks at what was written: four patche
 Units = NDArray[np.uint32]
 
 
+class Encoder(Protocol):
+    def put(self, units: Units) -> None: ...
+    def finish(self) -> bytes: ...
+
+
+class Decoder(Protocol):
+    def get(self, count: int) -> Units: ...
+
+
 class Stream(Protocol):
     """One stream of units: `session.Session` of the engine, or its slow twin over the reference."""
 
@@ -34,6 +43,8 @@ class Stream(Protocol):
     def next_logits(self) -> NDArray[np.float32]: ...
     def score(self, units: Units) -> NDArray[np.float64]: ...
     def generate(self, count: int, sampler: Sampler, end: int | None = ..., may_end: bool = ...) -> Units: ...
+    def encoder(self) -> Encoder: ...
+    def decoder(self, code: bytes) -> Decoder: ...
 
 
 class PackedModel:
@@ -43,12 +54,15 @@ class PackedModel:
     texts; they may be used from several threads at once. Sessions of one's own come from `session`.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1) -> None:
-        """Raises UserError naming the file and what is wrong with it."""
+    def __init__(self, path: str | Path, threads: int = 1, arithmetic: str | None = None) -> None:
+        """`arithmetic`: whose results it must give to the bit, as a model's `arithmetic` says (default: the fastest).
+
+        Raises UserError naming the file and what is wrong with it, or an arithmetic that is not to be had here.
+        """
         self.path, self.threads = Path(path), threads
         self._state: bytes | None = None  # the start of a document
         try:
-            self._open = _native(self.path) if engine.available() else _plain(self.path)
+            self._open = _open(self.path, arithmetic)
             self.tokens = Tokens.parse(self._open.tokenizer) if self._open.tokenizer else None
         except ValueError as error:
             raise UserError(f"{error}" if str(path) in str(error) else f"{path}: {error}") from None
@@ -62,6 +76,11 @@ class PackedModel:
     def native(self) -> bool:
         """Whether the native engine runs it, not the numpy reference."""
         return engine.available()
+
+    @property
+    def arithmetic(self) -> str:
+        """What the last bits of its results depend on: the same file, text and arithmetic give the same bits."""
+        return self._open.arithmetic
 
     def session(self) -> Stream:
         """A stream that stands where `state` does, for one thread at a time."""
@@ -136,11 +155,24 @@ class PackedModel:
         return np.repeat(bits / np.maximum(lengths, 1), lengths)
 
 
+def _open(path: Path, arithmetic: str | None) -> "_native | _plain":
+    if arithmetic == "numpy" or (arithmetic is None and not engine.available()):
+        return _plain(path)
+    if arithmetic is None:
+        return _native(path)
+    isas = engine.isas() if engine.available() else []
+    for isa in isas:
+        if engine.ARITHMETIC[isa] == arithmetic:
+            return _native(path, isa)
+    raise UserError(f"the arithmetic {arithmetic!r} is not to be had here: there is {', '.join(isas) or 'numpy alone'}")
+
+
 class _native:
     """The file in the native engine."""
 
-    def __init__(self, path: Path) -> None:
-        self.engine = engine.Engine(path)
+    def __init__(self, path: Path, isa: str = "") -> None:
+        self.engine = engine.Engine(path, isa)
+        self.arithmetic = engine.ARITHMETIC[self.engine.isa]
         self.about, self.tokenizer = self.engine.about, self.engine.tokenizer
 
     def session(self, threads: int) -> Stream:
@@ -151,6 +183,8 @@ class _native:
 
 class _plain:
     """The file in the numpy reference."""
+
+    arithmetic = "numpy"
 
     def __init__(self, path: Path) -> None:
         from cpu1.pack import open_packed

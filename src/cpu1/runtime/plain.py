@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cpu1.runtime.coder import Decoder, Encoder
 from cpu1.runtime.reference import Reference, State
 from cpu1.sampling import Sampler
 from cpu1.tokens import SEPARATOR
@@ -63,6 +64,14 @@ class PlainSession:
             drawn.append(unit)
             self._advance(unit)
         return np.array(drawn, np.uint32)
+
+    def encoder(self) -> Encoder:
+        """Codes units by what the stream expects, and reads them."""
+        return Encoder(self)
+
+    def decoder(self, code: bytes) -> Decoder:
+        """Takes units from a code made by a stream that stood where this one does, and reads them."""
+        return Decoder(self, code)
 
     @property
     def state(self) -> bytes:

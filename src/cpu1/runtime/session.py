@@ -73,6 +73,14 @@ class Batch:
             _move(sampler, row)
         return [row[:length] for row, length in zip(out, made.tolist(), strict=True)]
 
+    def encoder(self, stream: int) -> "Encoder":
+        """Codes units by what a stream expects, and reads them into it."""
+        return Encoder(self._session, stream)
+
+    def decoder(self, stream: int, code: bytes) -> "Decoder":
+        """Takes units from a code made by a stream that stood where this one does, and reads them into it."""
+        return Decoder(self._session, stream, code)
+
     def save(self, stream: int) -> bytes:
         """Where a stream stands; `restore` of any session of the same model takes it back."""
         state: bytes = self._session.save(stream)
@@ -113,6 +121,14 @@ class Session:
         """Draws up to `count` units and reads them; see `Batch.generate`."""
         return self._batch.generate(count, [sampler], end, may_end)[0]
 
+    def encoder(self) -> "Encoder":
+        """See `Batch.encoder`."""
+        return self._batch.encoder(0)
+
+    def decoder(self, code: bytes) -> "Decoder":
+        """See `Batch.decoder`."""
+        return self._batch.decoder(0, code)
+
     @property
     def state(self) -> bytes:
         """Where the stream stands; may be set to what a session of the same model had."""
@@ -125,6 +141,35 @@ class Session:
     def profile(self, on: bool | None = None) -> dict[str, tuple[float, int]]:
         """See `Batch.profile`."""
         return self._batch.profile(on)
+
+
+class Encoder:
+    """The engine's form of `cpu1.runtime.coder.Encoder`: the same code."""
+
+    def __init__(self, session: Any, stream: int) -> None:
+        self._session, self._stream, self._coder = session, stream, native().Encoder()
+
+    def put(self, units: Units) -> None:
+        """Raises ValueError for units beyond the vocabulary, and for logits that are not finite."""
+        self._session.encode(self._stream, _units(units), self._coder)
+
+    def finish(self) -> bytes:
+        """The code of all units; to be asked for once."""
+        code: bytes = self._coder.finish()
+        return code
+
+
+class Decoder:
+    """The engine's form of `cpu1.runtime.coder.Decoder`."""
+
+    def __init__(self, session: Any, stream: int, code: bytes) -> None:
+        self._session, self._stream, self._coder = session, stream, native().Decoder(code)
+
+    def get(self, count: int) -> NDArray[np.uint32]:
+        """The next units. Raises ValueError where the code cannot be one of this stream."""
+        out = np.empty(count, np.uint32)
+        self._session.decode(self._stream, self._coder, out)
+        return out
 
 
 def _units(units: Units) -> NDArray[np.uint32]:

@@ -1,0 +1,103 @@
+"""Arithmetic coding of units by the probabilities that a stream gives them: the plain form of native/engine/coder.cpp.
+
+It makes the very same code of the same logits, over any stream; the engine has its own, which is faster. A range coder
+(Martin 1979, "Range encoding: an algorithm for removing redundancy from a digitised message"): text goes in and comes
+out in the same order, so that a block needs no second pass and can be decoded piece by piece; its one division a unit
+is nothing beside the model.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+BEST = float(1 << 32)  # + 1 is the frequency of the likeliest unit
+LEAST_RANGE, WHOLE = 1 << 56, 1 << 64
+
+# exp as the engine has it, 2^n p(r): Taylor's series, two parts of ln 2, and 1.5 * 2^52 to round
+TAYLOR = [1 / 479001600, 1 / 39916800, 1 / 3628800, 1 / 362880, 1 / 40320, 1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6]
+HIGH, LOW, TO_WHOLE = 0.693147180369123816490, 1.90821492927058770002e-10, 6755399441055744.0
+
+
+class Readable(Protocol):
+    """What a coder needs of a stream."""
+
+    def advance(self, units: ArrayLike) -> None: ...
+    def next_logits(self) -> NDArray[np.float32]: ...
+
+
+def shares(logits: NDArray[np.float32]) -> list[int]:
+    """Where the share of each unit ends, (V,): it is as wide as 1 + floor(2^32 exp(logit - the best logit)).
+
+    Each step is one rounding of IEEE double, so that every machine finds the same. ValueError for logits not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise ValueError("the model's scores are not finite; training diverged or the model file is damaged")
+    x = np.maximum(logits.astype(np.float64) - np.float64(logits.max()), -708.0)
+    n = (x * 1.4426950408889634 + TO_WHOLE) - TO_WHOLE
+    r = (x - n * HIGH) - n * LOW
+    p = np.full_like(r, 1 / 6227020800)
+    for factor in TAYLOR:
+        p = p * r + factor
+    p = p * r + 0.5
+    p = p * (r * r) + r + 1.0
+    ends: list[int] = np.cumsum(1 + (np.ldexp(p, n.astype(np.int64)) * BEST).astype(np.int64)).tolist()
+    return ends
+
+
+class Encoder:
+    """Reads units into a stream and codes each by what the stream expected."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._low, self._range, self._shifts = 0, WHOLE - 1, 0  # low of 64 + 8 shifts bits: the code so far
+
+    def put(self, units: ArrayLike) -> None:
+        """Raises ValueError for units beyond the vocabulary, and for logits that are not finite."""
+        for unit in np.asarray(units).tolist():
+            ends = shares(self._stream.next_logits())
+            self._stream.advance([unit])
+            begin, part = ends[unit - 1] if unit else 0, self._range // ends[-1]
+            self._low += part * begin
+            self._range = part * (ends[unit] - begin)
+            while self._range < LEAST_RANGE:
+                self._low, self._range, self._shifts = self._low << 8, self._range << 8, self._shifts + 1
+
+    def finish(self) -> bytes:
+        """The code: the shortest bytes within the range; zeros at its end are left out."""
+        last = (self._low + LEAST_RANGE - 1) // LEAST_RANGE
+        return last.to_bytes(self._shifts + 1, "big").rstrip(b"\0")
+
+
+class Decoder:
+    """Takes units from a code and reads them into a stream, which stands where the encoder's did."""
+
+    def __init__(self, stream: Readable, code: bytes) -> None:
+        self._stream = stream
+        self._code = iter(code)
+        self._offset, self._range = 0, WHOLE - 1
+        for _ in range(8):
+            self._shift()
+
+    def get(self, count: int) -> NDArray[np.uint32]:
+        """The next units. Raises ValueError where the code cannot be one of this stream."""
+        return np.array([self._next() for _ in range(count)], np.uint32)
+
+    def _next(self) -> int:
+        ends = shares(self._stream.next_logits())
+        part = self._range // ends[-1]
+        place = self._offset // part
+        if place >= ends[-1]:
+            raise ValueError("the code is damaged")
+        unit = int(np.searchsorted(ends, place, side="right"))
+        begin = ends[unit - 1] if unit else 0
+        self._offset -= part * begin
+        self._range = part * (ends[unit] - begin)
+        while self._range < LEAST_RANGE:
+            self._range <<= 8
+            self._shift()
+        self._stream.advance([unit])
+        return unit
+
+    def _shift(self) -> None:
+        self._offset = self._offset << 8 | next(self._code, 0)
