@@ -15,6 +15,8 @@ from text import write_text
 from cpu1.cli import main
 
 TINY = ["--set", "steps=3", "--set", "batch=2", "--set", "window=64", "--eval-bytes", "2000"]
+VERBS = ("ladder", "train", "eval", "generate", "score", "bench", "pack", "unpack", "study", "card", "data", "compress",
+         "decompress")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +123,7 @@ def test_arguments_are_checked(words, capsys):
     assert "usage: cpu1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "verb", ["ladder", "train", "eval", "generate", "score", "bench", "pack", "unpack", "study", "card", "data"]
-)
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_has_examples(verb, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])

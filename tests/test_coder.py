@@ -1,4 +1,4 @@
-"""Arithmetic coding: what goes in comes out, in the engine as in plain Python; instruction sets that may share codes."""
+"""Arithmetic coding: what goes in comes out, in the engine as in Python; who may share codes."""
 
 import argparse
 import math

@@ -1,0 +1,159 @@
+"""A packed model as a compressor beside the usual ones: `python bench/compress.py MODEL FILE... [--json]`.
+
+    python bench/compress.py model.cpu1 wikitext2.test.raw.txt.zst books.txt --max-bytes 1M
+
+For each file: bytes, bits per byte, and KB/s both ways, one thread; every compressor must give the text back. The
+model's file is not counted, as the others' programs are not. `scored` is what `cpu1 score` says of the text as one
+document. Speeds are medians over rounds in which all take turns. brotli -11 stands in the table where it is installed
+(`pip install brotli`); files that are themselves .zst, .gz or .xz are read as what they hold.
+
+What the code costs over drawing text at random: the model generates, encodes and decodes in turn, and ratios are
+medians over rounds.
+"""
+
+import argparse
+import json
+import lzma
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from cpu1.cli.options import byte_size, positive
+from cpu1.data.formats import read_chunks
+from cpu1.errors import UserError
+from cpu1.runtime import archive
+from cpu1.runtime.packed import PackedModel
+from cpu1.sampling import Sampler, Sampling
+
+UNITS = 4096  # of a round of generating, encoding and decoding
+
+
+@dataclass(frozen=True)
+class Compressor:
+    shrink: Callable[[bytes], bytes]
+    restore: Callable[[bytes], bytes]
+
+
+def usual() -> dict[str, Compressor]:
+    found = {
+        f"zstd {name}": Compressor(zstandard.ZstdCompressor(level=level).compress, zstandard.decompress)
+        for name, level in (("-19", 19), ("--ultra -22", 22))
+    }
+    found["xz -9e"] = Compressor(lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME), lzma.decompress)
+    if find_spec("brotli"):
+        brotli = import_module("brotli")
+        found["brotli -11"] = Compressor(lambda text: brotli.compress(text, quality=11, lgwin=24), brotli.decompress)
+    return found
+
+
+def seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    found = work(*arguments)
+    return time.perf_counter() - begun, found
+
+
+def compare(text: bytes, compressors: dict[str, Compressor], repeats: int) -> list[dict[str, Any]]:
+    """One row a compressor. Raises UserError where one does not give the text back."""
+    sizes: dict[str, int] = {}
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in compressors}
+    for _ in range(repeats):
+        for name, each in compressors.items():
+            there, small = seconds(each.shrink, text)
+            back, again = seconds(each.restore, small)
+            if again != text:
+                raise UserError(f"{name} did not give the text back")
+            sizes[name] = len(small)
+            times[name][0].append(there)
+            times[name][1].append(back)
+    kilobytes = len(text) / 1e3
+    return [
+        {"name": name, "bytes": size, "bpb": 8 * size / len(text),
+         "compress_kb_per_s": kilobytes / statistics.median(times[name][0]),
+         "decompress_kb_per_s": kilobytes / statistics.median(times[name][1])}
+        for name, size in sizes.items()
+    ]  # fmt: skip
+
+
+def coding(model: PackedModel, text: bytes, repeats: int) -> dict[str, float]:
+    """Units a second of drawing, encoding and decoding, and how much of the first the others reach."""
+    units = model.encode(text[: 4 * UNITS])[:UNITS]
+    times: dict[str, list[float]] = {"generate": [], "encode": [], "decode": []}
+    for number in range(repeats + 1):
+        encoder = model.session().encoder()
+        encode = seconds(encoder.put, units)[0]
+        decode = seconds(model.session().decoder(encoder.finish()).get, len(units))[0]
+        sampler = Sampler(Sampling(temperature=1, seed=number))
+        generate = seconds(model.session().generate, len(units), sampler, None)[0]
+        if number:  # the first warms up
+            for name, spent in (("generate", generate), ("encode", encode), ("decode", decode)):
+                times[name].append(spent)
+    rates = {f"{name}_units_per_s": len(units) / statistics.median(spent) for name, spent in times.items()}
+    for name in ("encode", "decode"):
+        shares = [other / own for other, own in zip(times["generate"], times[name], strict=True)]
+        rates[f"{name}_of_generation"] = statistics.median(shares)
+    return rates
+
+
+def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> dict[str, Any]:
+    """All figures; what `--json` prints."""
+    model = PackedModel(path)
+    ours = Compressor(lambda text: archive.compress(text, model), lambda data: archive.decompress(data, path))
+    compressors = {"cpu1": ours, **usual()}
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        text = b"".join(read_chunks(file))[:most]
+        if not text:
+            raise UserError(f"{file}: empty")
+        scored = float(model.score(text).mean())
+        found = compare(text, compressors, repeats)
+        rows.append({"file": file.name, "bytes": len(text), "scored_bpb": scored, "compressors": found})
+    return {"model": path.name, "run": model.about["run"].get("run", ""), "model_bytes": path.stat().st_size,
+            "arithmetic": model.arithmetic, "machine": platform.machine(), "coding": coding(model, text, repeats),
+            "files": rows}  # fmt: skip
+
+
+def show(found: dict[str, Any]) -> str:
+    share = found["coding"]
+    lines = [f"{found['model']}: {found['model_bytes']:,} bytes; units a second: generate "
+             f"{share['generate_units_per_s']:,.0f}, encode {share['encode_units_per_s']:,.0f} "
+             f"({share['encode_of_generation']:.2f} x), decode {share['decode_units_per_s']:,.0f} "
+             f"({share['decode_of_generation']:.2f} x)"]  # fmt: skip
+    for file in found["files"]:
+        lines += ["", f"{file['file']}: {file['bytes']:,} bytes, scored {file['scored_bpb']:.4f} bits per byte",
+                  f"{'':18}{'bytes':>12}{'bits/byte':>11}{'compress KB/s':>15}{'decompress KB/s':>17}"]  # fmt: skip
+        for row in sorted(file["compressors"], key=lambda row: row["bytes"]):
+            lines.append(f"{row['name']:18}{row['bytes']:>12,}{row['bpb']:>11.4f}"
+                         f"{row['compress_kb_per_s']:>15,.1f}{row['decompress_kb_per_s']:>17,.1f}")  # fmt: skip
+        ours = next(row["bpb"] for row in file["compressors"] if row["name"] == "cpu1")
+        lines.append(f"cpu1 is {ours / file['scored_bpb'] - 1:+.3%} off what was scored")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="a packed file")
+    parser.add_argument("files", type=Path, nargs="+", help="texts, perhaps compressed")
+    parser.add_argument("--max-bytes", type=byte_size, help="of each file at most so much (default: all)")
+    parser.add_argument("--repeats", type=positive, default=3, help="rounds (default: 3)")
+    parser.add_argument("--json", action="store_true")
+    words = parser.parse_args()
+    try:
+        found = measure(words.model, words.files, words.max_bytes, words.repeats)
+    except UserError as error:
+        print(f"bench/compress.py: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found, indent=1) if words.json else show(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
