@@ -4,15 +4,21 @@ If a test here fails, and the change is meant: `VERSION` in cpu1/runtime/archive
 """
 
 import hashlib
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
+from packing import packed_run
 
 from cpu1.pack import Ternary, pack
 from cpu1.program import Program
 from cpu1.runtime import archive, engine
+from cpu1.runtime.engine import Engine
 from cpu1.runtime.packed import PackedModel
+from cpu1.runtime.session import Session
 
+ENGINE = Path(__file__).resolve().parent.parent / "native" / "engine"
 D, W = 64, 32  # width, width of the decoder
 PROGRAM = {
     "level": "byte",
@@ -43,7 +49,7 @@ SHAPES = {
     "down": (W, W), "c": (W,), "out": (256, W), "common": (256,),
 }  # fmt: skip
 TEXT = b"".join(b"Line %d of a text whose code is remembered: %d.\n" % (i, i * i) for i in range(40))
-DIGESTS = {"x86-fma": "14f716186659e4f8", "portable": "967ffc9daa8c515c"}
+DIGESTS = {"fma": "14f716186659e4f8", "portable": "967ffc9daa8c515c"}
 
 
 def steps(seed: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -65,12 +71,36 @@ def model(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("arithmetic", DIGESTS)
-def test_a_code_is_the_one_remembered(model, arithmetic):
-    if not engine.available() or arithmetic not in map(engine.ARITHMETIC.get, engine.isas()):
-        pytest.skip("not an arithmetic of this machine")
-    made = archive.compress(TEXT, PackedModel(model, arithmetic=arithmetic))
+@pytest.mark.parametrize("isa", engine.isas() if engine.available() else [])
+def test_a_code_is_the_one_remembered(model, isa, monkeypatch):
+    monkeypatch.setenv("CPU1_ISA", isa)
+    made = archive.compress(TEXT, PackedModel(model))
     blocks = archive.Archive.read(made).blocks
     assert blocks[0].units == len(TEXT)
-    assert hashlib.sha256(blocks[0].code).hexdigest()[:16] == DIGESTS[arithmetic]
+    assert hashlib.sha256(blocks[0].code).hexdigest()[:16] == DIGESTS[engine.ARITHMETIC[isa]]
     assert archive.decompress(made, model) == TEXT
+
+
+def test_another_processor_makes_the_same_codes(model, tmp_path):
+    """aarch64 under an emulator, NEON and portable: the code remembered, and those of models with attention here."""
+    build = subprocess.run([ENGINE / "code_neon.sh", tmp_path], capture_output=True, text=True, check=False)
+    if build.returncode == 77 or not engine.available():
+        pytest.skip(build.stdout.strip() or "installed without the native engine")
+    assert build.returncode == 0, build.stderr
+    text = tmp_path / "text"
+
+    def there(path: Path, isa: str) -> bytes:
+        words = [*build.stdout.split(), path, text, isa]
+        return subprocess.run(words, capture_output=True, check=True).stdout
+
+    text.write_bytes(TEXT)
+    for isa in ("neon", "portable"):
+        assert hashlib.sha256(there(model, isa)).hexdigest()[:16] == DIGESTS[engine.ARITHMETIC[isa]]
+    text.write_bytes(TEXT[:300])
+    for run in ("02", "08"):
+        path = packed_run(run, tmp_path, "int8").path
+        here = {engine.ARITHMETIC[isa]: isa for isa in engine.isas()}
+        for isa in ("neon", "portable"):
+            encoder = Session(Engine(path, here[engine.ARITHMETIC[isa]])).encoder()
+            encoder.put(TEXT[:300])
+            assert there(path, isa) == encoder.finish()

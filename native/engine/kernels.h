@@ -47,7 +47,7 @@ typedef struct {
 typedef struct {
     int64_t heads, head_size;
     const float *qkv;        // 3 * heads * head_size
-    const float *turn;       // head_size: cos and sin of the position's angle, pair by pair
+    const float *turn;       // 2 * head_size: cos, -sin, sin, cos of the position's angle, pair by pair
     float *keys, *values;    // (entries, heads, padded head); `entries` - 1 old ones, this row's own is written
     int64_t padded, entries;
     float *query, *scores;   // scratch: heads * padded, entries

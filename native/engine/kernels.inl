@@ -44,13 +44,14 @@ float dot(const float *a, const float *b, int64_t width) {
     return sum16(sum);
 }
 
-// One head, normed and turned by its position, padded with zeros.
+// One head, normed and turned by its position, padded with zeros. Sums alone: where sums and differences alternate,
+// GCC 12 fuses them with their products, -ffp-contract=off or not, and only where there is an instruction for it.
 inline void norm_and_turn(const float *x, const float *turn, int64_t size, int64_t padded, float *out) {
     const float inverse = inverse_rms(x, size);
     for (int64_t i = 0; i < size; i += 2) {
-        const float a = x[i] * inverse, b = x[i + 1] * inverse, cosine = turn[i], sine = turn[i + 1];
-        out[i] = a * cosine - b * sine;
-        out[i + 1] = a * sine + b * cosine;
+        const float a = x[i] * inverse, b = x[i + 1] * inverse, *matrix = turn + 2 * i;
+        out[i] = a * matrix[0] + b * matrix[1];
+        out[i + 1] = a * matrix[2] + b * matrix[3];
     }
     for (int64_t i = size; i < padded; ++i) out[i] = 0;
 }

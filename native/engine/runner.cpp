@@ -52,7 +52,7 @@ Runner::Runner(const Model &model, int threads)
     position_.resize(rows);
     resume_.resize(rows);
     active_.reserve(rows);
-    for (const int64_t size : model.head_sizes) turns_.emplace_back(rows * static_cast<size_t>(size));
+    for (const int64_t size : model.head_sizes) turns_.emplace_back(2 * rows * static_cast<size_t>(size));
 }
 
 void Runner::steps(const std::vector<Row> &rows) {
@@ -123,12 +123,13 @@ void Runner::embed(const Row &row, float *x) const {
 void Runner::turn(int64_t slot) {
     for (size_t i = 0; i < turns_.size(); ++i) {
         const int64_t size = model_.head_sizes[i], half = size / 2;
-        float *turns = turns_[i].data() + slot * size;
+        float *turns = turns_[i].data() + 2 * slot * size;
         for (int64_t pair = 0; pair < half; ++pair) {
             const double rate = exp(static_cast<double>(pair) * (-log(10000.0) / static_cast<double>(half)));
             const double angle = static_cast<double>(position_[static_cast<size_t>(slot)]) * rate;
-            turns[2 * pair] = static_cast<float>(cos(angle));
-            turns[2 * pair + 1] = static_cast<float>(sin(angle));
+            const float cosine = static_cast<float>(cos(angle)), sine = static_cast<float>(sin(angle));
+            const float matrix[4] = {cosine, -sine, sine, cosine};
+            std::copy_n(matrix, 4, turns + 4 * pair);
         }
     }
 }
@@ -259,7 +260,7 @@ void Runner::attend(const BoundOp &bound) {
         scratch_[1].resize(entries);
         const cpu1_attention attention = {
             op.heads, op.head_size, at(slot, op.in),
-            turns_[static_cast<size_t>(bound.turns)].data() + slot * op.head_size,
+            turns_[static_cast<size_t>(bound.turns)].data() + 2 * slot * op.head_size,
             cache.keys.data() + cache.dropped * entry, cache.values.data() + cache.dropped * entry,
             padded, static_cast<int64_t>(entries) - cache.dropped, scratch(0), scratch(1), at(slot, op.out)};
         kernels_.attend(&attention);

@@ -107,7 +107,7 @@ class Runner {
     std::vector<const Row *> slot_row_;
     std::vector<int64_t> position_, resume_;
     std::vector<int32_t> active_;
-    std::vector<std::vector<float>> turns_;         // by head size: (slots, head size)
+    std::vector<std::vector<float>> turns_;         // by head size: (slots, 2 head size)
     std::array<std::vector<float>, 3> scratch_;     // of the head, and of attention
 };
 

@@ -14,7 +14,7 @@ from typing import Any
 from cpu1.errors import UserError
 
 #: Instruction sets of the same arithmetic give the same results to the bit.
-ARITHMETIC = {"avx512vnni": "x86-fma", "avxvnni": "x86-fma", "avx2": "x86-fma", "neon": "neon", "portable": "portable"}
+ARITHMETIC = {"avx512vnni": "fma", "avxvnni": "fma", "avx2": "fma", "neon": "fma", "portable": "portable"}
 
 WIDER = "install a C++ compiler and install cpu1 again, or use cpu1.runtime.reference"
 
