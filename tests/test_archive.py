@@ -213,6 +213,7 @@ def test_files_there_and_back(folder, place, capsys):
     ("words", "message"),
     [
         (["compress", "nowhere"], "nowhere: not readable"),
+        (["compress", "."], ".: not readable"),
         (["compress", "note.txt"], "note.txt.cpz exists"),
         (["compress", "note.txt", "-o", "folder"], "folder: not a file"),
         (["compress", "note.txt", "-o", "x", "--block", "2Gi"], "blocks of 2147483648 bytes"),

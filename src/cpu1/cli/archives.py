@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from cpu1.cli.options import Verb, byte_size, input_bytes, positive
+from cpu1.cli.words import DEFAULT_HELP
 from cpu1.errors import UserError
 from cpu1.files import write_atomic
 
@@ -15,7 +16,7 @@ SECONDS_A_LOOK = 0.25
 
 
 def add(verb: Verb) -> None:
-    p = verb(compress, "compress", "compress book.txt --model model.cpu1\n"
+    p = verb(compress, "compress", "compress book.txt\n"
              "compress - --model model.cpu1 < book.txt > book.txt.cpz")  # fmt: skip
     p.add_argument("file", type=Path, help="any file; - reads standard input")
     _shared(p, f"the file to write (default: FILE{SUFFIX}); - is standard output, the default for -")
@@ -23,7 +24,7 @@ def add(verb: Verb) -> None:
                    help="let the model start anew after so many bytes; blocks are what threads share "
                    "(default: 128Ki; 8Ki for attention without segments)")  # fmt: skip
 
-    p = verb(decompress, "decompress", "decompress book.txt.cpz --model model.cpu1\n"
+    p = verb(decompress, "decompress", "decompress book.txt.cpz\n"
              "decompress book.txt.cpz -o - --model model.cpu1 | less")  # fmt: skip
     p.add_argument("file", type=Path, help="an archive; - reads standard input")
     _shared(p, f"the file to write (default: FILE without {SUFFIX}); - is standard output, the default for -")
@@ -31,17 +32,19 @@ def add(verb: Verb) -> None:
 
 def _shared(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("-o", "--out", type=Path, help=out)
-    parser.add_argument("--model", type=Path, required=True, help="a packed file; decompressing needs the same one")
+    parser.add_argument("--model", type=Path, help="a packed file, the same one both ways "
+                        f"(default: {DEFAULT_HELP})")  # fmt: skip
     parser.add_argument("--threads", type=positive, default=1, help="blocks worked on at once (default: 1)")
 
 
 def compress(words: argparse.Namespace) -> int:
     """Makes a file small by a packed model, lossless. To get it back, the same model is needed."""
     from cpu1.runtime.archive import compress as make
+    from cpu1.runtime.default import default_model
     from cpu1.runtime.packed import PackedModel
 
-    out = _target(words, words.file.with_name(words.file.name + SUFFIX))
-    model, text = PackedModel(words.model), input_bytes(words.file)
+    out = _target(words, Path(f"{words.file}{SUFFIX}"))
+    model, text = PackedModel(words.model or default_model()), input_bytes(words.file)
     with Meter() as meter:
         archive = make(text, model, words.block, words.threads, meter.look)
     _write(out, archive)
@@ -52,13 +55,14 @@ def compress(words: argparse.Namespace) -> int:
 def decompress(words: argparse.Namespace) -> int:
     """Gives back what `compress` made small; writes nothing unless it is that to the byte."""
     from cpu1.runtime.archive import decompress as restore
+    from cpu1.runtime.default import default_model
 
     if words.out is None and words.file != STANDARD and words.file.suffix != SUFFIX:
         raise UserError(f"{words.file}: its name does not end in {SUFFIX}; say with -o what to write")
     out, archive = _target(words, words.file.with_suffix("")), input_bytes(words.file)
     try:
         with Meter() as meter:
-            text = restore(archive, words.model, words.threads, meter.look)
+            text = restore(archive, words.model or default_model(), words.threads, meter.look)
     except UserError as error:
         raise UserError(f"{words.file}: {error}") from None
     _write(out, text)
