@@ -209,6 +209,13 @@ def test_files_there_and_back(folder, place, capsys):
     assert (place / "again").read_bytes() == NOTE
 
 
+def test_the_default_model_serves_both_ways(folder, place, monkeypatch):
+    monkeypatch.setenv("CPU1_MODEL", str(folder / "13.cpu1"))
+    assert main(["compress", "note.txt"]) == 0
+    assert main(["decompress", "note.txt.cpz", "-o", "again"]) == 0
+    assert (place / "again").read_bytes() == NOTE
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
