@@ -178,17 +178,28 @@ class Work:
     def __init__(self, size: int, progress: Progress | None) -> None:
         self._size, self._done, self._progress = size, 0, progress
         self._lock, self._stop = threading.Lock(), threading.Event()
+        self._failure: BaseException | None = None  # the first one, which stopped the others
 
     def map(self, do: Callable[[Item, "Work"], Result], items: Sequence[Item], threads: int) -> list[Result]:
         """do(item, self) for each, in order."""
         with ThreadPoolExecutor(threads) as pool:
             try:
-                futures = [pool.submit(do, item, self) for item in items]
+                futures = [pool.submit(self._do, do, item) for item in items]
                 return [future.result() for future in futures]
-            except BaseException:
+            except BaseException as error:
                 self._stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise
+                raise self._failure or error from None
+
+    def _do(self, do: Callable[[Item, "Work"], Result], item: Item) -> Result:
+        try:
+            return do(item, self)
+        except BaseException as error:
+            with self._lock:
+                if not self._stop.is_set():
+                    self._failure = error
+                self._stop.set()
+            raise
 
     def did(self, count: int) -> None:
         """So many bytes more. To be called every now and then by what does the work."""
