@@ -1,22 +1,24 @@
-"""Writes the tables of README.md and docs/ from the committed results: `python docs/tables.py [--check]`.
+"""Writes the tables and figures of README.md and docs/ from the committed results: `python docs/tables.py [--check]`.
 
 A table stands between the lines `<!-- table NAME -->` and `<!-- /table -->`; nothing else is touched. With
-`--check` nothing is written: the exit status is 1 when a table or a card in results/ is not current.
+`--check` nothing is written: the exit status is 1 when a table, a figure in docs/figures/ or a card in results/ is not
+current.
 """
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from cpu1.evaluation.statistics import Interval
-from cpu1.files import read_json
+from cpu1.files import read_json, write_atomic
 from cpu1.study.card import Card, Row, build_card
 from cpu1.study.comparison import compare_runs
 from cpu1.study.figures import Figures
 from cpu1.study.folders import load_runs
 from cpu1.study.markdown import markdown
+from cpu1.study.plots import drawings, standalone
 from cpu1.study.sweep_table import markdown as sweep_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,6 +124,14 @@ def ending(row: dict[str, Any] | None) -> str:
     return f"{row['bpb']:.3f}{odd}"
 
 
+def figures(study: str, card: Card) -> Iterator[tuple[Path, str]]:
+    """The files of a study's figures, and what is in them."""
+    for section in card.sections:
+        for drawing in drawings(section, card.baselines):
+            name = drawing.title.lower().replace(" ", "-")
+            yield ROOT / "docs" / "figures" / f"{study}-{name}.svg", standalone(drawing)
+
+
 def sweep(name: str) -> str:
     """A sweep's own table."""
     return sweep_markdown(read_json(RESULTS / name / "sweep.json"))
@@ -137,6 +147,7 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
 
 SWEEPS = ("sweep-nano",)
 PAIRED = ("nano-r2",)  # studies whose runs are compared as follows
+DRAWN = ("nano-r1",)  # studies whose figures are in docs/figures/
 PAIRS = (("03", "02"), ("04", "03"), ("07", "04"), ("07", "03"))
 
 
@@ -157,12 +168,13 @@ def main() -> int:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         wanted[page] = BLOCK.sub(lambda found: found[1] + made[found[2]] + found[3], text)
-    stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
+    wanted |= {path: text for study in DRAWN for path, text in figures(study, cards[study])}
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if "--check" in sys.argv:
             print(f"{path.relative_to(ROOT)} is not current: run python docs/tables.py")
         else:
-            path.write_text(wanted[path], encoding="utf-8")
+            write_atomic(path, wanted[path])
     return int(bool(stale) and "--check" in sys.argv)
 
 

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -83,6 +84,13 @@ def drawings(section: Section, baselines: Sequence[Baseline]) -> list[Drawing]:
         for title, caption, shown, draw in plans
         if shown
     ]
+
+
+def standalone(drawing: Drawing) -> str:
+    """The figure as a file of its own, in light and dark as the page has them."""
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    colours = style[: style.index("body {")]  # `:root` is the svg element here
+    return drawing.svg.replace(">", f"><style>{colours}svg {{ background: var(--paper); }}</style>", 1)
 
 
 def svg(draw: Draw, rows: list[Row], baselines: Sequence[Baseline], salt: str) -> str:
