@@ -32,6 +32,7 @@ from cpu1.training.settings import Settings
 PEAK = 2048  # rows and columns of the product that stands for the machine's rate
 WARM_UP = 15  # steps
 EAGER_REPEATS = 5  # at least
+TURN = 0.5  # seconds, or one call if that takes longer
 
 
 def main() -> None:
@@ -105,19 +106,21 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
 
 
 def in_turn(work: dict[str, Callable[[], object]], rounds: int, every: dict[str, int]) -> dict[str, list[float]]:
-    """The seconds of each piece of work, done one after the other in each round, or in each `every`-th.
+    """The seconds of each piece of work, one after the other in each round, or in each `every`-th.
 
-    A first time of each warms up and does not count.
+    In its turn a piece is called once, which does not count, and then over and over for TURN seconds, whose mean does:
+    as in training, where a step follows a step and finds its memory as that one left it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
-    for call in work.values():
-        call()
     for number in range(rounds):
         for name, call in work.items():
             if number % every.get(name, 1) == 0:
-                begun = time.perf_counter()
                 call()
-                seconds[name].append(time.perf_counter() - begun)
+                begun, calls = time.perf_counter(), 0
+                while not calls or time.perf_counter() - begun < TURN:
+                    call()
+                    calls += 1
+                seconds[name].append((time.perf_counter() - begun) / calls)
     return seconds
 
 

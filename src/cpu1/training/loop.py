@@ -165,7 +165,7 @@ def step(
         output = replica(units)
         objective, means = losses(model, output, units, teacher, group, settings.z_loss)
     objective.backward()
-    norm = clip(model, settings.clip)
+    norm = clip(optimizer, settings.clip)
     nats, _, deleted = means.tolist()
     finite = math.isfinite(norm) and math.isfinite(nats)
     if finite:
@@ -174,13 +174,13 @@ def step(
     return Step(nats, norm, deleted if output.keep is not None else None, finite)
 
 
-def clip(model: Model, limit: float) -> float:
+def clip(optimizer: torch.optim.Optimizer, limit: float) -> float:
     """The norm of all gradients together, which are scaled down to `limit` if it is larger."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    total = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    total = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
     norm = float(full(total))  # the same in all processes, which must decide alike
     if norm > limit:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, total)
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
     return norm
 
 
@@ -188,9 +188,10 @@ def set_phase(model: Model, settings: Settings, number: int) -> None:
     """Tells the model where in its training it stands: what changes on the way is a function of the step alone."""
     if model.gate is not None:
         model.gate.progress = number / settings.steps
-    for module in model.modules():
-        if isinstance(module, TernaryProjection):
-            module.ternary = settings.is_ternary_at(number)
+    if settings.ternary_start:
+        for module in model.modules():
+            if isinstance(module, TernaryProjection):
+                module.ternary = settings.is_ternary_at(number)
 
 
 def losses(
