@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from cpu1.cli import archives, language, models, publishing, studies, training
+from cpu1.cli import archives, language, models, publishing, studies, teaching, training
 from cpu1.cli.words import parse
 from cpu1.errors import UserError
 
@@ -58,6 +58,6 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=function)
         return added
 
-    for group in (training, studies, models, language, publishing, archives):
+    for group in (training, teaching, studies, models, language, publishing, archives):
         group.add(verb)
     return parser
