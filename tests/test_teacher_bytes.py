@@ -72,10 +72,10 @@ def path(texts: list[bytes], tokenised: list[list[int]]) -> Path:
     return Path(joined, np.arange(len(starts)), np.array(starts), np.array(stops))
 
 
-def predict(texts: list[bytes], share: float) -> tuple[Toy, np.ndarray]:
+def predict(texts: list[bytes], share: float, depth: int | None = None) -> tuple[Toy, np.ndarray]:
     tokenised = [longest_first(text) for text in texts]
     toy = Toy(tokenised)
-    return toy, byte_probabilities(toy, Trie(VOCABULARY), path(texts, tokenised), share)
+    return toy, byte_probabilities(toy, Trie(VOCABULARY), path(texts, tokenised), share, depth)
 
 
 words = st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=7).map(b"".join)
@@ -99,10 +99,10 @@ def test_every_byte_is_exact_not_only_the_one_that_came():
 
 
 def test_without_leaving_only_the_last_token_is_free():
-    """Share 1 is the sum over covers whose tokens, all but the last, are the text's own."""
+    """Depth 0 is the sum over covers whose tokens, all but the last, are the text's own."""
     text = b"abcabcacab"
     own = tuple(longest_first(text))
-    toy, found = predict([text], 1.0)
+    toy, found = predict([text], 0.0, depth=0)
     for i in range(len(text)):
         expected = np.array([toy.probability(text[:i] + bytes([byte]), own) for byte in range(256)])
         np.testing.assert_allclose(found[i], expected / expected.sum(), atol=3e-6)
@@ -116,11 +116,18 @@ def test_a_smaller_share_comes_closer_to_the_exact_value():
     assert errors[-1] < 0.01 < 0.1 < errors[0]
 
 
+def test_more_depth_comes_closer_to_the_exact_value():
+    text = b"abcaabcabc"
+    exact = predict([text], 0.0)[1]
+    errors = [np.abs(predict([text], 0.0, depth)[1] - exact).sum(1).mean() for depth in range(len(text))]
+    assert errors[-1] < 1e-6 < errors[4] < errors[2] / 2
+
+
 def test_texts_in_one_call_do_not_see_each_other():
     texts = [b"abcab", b"c", b"cabbca"]
-    for share in (0.0, 0.05, 1.0):
-        alone = [predict([text], share)[1] for text in texts]
-        np.testing.assert_allclose(predict(texts, share)[1], np.concatenate(alone), atol=1e-9)
+    for how in ((0.0, None), (0.05, None), (0.0, 1), (1.0, None)):
+        alone = [predict([text], *how)[1] for text in texts]
+        np.testing.assert_allclose(predict(texts, *how)[1], np.concatenate(alone), atol=1e-9)
 
 
 def test_a_byte_that_no_token_begins_with_is_not_impossible():

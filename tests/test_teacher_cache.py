@@ -15,7 +15,7 @@ from cpu1.cli import main
 from cpu1.data.corpus import prepare
 from cpu1.distill import cache as cache_module
 from cpu1.distill import quantise
-from cpu1.distill.cache import Cache, Manifest, shard_path
+from cpu1.distill.cache import Cache, shard_path
 from cpu1.distill.own_run import OwnRun
 from cpu1.distill.pieces import WORD, cut
 from cpu1.distill.teach import teach

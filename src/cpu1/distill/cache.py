@@ -120,8 +120,8 @@ def open_shard(folder: Path, manifest: Manifest, index: int) -> Any:
         )
     try:
         shard = safe_open(path, "numpy")
-        shapes = {name: (piece.get_dtype(), tuple(piece.get_shape())) for name in shard.keys()
-                  for piece in (shard.get_slice(name),)}  # fmt: skip
+        pieces = {name: shard.get_slice(name) for name in shard.offset_keys()}
+        shapes = {name: (piece.get_dtype(), tuple(piece.get_shape())) for name, piece in pieces.items()}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or cut short ({error}); remove it and {remedy}") from None
     if (shard.metadata() or {}).get("cache") != manifest.key:
@@ -159,9 +159,9 @@ class Cache:
             )
 
     def window(self, start: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-        """Of stream[start : start + length]: the likeliest bytes (N, k), their probabilities (N, k), the remainder (N,).
+        """Of stream[start : start + length]: the likeliest bytes (N, k), their probabilities (N, k), the rest (N,).
 
-        Each row's probabilities and remainder sum to 1. IndexError beyond the stream.
+        Each row's probabilities and rest sum to 1. IndexError beyond the stream.
         """
         spans = list(self._spans(start, length))
         ids, codes = (

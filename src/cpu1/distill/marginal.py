@@ -11,20 +11,23 @@ end at a byte b, and a node of the vocabulary's trie, the bytes from b on. So wi
 emits most of them; the model has hardly seen them, but gives them some mass all the same, and that mass counts.
 Tokens without bytes (control tokens, padding) do not count: the model is conditioned on writing text.
 
-**What is left out.** The contexts along the text's own tokenisation all count. Others are added in waves: a token
-that leaves a context that counts makes a context of its own when it holds more than `share` of the probability of
-all covers that end there or go on. At share 0 nothing is left out, and the time grows exponentially with the text;
-at share s each context dropped held less than s of the text's probability. Without any (`share` >= 1), only the last
-token of a cover may leave the text's own tokenisation: then "cat" of "cats" can't end, and what follows it is
-predicted as if it were known that the word goes on.
+**What is left out.** The contexts along the text's own tokenisation, the path, all count. Others are added in waves:
+a token that leaves a context that counts makes a context of its own when it holds more than `share` of the
+probability of all covers that end there or go on, and is at most the `depth`-th token off the path. At share 0 and
+without a limit to depth nothing is left out, and the time grows exponentially with the text. A context dropped for
+its share held less than that of the text's probability; one dropped for its depth has mostly come back to a border of
+the path, where the path's own context says much the same of what follows. With depth 0, only the last token of a
+cover may leave the path: then "cat" of "cats" can't end, and what follows it is predicted as if it were known that
+the word goes on.
 
 **What is known too early.** Where a token of the text's own tokenisation ends depends on bytes after it. Contexts
-elsewhere make up for that, all but the share dropped; hence figures with a large `share` are too good to be true.
+elsewhere make up for that, all but what is dropped; hence figures with a large `share` are too good to be true.
 
 **Resolution.** A mass below FLOOR reads as 0, being a difference of sums near 1; a token below it counts as FLOOR.
 UNSEEN of each distribution is spread over all bytes, so that none is impossible.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -80,8 +83,13 @@ class _Wave:
     mass: NDArray[np.float64]
 
 
-def byte_probabilities(contexts: Contexts, trie: Trie, path: Path, share: float) -> NDArray[np.float64]:
-    """Of every byte given all before it in its text: (N, 256), each row of sum 1. See above for `share`."""
+def byte_probabilities(
+    contexts: Contexts, trie: Trie, path: Path, share: float, depth: int | None
+) -> NDArray[np.float64]:
+    """Of every byte given all before it in its text: (N, 256), each row of sum 1.
+
+    See above for `share` and `depth`, of which None is no limit.
+    """
     wave = _look(contexts, trie, path.text, path.contexts, path.starts, path.stops)
     own = _own_token(path, wave)
     wave.weights[:] = _path_weights(path, wave, own)
@@ -89,7 +97,10 @@ def byte_probabilities(contexts: Contexts, trie: Trie, path: Path, share: float)
     scale = wave.weights[np.searchsorted(path.starts, np.arange(len(path.text)), "right") - 1]
     sums = np.zeros((len(path.text), 256))
     _add(sums, wave, scale)
-    while len(leaving := _leaving(wave, own, path.text, trie, sums, scale, share)):
+    for _ in itertools.count() if depth is None else range(depth):
+        leaving = _leaving(wave, own, path.text, sums, scale, share)
+        if not len(leaving):
+            break
         wave = _next_wave(contexts, trie, path.text, wave, leaving)
         own = np.zeros(len(wave.node), bool)
         _add(sums, wave, scale)
@@ -159,7 +170,7 @@ def _add(sums: NDArray[np.float64], wave: _Wave, scale: NDArray[np.float64]) -> 
 
 
 def _leaving(
-    wave: _Wave, own: NDArray[Any], text: NDArray[np.uint8], trie: Trie, sums: NDArray[np.float64],
+    wave: _Wave, own: NDArray[Any], text: NDArray[np.uint8], sums: NDArray[np.float64],
     scale: NDArray[np.float64], share: float,
 ) -> Indices:  # fmt: skip
     """The nodes of a wave at which more than `share` of what covers the text so far ends."""

@@ -53,7 +53,15 @@ def open_teacher(name: str, share: float) -> Teacher:
         from cpu1.distill.own_run import OwnRun
 
         return OwnRun(path)
-    raise UserError(f"{name}: neither a run folder, nor a .gguf file, nor a folder of transformers")
+    from cpu1.distill.token_teacher import TokenTeacher
+
+    if path.suffix == ".gguf":
+        from cpu1.distill.gguf_file import open_gguf
+
+        return TokenTeacher(open_gguf(path), share)
+    from cpu1.distill.hugging_face import open_model
+
+    return TokenTeacher(open_model(name), share)
 
 
 def batches(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
