@@ -28,7 +28,7 @@ class Toy:
         return 2 * torch.randn(len(self.vocabulary), generator=generator)
 
     def logits(self, contexts):
-        return torch.stack([self.distribution(self.sequences[i]) for i in contexts])
+        return torch.stack([self.distribution(self.sequences[i]) for i in contexts])[:, Trie(self.vocabulary).order]
 
     def extend(self, parents, tokens):
         first = len(self.sequences)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cpu1.distill import attention
 from cpu1.distill.byte_level import ByteLevelTokenizer
 from cpu1.distill.trie import Indices
 from cpu1.errors import UserError
@@ -26,15 +27,26 @@ class CausalLM:
     def __init__(self, model: Any, tokenizer: ByteLevelTokenizer, identity: dict[str, Any], source: str) -> None:
         """UserError for a model that does not read a text the way it is read here."""
         self._trunk: nn.Module = model.base_model
-        self._head: nn.Module = model.get_output_embeddings()
+        self._head: nn.Linear = model.get_output_embeddings()
         self.token_bytes, self.start, self.encode = tokenizer.token_bytes, tokenizer.start, tokenizer.encode
         self.width = int(model.config.hidden_size)
         self.window = int(model.config.max_position_embeddings)
         model.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
+        if device == "cpu":
+            attention.use(model)
         self._check(model, source)
         precision = torch.bfloat16 if device == "cuda" or _multiplies_bf16() else torch.float32
         model.to(precision)
         self.identity = {**identity, "precision": str(precision).removeprefix("torch.")}
+
+    def predict(self, tokens: Indices) -> None:
+        """See token_teacher.TokenModel. Rows of the head are put in order, which saves doing so with every logit."""
+        order = torch.from_numpy(tokens).to(self._head.weight.device)
+        head = nn.Linear(self.width, len(tokens), bias=self._head.bias is not None, device="meta")
+        head.weight = nn.Parameter(self._head.weight[order], requires_grad=False)
+        if self._head.bias is not None:
+            head.bias = nn.Parameter(self._head.bias[order], requires_grad=False)
+        self._head = head
 
     def read(self, sequences: Sequence[Sequence[int]]) -> "ReadSequences":
         """See token_teacher.ReadTokens."""

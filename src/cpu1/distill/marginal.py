@@ -48,7 +48,7 @@ class Contexts(Protocol):
     """Token sequences that a model has read, numbered."""
 
     def logits(self, contexts: Indices) -> Tensor:
-        """Of the token after each: (n, vocabulary)."""
+        """Of the token after each: (n, tokens), the trie's tokens in the trie's order."""
         ...
 
     def extend(self, parents: Indices, tokens: Indices) -> Indices:
@@ -132,11 +132,10 @@ def _look(
 
 def _cumulative(contexts: Contexts, trie: Trie, chosen: Indices) -> Iterator[tuple[int, Tensor]]:
     """Cumulative probabilities (ROWS, tokens + 1) in the trie's order, chunk by chunk, with each chunk's first row."""
-    order = torch.from_numpy(trie.order)
     for begin in range(0, len(chosen), ROWS):
-        logits = contexts.logits(chosen[begin : begin + ROWS])
-        probabilities = torch.softmax(logits[:, order.to(logits.device)].float(), -1)
-        sums = torch.zeros(len(logits), len(order) + 1, dtype=torch.float64, device=logits.device)
+        probabilities = torch.softmax(contexts.logits(chosen[begin : begin + ROWS]), -1, dtype=torch.float32)
+        sums = probabilities.new_empty(len(probabilities), len(trie.order) + 1, dtype=torch.float64)
+        sums[:, 0] = 0
         torch.cumsum(probabilities, -1, dtype=torch.float64, out=sums[:, 1:])
         yield begin, sums
 

@@ -35,6 +35,10 @@ class TokenModel(Protocol):
     window: int  # tokens it can read at once
 
     def encode(self, text: bytes) -> list[int]: ...
+    def predict(self, tokens: Indices) -> None:
+        """From now on logits are those of `tokens`, in their order."""
+        ...
+
     def read(self, sequences: Sequence[Sequence[int]]) -> ReadTokens: ...
 
 
@@ -46,6 +50,7 @@ class TokenTeacher:
             raise UserError(f"the share is {share}: it must lie in 0 to 1")
         self._model, self._share, self._depth = model, share, depth
         self._trie = Trie(model.token_bytes)
+        model.predict(self._trie.order)
         self.identity = {**model.identity, "share": share, "depth": depth}
         self.width = model.width
         self.window = model.window - 2 * LOOK_BACK  # a token has a byte at least; some bytes end the last word
