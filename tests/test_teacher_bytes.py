@@ -35,12 +35,19 @@ class Toy:
         self.sequences += [(*self.sequences[i], int(token)) for i, token in zip(parents, tokens, strict=True)]
         return np.arange(first, len(self.sequences))
 
-    def probability(self, text: bytes, own: tuple[int, ...] | None = None, read=()) -> float:
-        """That the bytes after `read` begin with `text`; with `own`, all tokens but the last from there."""
+    def shares(self, read) -> list[float]:
         logits = self.distribution(read)
         logits[[i for i, token in enumerate(self.vocabulary) if token is None]] = -torch.inf
+        return torch.softmax(logits, 0).tolist()
+
+    def token(self, spelled: bytes, read) -> float:
+        """That a token spelled so comes after `read`."""
+        return sum(share for share, token in zip(self.shares(read), self.vocabulary, strict=True) if token == spelled)
+
+    def probability(self, text: bytes, own: tuple[int, ...] | None = None, read=()) -> float:
+        """That the bytes after `read` begin with `text`; with `own`, all tokens but the last from there."""
         found = 0.0
-        for token, share in enumerate(torch.softmax(logits, 0).tolist()):
+        for token, share in enumerate(self.shares(read)):
             spelled = self.vocabulary[token]
             if spelled is None:
                 continue
@@ -98,13 +105,22 @@ def test_every_byte_is_exact_not_only_the_one_that_came():
         np.testing.assert_allclose(found[i], expected / expected.sum(), atol=3e-6)
 
 
-def test_without_leaving_only_the_last_token_is_free():
-    """Depth 0 is the sum over covers whose tokens, all but the last, are the text's own."""
+def test_without_branches_what_ends_off_the_path_goes_on_as_tokens_begin_around():
+    """Depth 0: covers whose tokens, all but the last, are the text's own; others get the mean of first bytes."""
     text = b"abcabcacab"
     own = tuple(longest_first(text))
     toy, found = predict([text], 0.0, depth=0)
+    spelled = [VOCABULARY[token] for token in own]
+    borders = np.cumsum([0, *map(len, spelled)])[:-1]
+    typical = np.mean(
+        [[toy.probability(bytes([byte]), read=own[:j]) for byte in range(256)] for j in range(len(own))], 0
+    )
     for i in range(len(text)):
         expected = np.array([toy.probability(text[:i] + bytes([byte]), own) for byte in range(256)])
+        for j, border in enumerate(borders[borders < i]):
+            if (off := text[border:i]) != spelled[j] and off in VOCABULARY:
+                before = np.prod([toy.token(spelled[n], own[:n]) for n in range(j)])
+                expected += before * toy.token(off, own[:j]) * typical
         np.testing.assert_allclose(found[i], expected / expected.sum(), atol=3e-6)
 
 

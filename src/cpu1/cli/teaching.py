@@ -17,8 +17,8 @@ def add(verb: Verb) -> None:
     data_options(p)
     p.add_argument("--top-k", type=positive, default=8, help="bytes kept of each distribution (default: 8)")
     p.add_argument("--window", type=byte_size, default=4096, help="bytes that the teacher reads at once (default: 4Ki)")
-    p.add_argument("--share", type=float, default=0.02, help="of a text's probability, that another tokenisation must "
-                   "hold to be followed; 0 is exact and endless, 1 follows none (default: 0.02)")  # fmt: skip
+    p.add_argument("--share", type=float, default=0.1, help="of a text's probability, that a token off the text's own "
+                   "tokenisation must hold to be followed; 1 follows none and is fastest (default: 0.1)")  # fmt: skip
     p.add_argument("--threads", type=positive, help="default: all cores")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 

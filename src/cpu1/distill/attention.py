@@ -16,8 +16,8 @@ QUERIES = 64
 def attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    """query (B, H, T, D), key and value (B, K, L, D) -> (B, T, H, D). `mask` (B, 1, T, L) says what is seen; without
-    one, the last T of L positions see what is before them."""
+    """query (B, H, T, D), key and value (B, K, L, D) -> (B, T, H, D). `mask` (B, 1, T, L) is added to the scores;
+    without one, the last T of L positions see what is before them."""
     batch, heads, count, size = query.shape
     shared, length = key.shape[1:3]
     found = query.new_empty(batch, count, heads, size)
@@ -27,7 +27,7 @@ def attend(
         block = (query[:, :, begin:end] * scaling).reshape(batch, shared, -1, size)
         scores = (block @ key[:, :, :stop].transpose(2, 3)).view(batch, shared, -1, end - begin, stop)
         if mask is not None:
-            scores.masked_fill_(~mask[:, :, None, begin:end], -torch.inf)
+            scores += mask[:, :, None, begin:end]
         else:
             later = torch.ones(end - begin, end - begin, dtype=torch.bool, device=query.device).triu(1)
             scores[..., begin - end :].masked_fill_(later, -torch.inf)

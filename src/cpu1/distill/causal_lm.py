@@ -13,40 +13,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cpu1 import device as devices
 from cpu1.distill import attention
 from cpu1.distill.byte_level import ByteLevelTokenizer
-from cpu1.distill.trie import Indices
+from cpu1.distill.trie import Indices, Trie
 from cpu1.errors import UserError
 
 TOLERANCE = 0.02  # of the largest logit, between two ways to read the same text in fp32
 
 
 class CausalLM:
-    """A model with its tokenizer, in bf16 where the processor multiplies it natively, else in fp32."""
+    """A model with its tokenizer, in bf16 where the device multiplies it natively, else in fp32."""
 
     def __init__(self, model: Any, tokenizer: ByteLevelTokenizer, identity: dict[str, Any], source: str) -> None:
         """UserError for a model that does not read a text the way it is read here."""
         self._trunk: nn.Module = model.base_model
-        self._head: nn.Linear = model.get_output_embeddings()
         self.token_bytes, self.start, self.encode = tokenizer.token_bytes, tokenizer.start, tokenizer.encode
+        self.trie = Trie(self.token_bytes)
         self.width = int(model.config.hidden_size)
         self.window = int(model.config.max_position_embeddings)
-        model.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
-        if device == "cpu":
+        model.eval().to(device := devices.choose())
+        if device.type == "cpu":
             attention.use(model)
+        self._head = _rows(model.get_output_embeddings(), self.trie.order)
         self._check(model, source)
-        precision = torch.bfloat16 if device == "cuda" or _multiplies_bf16() else torch.float32
-        model.to(precision)
-        self.identity = {**identity, "precision": str(precision).removeprefix("torch.")}
-
-    def predict(self, tokens: Indices) -> None:
-        """See token_teacher.TokenModel. Rows of the head are put in order, which saves doing so with every logit."""
-        order = torch.from_numpy(tokens).to(self._head.weight.device)
-        head = nn.Linear(self.width, len(tokens), bias=self._head.bias is not None, device="meta")
-        head.weight = nn.Parameter(self._head.weight[order], requires_grad=False)
-        if self._head.bias is not None:
-            head.bias = nn.Parameter(self._head.bias[order], requires_grad=False)
-        self._head = head
+        precision = devices.fast_precision(device)
+        for part in (model, self._head):
+            part.to({"bf16": torch.bfloat16, "fp32": torch.float32}[precision])
+        self.identity = {**identity, "precision": precision}
 
     def read(self, sequences: Sequence[Sequence[int]]) -> "ReadSequences":
         """See token_teacher.ReadTokens."""
@@ -57,7 +51,7 @@ class CausalLM:
         """That head and trunk are all there is, and that a branch is read like a sequence."""
         ids = [self.start, *self.encode(b"Two of a kind")]
         device = next(model.parameters()).device
-        whole = model(input_ids=torch.tensor([ids], device=device)).logits[0, -1].float()
+        whole = model(input_ids=torch.tensor([ids], device=device)).logits[0, -1, self.trie.order].float()
         read = self.read([ids[:-1], ids[:2]])
         branch = read.extend(np.array([len(ids) - 2]), np.array(ids[-1:]))
         error = (read.logits(branch)[0].float() - whole).abs().max() / whole.abs().max()
@@ -112,10 +106,11 @@ class ReadSequences:
         positions[rows, column] = self._position[parents[order]] + 1
         seen[rows, column, : self._longest] = np.arange(self._longest) <= self._limit[parents[order], None]
         seen[rows, column, self._longest :] = above
+        hidden = torch.from_numpy(~seen[:, None]).to(self._device)
         output = self._trunk(
             input_ids=torch.from_numpy(ids).to(self._device),
             position_ids=torch.from_numpy(positions).to(self._device),
-            attention_mask=torch.from_numpy(seen[:, None]).to(self._device),
+            attention_mask=torch.zeros_like(hidden, dtype=self._hidden.dtype).masked_fill_(hidden, -torch.inf),
             past_key_values=self._cache,
             use_cache=True,
         )
@@ -132,6 +127,10 @@ class ReadSequences:
         return numbers
 
 
-def _multiplies_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+def _rows(head: nn.Linear, order: Indices) -> nn.Linear:
+    """A head of these tokens only, in this order, which saves putting every logit into it."""
+    some = nn.Linear(head.in_features, len(order), bias=head.bias is not None, device="meta")
+    some.weight = nn.Parameter(head.weight[order], requires_grad=False)
+    if head.bias is not None:
+        some.bias = nn.Parameter(head.bias[order], requires_grad=False)
+    return some

@@ -117,7 +117,8 @@ def _tokenizer(about: dict[str, Any], source: str) -> ByteLevelTokenizer:
     kind, pre = about["tokenizer.ggml.model"], about.get("tokenizer.ggml.pre")
     if kind != "gpt2" or pre not in PRE_TOKENIZERS:
         raise UserError(
-            f"{source}: its tokenizer is {kind} ({pre}); read is byte-level BPE, cut as in {' or '.join(PRE_TOKENIZERS)}"
+            f"{source}: its tokenizer is {kind} ({pre}); "
+            f"byte-level BPE is read, cut as in {' or '.join(PRE_TOKENIZERS)}"
         )
     tokens, types = about["tokenizer.ggml.tokens"], about["tokenizer.ggml.token_type"]
     merges = [merge.split(" ", 1) for merge in about["tokenizer.ggml.merges"]]

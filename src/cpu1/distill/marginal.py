@@ -11,17 +11,12 @@ end at a byte b, and a node of the vocabulary's trie, the bytes from b on. So wi
 emits most of them; the model has hardly seen them, but gives them some mass all the same, and that mass counts.
 Tokens without bytes (control tokens, padding) do not count: the model is conditioned on writing text.
 
-**What is left out.** The contexts along the text's own tokenisation, the path, all count. Others are added in waves:
-a token that leaves a context that counts makes a context of its own when it holds more than `share` of the
+**What is approximate.** The contexts along the text's own tokenisation, the path, all count. Others are added in
+waves: a token that leaves a context that counts makes a context of its own when it holds more than `share` of the
 probability of all covers that end there or go on, and is at most the `depth`-th token off the path. At share 0 and
-without a limit to depth nothing is left out, and the time grows exponentially with the text. A context dropped for
-its share held less than that of the text's probability; one dropped for its depth has mostly come back to a border of
-the path, where the path's own context says much the same of what follows. With depth 0, only the last token of a
-cover may leave the path: then "cat" of "cats" can't end, and what follows it is predicted as if it were known that
-the word goes on.
-
-**What is known too early.** Where a token of the text's own tokenisation ends depends on bytes after it. Contexts
-elsewhere make up for that, all but what is dropped; hence figures with a large `share` are too good to be true.
+without a limit to depth nothing is left out, and the time grows exponentially with the text. What ends elsewhere, in
+"cat" of "cats", goes on for one byte in the mean way in which tokens begin along the text's path, and is then
+forgotten: without it a model would seem to know that the word goes on.
 
 **Resolution.** A mass below FLOOR reads as 0, being a difference of sums near 1; a token below it counts as FLOOR.
 UNSEEN of each distribution is spread over all bytes, so that none is impossible.
@@ -41,7 +36,8 @@ from cpu1.distill.trie import Indices, Trie
 
 FLOOR = 1e-13
 UNSEEN = 1e-9
-ROWS = 64  # contexts whose cumulative sums are held at once: 25 MB for 49,152 tokens
+PRODUCT = 256  # contexts whose logits are computed at once: few products are fast ones
+ROWS = 16  # contexts whose sums are computed at once: what 49,152 tokens need then stays in a processor's cache
 
 
 class Contexts(Protocol):
@@ -96,14 +92,22 @@ def byte_probabilities(
     # every position's sums are relative to the weight of the path's last context before it
     scale = wave.weights[np.searchsorted(path.starts, np.arange(len(path.text)), "right") - 1]
     sums = np.zeros((len(path.text), 256))
+    typical = _typical(path, wave)
     _add(sums, wave, scale)
-    for _ in itertools.count() if depth is None else range(depth):
-        leaving = _leaving(wave, own, path.text, sums, scale, share)
-        if not len(leaving):
+    dropped = np.zeros(len(path.text))
+    for wave_number in itertools.count():
+        others = np.flatnonzero((wave.ended > 0) & (wave.place > wave.starts[wave.walk]) & ~own)
+        if depth is None or wave_number < depth:
+            followed = _followed(wave, others, path.text, sums, scale, share)
+        else:
+            followed = np.zeros(len(others), bool)
+        _drop(dropped, wave, others[~followed], scale)
+        if not followed.any():
             break
-        wave = _next_wave(contexts, trie, path.text, wave, leaving)
+        wave = _next_wave(contexts, trie, path.text, wave, others[followed])
         own = np.zeros(len(wave.node), bool)
         _add(sums, wave, scale)
+    sums += dropped[:, None] * typical
     total = sums.sum(1, keepdims=True)
     known = np.divide(sums, total, out=np.full_like(sums, 1 / 256), where=total > 0)
     return known * (1 - UNSEEN) + UNSEEN / 256
@@ -132,12 +136,14 @@ def _look(
 
 def _cumulative(contexts: Contexts, trie: Trie, chosen: Indices) -> Iterator[tuple[int, Tensor]]:
     """Cumulative probabilities (ROWS, tokens + 1) in the trie's order, chunk by chunk, with each chunk's first row."""
-    for begin in range(0, len(chosen), ROWS):
-        probabilities = torch.softmax(contexts.logits(chosen[begin : begin + ROWS]), -1, dtype=torch.float32)
-        sums = probabilities.new_empty(len(probabilities), len(trie.order) + 1, dtype=torch.float64)
-        sums[:, 0] = 0
-        torch.cumsum(probabilities, -1, dtype=torch.float64, out=sums[:, 1:])
-        yield begin, sums
+    for first in range(0, len(chosen), PRODUCT):
+        logits = contexts.logits(chosen[first : first + PRODUCT])
+        for begin in range(0, len(logits), ROWS):
+            probabilities = torch.softmax(logits[begin : begin + ROWS], -1, dtype=torch.float32)
+            sums = probabilities.new_empty(len(probabilities), len(trie.order) + 1, dtype=torch.float64)
+            sums[:, 0] = 0
+            torch.cumsum(probabilities, -1, dtype=torch.float64, out=sums[:, 1:])
+            yield first + begin, sums
 
 
 def _between(cumulative: Tensor, rows: Indices, low: Indices, high: Indices) -> NDArray[np.float64]:
@@ -168,16 +174,31 @@ def _add(sums: NDArray[np.float64], wave: _Wave, scale: NDArray[np.float64]) -> 
     sums += np.bincount(flat, relative[wave.owner] * wave.mass, sums.size).reshape(sums.shape)
 
 
-def _leaving(
-    wave: _Wave, own: NDArray[Any], text: NDArray[np.uint8], sums: NDArray[np.float64],
+def _typical(path: Path, wave: _Wave) -> NDArray[np.float64]:
+    """How a token begins in the text around: of each place, the mean over its text's contexts on the path (N, 256)."""
+    at_root = wave.node[wave.owner] == 0
+    text = np.searchsorted(np.unique(path.stops), path.stops[wave.walk[wave.owner[at_root]]])
+    flat = text * 256 + wave.byte[at_root]
+    count = text.max(initial=0) + 1
+    sums = np.bincount(flat, wave.mass[at_root], count * 256).reshape(count, 256)
+    mean = sums / sums.sum(1, keepdims=True)
+    return mean[np.searchsorted(np.unique(path.stops), np.arange(len(path.text)), "right")]
+
+
+def _followed(
+    wave: _Wave, ends: Indices, text: NDArray[np.uint8], sums: NDArray[np.float64],
     scale: NDArray[np.float64], share: float,
-) -> Indices:  # fmt: skip
-    """The nodes of a wave at which more than `share` of what covers the text so far ends."""
-    found = np.flatnonzero((wave.ended > 0) & (wave.place > wave.starts[wave.walk]) & ~own)
-    before = wave.place[found] - 1
+) -> NDArray[np.bool_]:  # fmt: skip
+    """At which of the nodes `ends` more than `share` of what covers the text so far ends."""
+    before = wave.place[ends] - 1
     reached = sums[before, text[before]]
-    ended = np.exp(np.minimum(wave.weights[wave.walk[found]] - scale[before], 300)) * wave.ended[found]
-    return found[ended > share * reached]
+    return np.exp(np.minimum(wave.weights[wave.walk[ends]] - scale[before], 300)) * wave.ended[ends] > share * reached
+
+
+def _drop(dropped: NDArray[np.float64], wave: _Wave, ends: Indices, scale: NDArray[np.float64]) -> None:
+    place = wave.place[ends]
+    relative = np.exp(np.minimum(wave.weights[wave.walk[ends]] - scale[place], 300))
+    dropped += np.bincount(place, relative * wave.ended[ends], len(dropped))
 
 
 def _next_wave(contexts: Contexts, trie: Trie, text: NDArray[np.uint8], wave: _Wave, leaving: Indices) -> _Wave:

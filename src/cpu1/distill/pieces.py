@@ -1,7 +1,7 @@
 """How a stream is cut for a teacher: whole documents, or windows that overlap, so that few bytes lack context.
 
-A window is `window` bytes long. The first of a document is predicted whole, of every other the first quarter is
-context only. So a byte is predicted from at least a quarter of a window where its document has as much before it,
+A window is `window` bytes long. The first of a document is predicted whole, of every other the first eighth is
+context only. So a byte is predicted from at least an eighth of a window where its document has as much before it,
 and from a whole window at most. The grid of a document's windows begins with it: what is asked for changes nothing.
 """
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from cpu1.data.split import Split
 from cpu1.distill.teacher import Piece
 
+CONTEXT = 8  # the part of a window that is context only: one in so many
 WORD = 64  # bytes within which a window's borders are moved to a blank
 BLANKS = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 
 
 def cut(split: Split, start: int, stop: int, window: int) -> Iterator[tuple[int, Piece]]:
     """The pieces that predict stream[start:stop], with the place in the stream of each one's first such byte."""
-    context, end = window // 4, start
+    context, end = window // CONTEXT, start
     document = int(np.searchsorted(split.offsets, start, "right")) - 1
     while end < stop:
         first, last = (int(offset) for offset in split.offsets[document : document + 2])

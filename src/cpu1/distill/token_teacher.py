@@ -13,7 +13,7 @@ from cpu1.distill.trie import Indices, Trie
 from cpu1.errors import UserError
 
 BATCH = 4096  # tokens
-DEPTH = 2  # tokens off the path; where more would be followed they had come back to it, and never end
+DEPTH = 1  # tokens off the path; the next is mostly back at one of its borders, where the path says much the same
 LOOK_BACK = 64  # bytes before a piece's first: contexts that end earlier are not asked what comes next
 
 
@@ -30,15 +30,12 @@ class TokenModel(Protocol):
 
     identity: dict[str, Any]
     token_bytes: list[bytes | None]  # None: not text, left out of every sum
+    trie: Trie  # of these; logits are in its order
     start: int  # the token before a text
     width: int
     window: int  # tokens it can read at once
 
     def encode(self, text: bytes) -> list[int]: ...
-    def predict(self, tokens: Indices) -> None:
-        """From now on logits are those of `tokens`, in their order."""
-        ...
-
     def read(self, sequences: Sequence[Sequence[int]]) -> ReadTokens: ...
 
 
@@ -49,8 +46,6 @@ class TokenTeacher:
         if not 0 <= share <= 1:
             raise UserError(f"the share is {share}: it must lie in 0 to 1")
         self._model, self._share, self._depth = model, share, depth
-        self._trie = Trie(model.token_bytes)
-        model.predict(self._trie.order)
         self.identity = {**model.identity, "share": share, "depth": depth}
         self.width = model.width
         self.window = model.window - 2 * LOOK_BACK  # a token has a byte at least; some bytes end the last word
@@ -76,7 +71,7 @@ class TokenTeacher:
             stops.append(np.full(len(chosen), place + piece.end))
         text = np.concatenate([piece.text[: piece.end] for piece in pieces])
         path = Path(text, *(np.concatenate(part) for part in (contexts, starts, stops)))
-        probabilities = byte_probabilities(read, self._trie, path, self._share, self._depth).astype(np.float32)
+        probabilities = byte_probabilities(read, self._model.trie, path, self._share, self._depth).astype(np.float32)
         for piece, border, number, place in zip(pieces, borders, numbers, places, strict=False):
             ended = np.flatnonzero((border > piece.begin) & (border <= piece.end))
             hidden = read.hidden(number + ended).float().cpu().numpy()

@@ -205,7 +205,7 @@ def draft(job: Job, recipe: Recipe, corpus: Corpus, device: torch.device, starte
         batch=scale.batch_bytes // scale.window_bytes,
         window=scale.window_bytes // unit,
         rate=scale.rate,
-        precision=started.precision if started else _fast_precision(device),
+        precision=started.precision if started else devices.fast_precision(device),
         ternary_rate=ladder.ROUNDS[job.round].ternary_rate if job.round in ladder.ROUNDS else 1.0,
         teacher=_content(job.teacher / "model.safetensors") if job.teacher else None,
     )
@@ -216,14 +216,6 @@ def _started(folder: Path) -> Settings | None:
     """The settings that a run began with. What its machine decided then stays: a resumed run is the same run."""
     path = folder / "settings.json"
     return Settings.read(path) if path.exists() else None
-
-
-def _fast_precision(device: torch.device) -> str:
-    """bf16 where the processor multiplies it natively; elsewhere it is slower than fp32."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
 
 
 def _steps(
