@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 import eager
+import numpy as np
 import torch
 
 from cpu1 import ladder, ops
@@ -71,7 +72,8 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
     model = build(recipe).train()
     units = torch.randint(1, recipe.embedding.vocabulary, (batch, window))
     alone = Group(torch.device("cpu"))
-    step = partial(loop.step, model, make_optimizer(model, settings), units, 0, settings, None, alone)
+    windows = loop.Windowed(units, np.zeros(batch, np.int64))
+    step = partial(loop.step, model, make_optimizer(model, settings), windows, 0, settings, None, alone)
     for _ in range(WARM_UP):
         step()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from settings import PLAN
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cpu1 import ladder, ops
@@ -13,6 +15,7 @@ from cpu1.ops import native, reference
 from cpu1.ops.operator import KERNELS
 from cpu1.training import loop
 from cpu1.training.parallel import Group
+from cpu1.training.teaching import ModelTeacher
 
 TRITON_LESS = """
 import sys
@@ -68,7 +71,8 @@ def test_a_step_stays_on_its_device(run: str, monkeypatch: pytest.MonkeyPatch) -
     meta = torch.device("meta")
     model = Model(ladder.recipe(run, "demo")).train().to(meta)
     units = torch.zeros(2, 64, dtype=torch.int64, device=meta)
-    objective, means = loop.losses(model, model(units), units, model if model.distill else None, Group(meta))
+    lesson = ModelTeacher(model, PLAN, model.distill.size)(units, np.zeros(2)) if model.distill else None
+    objective, means = loop.losses(model, model(units), units, lesson, Group(meta))
     objective.backward()
     assert means.device == meta
     assert {tensor.grad.device for tensor in model.parameters()} == {meta}

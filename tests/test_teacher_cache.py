@@ -17,7 +17,7 @@ from cpu1.distill import cache as cache_module
 from cpu1.distill import quantise
 from cpu1.distill.cache import Cache, shard_path
 from cpu1.distill.own_run import OwnRun
-from cpu1.distill.pieces import WORD, cut
+from cpu1.distill.pieces import CONTEXT, WORD, cut
 from cpu1.distill.teach import teach
 from cpu1.distill.teacher import Piece, open_teacher
 from cpu1.errors import UserError
@@ -67,7 +67,7 @@ def files(folder):
 
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 5000), (777, 12_345), (9_999, 10_001)])
 def test_pieces_predict_every_byte_once_with_its_context(corpus, start, stop):
-    split, window = corpus.splits["train"], 512
+    split, window = corpus.splits["train"], 1024
     stop = stop or len(split.stream)
     at = start
     for begin, piece in cut(split, start, stop, window):
@@ -78,7 +78,7 @@ def test_pieces_predict_every_byte_once_with_its_context(corpus, start, stop):
         first, after = split.offsets[document : document + 2]
         assert first <= begin - piece.begin
         assert begin - piece.begin + len(piece.text) <= after
-        assert piece.begin >= min(window // 4 - WORD, begin - first)
+        assert piece.begin >= min(window // CONTEXT - WORD, begin - first)
         assert piece.end <= window
         assert len(piece.text) - piece.end <= WORD
     assert at == stop
@@ -100,9 +100,9 @@ def test_a_window_is_what_the_teacher_said(whole, corpus, run):
     split, teacher, cache = corpus.splits["train"], OwnRun(run), Cache(whole)
     projection = fixed_projection(teacher.width, 128).numpy()
     start, length = SMALL - 1001, 2000
-    ids, probabilities, remainder = cache.window(start, length)
+    ids, shares = cache.window(start, length)
     vectors, found = cache.hidden(start, length)
-    np.testing.assert_allclose(probabilities.sum(1) + remainder, 1, atol=1e-6)
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
     expected, hidden = np.zeros((length, 256)), {}
     pieces = list(cut(split, start, start + length, min(4096, teacher.window)))
     for i, lesson in teacher.read([piece for _, piece in pieces]):
@@ -111,7 +111,7 @@ def test_a_window_is_what_the_teacher_said(whole, corpus, run):
         hidden |= dict(zip((lesson.ends + place).tolist(), lesson.hidden @ projection, strict=True))
     told = np.take_along_axis(expected, ids.astype(np.int64), 1)
     np.testing.assert_allclose(told, -np.sort(-expected, 1)[:, :8], atol=1e-6)
-    np.testing.assert_allclose(probabilities, told, rtol=0.05, atol=1e-4)
+    np.testing.assert_allclose(shares[:, :-1], told, rtol=0.05, atol=1e-4)
     assert sorted({place // 4 for place in hidden}) == np.flatnonzero(found).tolist()
     for place, vector in hidden.items():
         if not any(later in hidden for later in range(place + 1, place // 4 * 4 + 4)):
@@ -145,10 +145,9 @@ def test_quantised_probabilities_keep_what_they_promise():
     logits = random.normal(0, 1, (2000, 256)) * random.uniform(0.1, 12, (2000, 1))
     exact = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     ids, codes = quantise.encode(exact.astype(np.float32), 8)
-    probabilities, remainder = quantise.decode(codes)
+    read = quantise.decode(codes)
     told = np.take_along_axis(exact, ids.astype(np.int64), 1)
     kept = np.concatenate((told, 1 - told.sum(1, keepdims=True)), 1)
-    read = np.concatenate((probabilities, remainder[:, None]), 1)
     above = kept > 1e-4
     assert np.abs(np.log2(read[above] / kept[above])).max() < 2.1 / 32  # half a step, and half of one by the sum
     assert read[~above].max() < 1.1e-4
@@ -159,10 +158,8 @@ def test_quantised_probabilities_keep_what_they_promise():
 def test_certainty_and_zero_vectors_survive():
     certain = np.eye(256, dtype=np.float32)[[65]]
     ids, codes = quantise.encode(certain, 4)
-    probabilities, remainder = quantise.decode(codes)
     assert ids[0, 0] == 65
-    assert probabilities[0].tolist() == [1, 0, 0, 0]
-    assert remainder[0] == 0
+    assert quantise.decode(codes)[0].tolist() == [1, 0, 0, 0, 0]
     integers, scales = quantise.encode_vectors(np.zeros((2, 5), np.float32))
     assert not integers.any()
     assert np.isfinite(scales).all()

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from settings import PLAN
@@ -278,18 +279,19 @@ def test_a_non_finite_step_changes_nothing(job):
     """Neither weights nor the gate's controller: NaN there would stay, and spoil every step to come."""
     settings = replace(PLAN, window=64)
     model = build(ladder.recipe("07", "demo")).train()
-    optimizer, units = make_optimizer(model, settings), torch.randint(1, 256, (1, 64))
+    optimizer = make_optimizer(model, settings)
+    batch = loop.Windowed(torch.randint(1, 256, (1, 64)), np.zeros(1, np.int64))
     alone = Group(torch.device("cpu"))
-    assert loop.step(model, optimizer, units, 0, settings, None, alone).finite
+    assert loop.step(model, optimizer, batch, 0, settings, None, alone).finite
     with torch.no_grad():
         model.blocks[0].ffn.output.weight[0, 0] = torch.nan
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert not loop.step(model, optimizer, units, 1, settings, None, alone).finite
+    assert not loop.step(model, optimizer, batch, 1, settings, None, alone).finite
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num()), name
     with torch.no_grad():
         model.blocks[0].ffn.output.weight[0, 0] = 0.0
-    assert loop.step(model, optimizer, units, 2, settings, None, alone).finite
+    assert loop.step(model, optimizer, batch, 2, settings, None, alone).finite
 
 
 def test_a_run_that_does_not_learn_is_stopped_and_named(job, tmp_path):

@@ -53,6 +53,8 @@ def training_options(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--minutes", type=float, help="budget in minutes on this machine")
     data_options(parser)
     device_option(parser)
+    parser.add_argument("--teacher-cache", type=Path, metavar="FOLDER",
+                        help="learn also from what `cpu1 teach` kept about this text")  # fmt: skip
     parser.add_argument("--threads", type=positive, help="of one process (default: train: all cores; study: 1)")
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE",
                         help="override a setting of training, e.g. rate=0.002, steps=100")  # fmt: skip

@@ -162,6 +162,7 @@ def _study_request(words: argparse.Namespace, equal_bytes: bool) -> "Request":
         overrides=tuple(words.set),
         changes=tuple(words.changes),
         eval_bytes=words.eval_bytes,
+        teacher_cache=words.teacher_cache,
     )
 
 

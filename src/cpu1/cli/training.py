@@ -12,6 +12,7 @@ from cpu1.cli.options import Verb, budget, count, round_name, training_options
 def add(verb: Verb) -> None:
     p = verb(train, "train", "train 07\ntrain 07 --scale small --round r1 --data books.txt.zst\n"
              "train 14 --teacher runs/02-nano-r1-s0\ntrain 04 --minutes 5 --set rate=0.002\n"
+             "train 04 --data books.txt.zst --teacher-cache cache/books --set alpha=0.5\n"
              "train 04 --with ffn=ReLU2 --with head.hidden=512 --out runs/relu2")  # fmt: skip
     p.add_argument("run", help="a run of the ladder: 01, 02a, ... 16")
     p.add_argument("--out", type=Path, help="run folder (default: runs/RUN-SCALE-ROUND-sSEED); resumed if it exists")
@@ -48,6 +49,7 @@ def train(words: argparse.Namespace) -> int:
         device=words.device,
         shard=words.shard,
         teacher=words.teacher,
+        teacher_cache=words.teacher_cache,
         overrides=tuple(words.set),
         changes=tuple(words.changes),
         eval_bytes=int(words.eval_bytes),

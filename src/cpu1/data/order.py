@@ -31,12 +31,20 @@ class Windows:
 
     def batch(self, step: int, size: int) -> NDArray[Any]:
         """The `size` windows of a step: [size, length], a copy; a batch may straddle epochs."""
+        return self.read(self.places(step, size))
+
+    def read(self, places: NDArray[np.int64]) -> NDArray[Any]:
+        """The windows that begin at these places of the stream: [len(places), length], a copy."""
+        return self.stream[places[:, None] + np.arange(self.length)]
+
+    def places(self, step: int, size: int) -> NDArray[np.int64]:
+        """Where the windows of a step begin: [size]."""
         epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), self.count)
         starts = np.empty(size, np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
             starts[here] = self.epoch(int(epoch))[places[here]]
-        return self.stream[starts[:, None] + np.arange(self.length)]
+        return starts
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
         """Where each window of an epoch starts, in the order they are seen: [count].

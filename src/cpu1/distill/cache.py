@@ -158,17 +158,17 @@ class Cache:
                 f"sha256 {corpus.sha256[:12]}); make one of this text with `cpu1 teach`"
             )
 
-    def window(self, start: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-        """Of stream[start : start + length]: the likeliest bytes (N, k), their probabilities (N, k), the rest (N,).
+    def window(self, start: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Of stream[start : start + length]: the likeliest bytes (N, k), their probabilities and the rest (N, k + 1).
 
-        Each row's probabilities and rest sum to 1. IndexError beyond the stream.
+        Each row of these sums to 1. IndexError beyond the stream.
         """
         spans = list(self._spans(start, length))
         ids, codes = (
             np.concatenate([self._shards[i].get_slice(name)[begin:end] for i, begin, end in spans])
             for name in ("ids", "codes")
         )
-        return ids, *decode(codes)
+        return ids, decode(codes)
 
     def hidden(self, start: int, length: int, patch: int = 4) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Of each patch of stream[start : start + length]: the teacher's vector after the last of its tokens that

@@ -25,11 +25,11 @@ def encode(probabilities: NDArray[np.float32], k: int) -> tuple[NDArray[np.uint8
     return ids.astype(np.uint8), np.minimum(codes, NOTHING).astype(np.uint8)
 
 
-def decode(codes: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Codes (N, k + 1) -> probabilities (N, k) and the remainder (N,), of sum 1; no text is certain of nothing."""
+def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Codes (N, k + 1) -> probabilities, the remainder last, each row of sum 1; no text is certain of nothing."""
     values = VALUES[codes]
     values /= values.sum(1, keepdims=True)
-    return values[:, :-1], values[:, -1]
+    return values
 
 
 def encode_vectors(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

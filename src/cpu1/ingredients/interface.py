@@ -83,9 +83,12 @@ class Memory(Protocol):
 
 
 class Distill(Protocol):
-    """Learns from a teacher; nothing of it is lowered. Module: `forward(student, teacher, targets, weight) -> loss`."""
+    """Learns from a teacher; nothing of it is lowered. Module, if it needs one: see `distillation.HiddenProjection`."""
 
-    def build(self, width: int) -> nn.Module: ...
+    alpha: float
+    temperature: float
+
+    def build(self, width: int) -> nn.Module | None: ...
 
 
 State = Any  # of one mixer or memory: a tensor or a small dataclass, None at the cold start

@@ -29,6 +29,7 @@ class Plan:
     jobs: int = 1  # processes at once
     threads: int = 1  # of each process
     device: str = "auto"
+    teacher_cache: Path | None = None  # what students learn from, instead of a run of the plan
     extra: tuple[str, ...] = ()
     name: str = ""  # what tells its runs from those of other plans that are trained along with it
 
@@ -50,6 +51,7 @@ class Job:
     key: Key
     title: str
     teacher: "Job | None" = None
+    teacher_cache: Path | None = None
     teaches: bool = False
     state: str = "waiting"
     message: str = ""  # why it failed or is blocked
@@ -71,7 +73,8 @@ def with_teachers(plan: Plan, teachers: Mapping[str, str]) -> Plan:
         raise UserError("a study needs at least one run and one seed")
     if plan.jobs < 1 or plan.threads < 1:
         raise UserError(f"jobs {plan.jobs} and threads {plan.threads} should be at least 1")
-    absent = [teachers[run] for run in plan.runs if run in teachers and teachers[run] not in plan.runs]
+    wanted = {} if plan.teacher_cache else teachers
+    absent = [wanted[run] for run in plan.runs if run in wanted and wanted[run] not in plan.runs]
     runs, seeds = dict.fromkeys((*absent, *plan.runs)), dict.fromkeys(plan.seeds)
     return replace(plan, runs=tuple(runs), seeds=tuple(seeds))
 
@@ -81,7 +84,9 @@ def make_jobs(plan: Plan, teachers: Mapping[str, str], titles: Mapping[str, str]
     keys = [Key(run, plan.scale, plan.round, seed) for seed in plan.seeds for run in plan.runs]
     jobs = {key: Job(plan, key, titles.get(key.run, "")) for key in keys}
     for key, job in jobs.items():
-        if key.run in teachers:
+        if key.run in teachers and plan.teacher_cache:
+            job.teacher_cache = plan.teacher_cache
+        elif key.run in teachers:
             job.teacher = jobs[replace(key, run=teachers[key.run])]
             job.teacher.teaches = True
     return list(jobs.values())

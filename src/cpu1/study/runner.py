@@ -105,6 +105,7 @@ def start(job: Job, command: Sequence[str]) -> None:
     words += ["--data", plan.data, *(["--field", plan.field] if plan.field else []), "--out", str(job.folder)]
     words += ["--threads", str(plan.threads), "--device", plan.device, "--quiet"]
     words += ["--teacher", str(job.teacher.folder)] if job.teacher else []
+    words += ["--teacher-cache", str(job.teacher_cache)] if job.teacher_cache else []
     job.folder.mkdir(exist_ok=True)
     (job.folder / "error.json").unlink(missing_ok=True)
     try:

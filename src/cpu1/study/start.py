@@ -10,6 +10,7 @@ from rich.console import Console
 from cpu1 import ladder
 from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import Corpus, describe, prepare
+from cpu1.distill.cache import Cache
 from cpu1.errors import UserError
 from cpu1.evaluation.baselines import baselines
 from cpu1.evaluation.report import EXCERPT_BYTES
@@ -45,6 +46,7 @@ class Request:
     overrides: tuple[tuple[str, int | float | str], ...]  # of settings
     changes: tuple[tuple[str, str], ...]  # of recipes
     eval_bytes: int
+    teacher_cache: Path | None = None  # of runs that learn from one, instead of a run; in a sweep of all
 
 
 def start(request: Request, console: Console | None = None) -> int:
@@ -54,12 +56,14 @@ def start(request: Request, console: Console | None = None) -> int:
     recipes = [changed(ladder.recipe(run, request.scale), request.changes) for run in plan.runs]
     with console.status("preparing the text"):
         corpus = prepare_text(request, recipes)
+        if request.teacher_cache:
+            _check_cache(request.teacher_cache, plan, corpus)
         documents = corpus.select("valid", request.eval_bytes, EXCERPT_BYTES)
         lines = baselines(corpus.splits["train"].stream, documents)
         write_json(request.folder / "baselines.json", {name: asdict(line) for name, line in lines.items()})
     console.print(describe(corpus), highlight=False)
 
-    teachers = {run: rung.teacher for run, rung in ladder.LADDER.items() if rung.teacher}
+    teachers = _teachers()
     titles = {run: rung.title for run, rung in ladder.LADDER.items()}
     status = run_study(plan, teachers, titles, console=console)
     if status == 130:
@@ -73,6 +77,19 @@ def start(request: Request, console: Console | None = None) -> int:
     where = request.folder
     console.print(f"written: {where}/card.md, {where}/card.json, {where}/card.html", highlight=False)
     return status
+
+
+def _teachers() -> dict[str, str]:
+    return {run: rung.teacher for run, rung in ladder.LADDER.items() if rung.teacher}
+
+
+def _check_cache(folder: Path, plan: Plan, corpus: Corpus) -> None:
+    if not set(_teachers()) & set(plan.runs):
+        raise UserError(
+            f"--teacher-cache: in a study it teaches runs {' and '.join(_teachers())}, beside which others stay as "
+            "they are, and none of the two was asked for; `cpu1 train` and `cpu1 sweep` take it for any run"
+        )
+    Cache(folder).check(corpus)
 
 
 def make_plan(request: Request) -> Plan:
@@ -89,6 +106,7 @@ def make_plan(request: Request) -> Plan:
         jobs=request.jobs or max(1, (os.cpu_count() or 1) // request.threads),
         threads=request.threads,
         device=request.device,
+        teacher_cache=request.teacher_cache,
         extra=_extra(request),
     )
 

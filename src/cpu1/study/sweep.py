@@ -28,6 +28,7 @@ from cpu1.study.start import Request, make_plan, prepare_text
 from cpu1.study.sweep_table import Member, markdown, tabulate
 from cpu1.training.job import Job, draft, make_recipe
 from cpu1.training.settings import KNOBS, read_value
+from cpu1.training.teaching import open_cache
 
 PLAIN = "plain"  # the folder of runs with nothing varied
 VALUE = re.compile(r"[\w.+-]+")  # what may stand in the name of a folder
@@ -92,6 +93,7 @@ def make_members(sweep: Sweep) -> list[Member]:
             raise UserError(f"{name}: the variant's folder needs a name of at most {LONGEST} characters")
         extra = (*base.extra, *(word for item in variant.items() for word in option(*item)))
         extra = (*extra, "--teacher", str(sweep.teacher)) if sweep.teacher else extra
+        extra = (*extra, "--teacher-cache", str(base.teacher_cache)) if base.teacher_cache else extra
         folder = base.folder / "runs" / name
         members.append(Member(variant, replace(base, folder=folder, extra=extra, name=name)))
     return members
@@ -123,6 +125,7 @@ def planned(sweep: Sweep, member: Member, run: str) -> Job:
         data=request.data,
         device=request.device,
         teacher=sweep.teacher,
+        teacher_cache=request.teacher_cache,
         overrides=(*request.overrides, *settings),
         changes=(*request.changes, *changes),
     )
@@ -133,5 +136,10 @@ def check(jobs: Sequence[Job], recipes: Sequence[Recipe], corpus: Corpus) -> Non
     for job, recipe in zip(jobs, recipes, strict=True):
         draft(job, recipe, corpus, devices.choose(job.device))
         parameter_count(recipe)  # builds the model, without memory for its weights
-        if recipe.distill is not None and job.teacher is None:
-            raise UserError(f"run {job.run} learns from a teacher: give --teacher with the folder of a trained run")
+        if job.teacher_cache is not None:
+            open_cache(job.teacher_cache, recipe, corpus)
+        elif recipe.distill is not None and job.teacher is None:
+            raise UserError(
+                f"run {job.run} learns from a teacher: give --teacher with the folder of a trained run, "
+                "or --teacher-cache with what `cpu1 teach` wrote"
+            )

@@ -12,17 +12,19 @@ from cpu1 import device as devices
 from cpu1 import ladder
 from cpu1.data.bpe import TokenCorpus, Tokenizer, tokenize
 from cpu1.data.corpus import Corpus, prepare
+from cpu1.distill.cache import Cache, Manifest
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import TOKEN_BYTES, score
 from cpu1.evaluation.report import EVAL_BYTES, evaluation
 from cpu1.files import read_json, write_json
 from cpu1.lowering import pack_trained
-from cpu1.model import Model, parameter_count
+from cpu1.model import parameter_count
 from cpu1.recipes import Recipe, changed
 from cpu1.runs import Trained, environment, load, save_weights
 from cpu1.training import guards, loop, parallel
 from cpu1.training.checkpoint import Checkpoints
 from cpu1.training.settings import Budget, Settings
+from cpu1.training.teaching import CacheTeacher, ModelTeacher, Teacher, open_cache, projection_size
 
 CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
 
@@ -44,6 +46,7 @@ class Job:
     device: str = "auto"
     shard: bool = False  # a group's model is split among its processes
     teacher: Path | None = None
+    teacher_cache: Path | None = None
     overrides: tuple[tuple[str, float | int | str], ...] = ()  # of Settings
     changes: tuple[tuple[str, str], ...] = ()  # of the recipe, see recipes.changed
     eval_bytes: int = EVAL_BYTES
@@ -100,17 +103,19 @@ def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
     if threads := job.threads or group.threads:
         torch.set_num_threads(threads)
     recipe = make_recipe(job)
-    teacher = _teacher(job, recipe, group.device)
+    model_teacher = _teacher(job, recipe, group.device)
     if job.data == "-" and group.place.world > 1:
         raise UserError("several processes cannot read one standard input: save it to a file first")
     corpus = prepare(job.data, field=job.field, cache=job.cache)
+    cache = open_cache(job.teacher_cache, recipe, corpus) if job.teacher_cache else None
     tokens = tokenize(corpus, recipe.embedding.vocabulary) if recipe.level == "token" else None
     text = read_text(corpus, tokens)
     started = group.first(_started(job.folder))
     settings = draft(job, recipe, corpus, group.device, started)
     group.check(settings)
     if "steps" not in dict(job.overrides):
-        steps = _steps(job, recipe, settings, tokens, text, teacher.model if teacher else None, started, group)
+        teacher = _lessons(model_teacher, cache, recipe, settings)
+        steps = _steps(job, recipe, settings, tokens, text, teacher, started, group)
         settings = replace(settings, steps=steps)
     settings = _agree_in_group(settings, group)
     if group.leads:
@@ -126,7 +131,7 @@ def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
     hooks = loop.Hooks(
         validate=lambda model: _curve_point(model, curve, settings, tokens.tokenizer if tokens else None),
         report=_reporter(job, report),
-        teacher=teacher.model if teacher else None,
+        teacher=_lessons(model_teacher, cache, recipe, settings),
         checkpoint_seconds=job.checkpoint_seconds,
     )
     model, progress = loop.run(job.folder, recipe, settings, text, hooks, group)
@@ -208,8 +213,17 @@ def draft(job: Job, recipe: Recipe, corpus: Corpus, device: torch.device, starte
         precision=started.precision if started else devices.fast_precision(device),
         ternary_rate=ladder.ROUNDS[job.round].ternary_rate if job.round in ladder.ROUNDS else 1.0,
         teacher=_content(job.teacher / "model.safetensors") if job.teacher else None,
+        teacher_cache=Manifest.read(job.teacher_cache).key[:16] if job.teacher_cache else None,
+        **_weights(recipe),
     )
     return settings.override(dict(job.overrides))
+
+
+def _weights(recipe: Recipe) -> dict[str, Any]:
+    """How much a teacher counts where the recipe says so."""
+    return {
+        key: getattr(recipe.distill, key) for key in ("alpha", "temperature", "beta") if hasattr(recipe.distill, key)
+    }
 
 
 def _started(folder: Path) -> Settings | None:
@@ -224,7 +238,7 @@ def _steps(
     settings: Settings,
     tokens: TokenCorpus | None,
     text: loop.Text,
-    teacher: Model | None,
+    teacher: Teacher | None,
     started: Settings | None,
     group: parallel.Group,
 ) -> int:
@@ -244,7 +258,7 @@ def _steps(
 def _agree_in_group(settings: Settings, group: parallel.Group) -> Settings:
     """The leading process's settings; raises UserError if this one does not have the same text and teacher."""
     agreed = group.first(settings)
-    for name in ("data_sha256", "teacher"):
+    for name in ("data_sha256", "teacher", "teacher_cache"):
         if getattr(settings, name) != getattr(agreed, name):
             raise UserError(
                 f"process {group.place.rank} has {name} = {getattr(settings, name)}, process 0 has "
@@ -266,16 +280,26 @@ def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
 
 
 def _teacher(job: Job, recipe: Recipe, device: torch.device) -> Trained | None:
-    if recipe.distill is None:
+    if job.teacher and job.teacher_cache:
+        raise UserError("--teacher and --teacher-cache: a run learns from one of them")
+    if recipe.distill is None or job.teacher_cache:
         return None
     if job.teacher is None:
         raise UserError(
-            f"run {job.run} learns from a teacher: give --teacher with the folder of a trained byte-level run"
+            f"run {job.run} learns from a teacher: give --teacher with the folder of a trained byte-level run, "
+            "or --teacher-cache with what `cpu1 teach` wrote"
         )
     teacher = load(job.teacher, device)
     if teacher.recipe.level != "byte":
         raise UserError(f"{job.teacher}: the teacher reads tokens; a byte-level run is needed")
     return teacher
+
+
+def _lessons(model: Trained | None, cache: Cache | None, recipe: Recipe, settings: Settings) -> Teacher | None:
+    size = projection_size(recipe)
+    if cache is not None:
+        return CacheTeacher(cache, settings, recipe.embedding.patch, hidden=size > 0)
+    return ModelTeacher(model.model, settings, size) if model else None
 
 
 def _curve_point(model: Any, documents: list, settings: Settings, tokenizer: Tokenizer | None) -> float:

@@ -31,6 +31,7 @@ from cpu1.training.optim import follow
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group, full, unwrapped
 from cpu1.training.settings import Settings
+from cpu1.training.teaching import Lesson, Teacher
 
 LOG_LINES = 200  # about so many lines of metrics a run
 # Points of the held-out learning curve, as shares of the steps.
@@ -53,12 +54,20 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Windowed:
+    """A process's windows of a step."""
+
+    units: Tensor  # (B, N), on its device
+    places: NDArray[np.int64]  # (B,): where in the stream they begin
+
+
+@dataclass(frozen=True)
 class Hooks:
     """What the loop tells the outside, and asks of it."""
 
     validate: Callable[[Model], float]  # held-out bits per byte
     report: Callable[[dict[str, Any]], None] = lambda line: None  # each line of metrics
-    teacher: Model | None = None
+    teacher: Teacher | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
@@ -89,8 +98,10 @@ def run(
         while progress.step < settings.steps:
             # ---------------------------------------------------------- one step
             begun = time.monotonic()
-            batch = windows.batch(progress.step, settings.batch)
-            done = step(replica, optimizer, group.share(batch), progress.step, settings, hooks.teacher, group)
+            places = windows.places(progress.step, settings.batch)
+            batch = windows.read(places)
+            own = Windowed(group.share(batch), group.rows(places))
+            done = step(replica, optimizer, own, progress.step, settings, hooks.teacher, group)
             if done.finite:
                 progress.loss_mean = mean_loss(progress, done.nats)
                 interval.add(done)
@@ -151,19 +162,20 @@ class Step:
 def step(
     replica: nn.Module,
     optimizer: torch.optim.Optimizer,
-    units: Tensor,
+    batch: Windowed,
     number: int,
     settings: Settings,
-    teacher: Model | None,
+    teacher: Teacher | None,
     group: Group,
 ) -> Step:
-    """One optimiser step at the schedule's place `number`; `units` (B, N) are this process's windows of it."""
+    """One optimiser step at the schedule's place `number`; `batch` are this process's windows of it."""
     model = unwrapped(replica)
     set_phase(model, settings, number)
     optimizer.zero_grad(set_to_none=True)  # before the activations need the memory
-    with torch.autocast(units.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-        output = replica(units)
-        objective, means = losses(model, output, units, teacher, group, settings.z_loss)
+    with torch.autocast(batch.units.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        output = replica(batch.units)
+        lesson = teacher(batch.units, batch.places) if teacher is not None else None
+        objective, means = losses(model, output, batch.units, lesson, group, settings.z_loss)
     objective.backward()
     norm = clip(optimizer, settings.clip)
     nats, _, deleted = means.tolist()
@@ -195,18 +207,14 @@ def set_phase(model: Model, settings: Settings, number: int) -> None:
 
 
 def losses(
-    model: Model, output: Output, units: Tensor, teacher: Model | None, group: Group, z_loss: float = 0.0
+    model: Model, output: Output, units: Tensor, lesson: Lesson | None, group: Group, z_loss: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """What is minimised (cross-entropy, the terms of gate, teacher and z-loss), and means over the whole batch (3,).
 
     The means: cross-entropy in nats a unit, what the gate takes away (1 - k), share of patches it would delete.
     """
     loss = ops.cross_entropy(output.logits.flatten(0, 1), units.flatten()) / units.numel()
-    objective = loss
-    if model.distill is not None and teacher is not None:
-        with torch.no_grad():
-            taught = teacher(units)
-        objective = model.distill(loss, output.logits, output.s, taught.logits, taught.s, group.mean)
+    objective = loss if lesson is None else lesson.loss(loss, output, model.distill, group.mean)
     keep = loss.new_ones(1) if output.keep is None else output.keep.detach()
     means = group.mean(torch.stack((loss.detach(), (1 - keep).mean(), (keep < 0.5).float().mean())))
     if model.gate is not None and output.keep is not None:
@@ -221,7 +229,7 @@ def mean_loss(progress: Progress, nats: float) -> float:
 
 
 def seconds_a_step(
-    recipe: Recipe, settings: Settings, text: Text, teacher: Model | None, group: Group, count: int = 12
+    recipe: Recipe, settings: Settings, text: Text, teacher: Teacher | None, group: Group, count: int = 12
 ) -> float:
     """The median time of a training step, measured on a model that is thrown away."""
     model = build(recipe, settings.seed).train()
@@ -230,8 +238,9 @@ def seconds_a_step(
     times = []
     for number in range(count):
         begun = time.monotonic()
-        units = group.share(windows.batch(number, settings.batch))
-        step(replica, optimizer, units, number, replace(settings, steps=count), teacher, group)
+        places = windows.places(number, settings.batch)
+        own = Windowed(group.share(windows.read(places)), group.rows(places))
+        step(replica, optimizer, own, number, replace(settings, steps=count), teacher, group)
         times.append(time.monotonic() - begun)
     return group.first(sorted(times)[count // 2])
 

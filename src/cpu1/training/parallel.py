@@ -81,8 +81,11 @@ class Group:
 
     def share(self, batch: NDArray[Any]) -> Tensor:
         """This process's rows of a step's windows (B, N), on its device: int64 (B / world, N)."""
-        rows = np.split(batch, self.place.world)[self.place.rank]
-        return torch.from_numpy(rows.astype(np.int64)).to(self.device)
+        return torch.from_numpy(self.rows(batch).astype(np.int64)).to(self.device)
+
+    def rows(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """This process's rows of anything that has one for each window of a step."""
+        return np.split(batch, self.place.world)[self.place.rank]
 
     def wrap(self, model: Model) -> nn.Module:
         """Moves the model to where it trains; returns what is called in its place. Make the optimiser afterwards."""

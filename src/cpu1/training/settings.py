@@ -24,12 +24,13 @@ CHOICES = {
 }
 RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 1": (lambda value: value >= 1, ("steps", "batch", "window")),
-    "positive": (lambda value: value > 0, ("rate", "ternary_rate", "clip")),
-    "at least 0": (lambda value: value >= 0, ("weight_decay", "z_loss")),
-    "from 0 to 1": (lambda value: 0 <= value <= 1, ("warmup", "decay", "floor")),
+    "positive": (lambda value: value > 0, ("rate", "ternary_rate", "clip", "temperature")),
+    "at least 0": (lambda value: value >= 0, ("weight_decay", "z_loss", "beta")),
+    "from 0 to 1": (lambda value: 0 <= value <= 1, ("warmup", "decay", "floor", "alpha")),
     "at least 0 and below 1": (lambda value: 0 <= value < 1, ("beta1", "beta2", "ternary_start")),
 }
-LABELS = ("run", "title", "parent", "level", "scale", "round", "seed", "data", "data_source", "data_sha256", "teacher")
+LABELS = ("run", "title", "parent", "level", "scale", "round", "seed", "data", "data_source", "data_sha256", "teacher",
+          "teacher_cache")  # fmt: skip
 
 
 def read_value(text: str) -> int | float | str:
@@ -90,6 +91,10 @@ class Settings:
     schedule: str = later(default="wsd")  # warm-up, stable, decay; or cosine, or two-stage
     z_loss: float = later(default=0.0)  # coefficient of mean(logsumexp(logits)²), PaLM, arXiv 2204.02311
     ternary_start: float = later(default=0.0)  # share of the steps done in full precision first (arXiv 2502.11895)
+    teacher_cache: str | None = later(default=None)  # identity of the cache that teaches
+    alpha: float = later(default=0.3)  # share of the teacher in the loss, where there is one
+    temperature: float = later(default=1.0)  # at which its distribution is learned
+    beta: float = later(default=0.1)  # weight of its hidden states, for a run that learns them
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
