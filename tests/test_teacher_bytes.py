@@ -106,17 +106,18 @@ def test_every_byte_is_exact_not_only_the_one_that_came():
 
 
 def test_without_branches_what_ends_off_the_path_goes_on_as_tokens_begin_around():
-    """Depth 0: covers whose tokens, all but the last, are the text's own; others get the mean of first bytes."""
+    """Depth 0: covers whose tokens, all but the last, are the text's own; others go on as behind the same byte."""
     text = b"abcabcacab"
     own = tuple(longest_first(text))
     toy, found = predict([text], 0.0, depth=0)
     spelled = [VOCABULARY[token] for token in own]
     borders = np.cumsum([0, *map(len, spelled)])[:-1]
-    typical = np.mean(
-        [[toy.probability(bytes([byte]), read=own[:j]) for byte in range(256)] for j in range(len(own))], 0
-    )
+    begins = np.array([[toy.probability(bytes([byte]), read=own[:j]) for byte in range(256)] for j in range(len(own))])
+    behind = [0, *(text[border - 1] for border in borders[1:])]
     for i in range(len(text)):
         expected = np.array([toy.probability(text[:i] + bytes([byte]), own) for byte in range(256)])
+        alike = [begins[j] for j in range(len(own)) if i and behind[j] == text[i - 1]]
+        typical = np.mean([*alike, begins.mean(0)], 0)
         for j, border in enumerate(borders[borders < i]):
             if (off := text[border:i]) != spelled[j] and off in VOCABULARY:
                 before = np.prod([toy.token(spelled[n], own[:n]) for n in range(j)])

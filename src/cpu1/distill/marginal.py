@@ -15,8 +15,8 @@ Tokens without bytes (control tokens, padding) do not count: the model is condit
 waves: a token that leaves a context that counts makes a context of its own when it holds more than `share` of the
 probability of all covers that end there or go on, and is at most the `depth`-th token off the path. At share 0 and
 without a limit to depth nothing is left out, and the time grows exponentially with the text. What ends elsewhere, in
-"cat" of "cats", goes on for one byte in the mean way in which tokens begin along the text's path, and is then
-forgotten: without it a model would seem to know that the word goes on.
+"cat" of "cats", goes on for one byte as tokens begin on the text's path after the same byte, in the mean, and is then
+forgotten: without it the model would seem to know that the word goes on.
 
 **Resolution.** A mass below FLOOR reads as 0, being a difference of sums near 1; a token below it counts as FLOOR.
 UNSEEN of each distribution is spread over all bytes, so that none is impossible.
@@ -175,14 +175,19 @@ def _add(sums: NDArray[np.float64], wave: _Wave, scale: NDArray[np.float64]) -> 
 
 
 def _typical(path: Path, wave: _Wave) -> NDArray[np.float64]:
-    """How a token begins in the text around: of each place, the mean over its text's contexts on the path (N, 256)."""
+    """How a token begins: of each place (N, 256), the mean over its text's contexts on the path that stand behind the
+    same byte, and one more context that is the mean of all."""
+    texts = np.unique(path.stops)
+    before = np.where(np.isin(path.starts, (0, *texts)), 0, path.text[path.starts - 1])
+    group = np.searchsorted(texts, path.stops) * 256 + before  # of each context
     at_root = wave.node[wave.owner] == 0
-    text = np.searchsorted(np.unique(path.stops), path.stops[wave.walk[wave.owner[at_root]]])
-    flat = text * 256 + wave.byte[at_root]
-    count = text.max(initial=0) + 1
-    sums = np.bincount(flat, wave.mass[at_root], count * 256).reshape(count, 256)
-    mean = sums / sums.sum(1, keepdims=True)
-    return mean[np.searchsorted(np.unique(path.stops), np.arange(len(path.text)), "right")]
+    flat = group[wave.walk[wave.owner[at_root]]] * 256 + wave.byte[at_root]
+    sums = np.bincount(flat, wave.mass[at_root], len(texts) * 256 * 256).reshape(len(texts), 256, 256)
+    mean = sums.sum(1, keepdims=True)
+    sums += mean / mean.sum(2, keepdims=True)
+    sums /= sums.sum(2, keepdims=True)
+    places = np.arange(len(path.text))
+    return sums[np.searchsorted(texts, places, "right"), np.append(0, path.text[:-1])]
 
 
 def _followed(
