@@ -184,8 +184,8 @@ def _typical(path: Path, wave: _Wave) -> NDArray[np.float64]:
     flat = group[wave.walk[wave.owner[at_root]]] * 256 + wave.byte[at_root]
     sums = np.bincount(flat, wave.mass[at_root], len(texts) * 256 * 256).reshape(len(texts), 256, 256)
     mean = sums.sum(1, keepdims=True)
-    sums += mean / mean.sum(2, keepdims=True)
-    sums /= sums.sum(2, keepdims=True)
+    sums = sums + mean / mean.sum(2, keepdims=True)
+    sums = sums / sums.sum(2, keepdims=True)
     places = np.arange(len(path.text))
     return sums[np.searchsorted(texts, places, "right"), np.append(0, path.text[:-1])]
 
