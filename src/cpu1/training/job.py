@@ -53,6 +53,10 @@ class Job:
     tensorboard: bool = False
     checkpoint_seconds: float = loop.CHECKPOINT_SECONDS
 
+    def __post_init__(self) -> None:
+        if self.teacher and self.teacher_cache:
+            raise UserError("--teacher and --teacher-cache: a run learns from one of them")
+
 
 Report = Callable[[str | dict[str, Any]], None]
 
@@ -280,8 +284,6 @@ def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
 
 
 def _teacher(job: Job, recipe: Recipe, device: torch.device) -> Trained | None:
-    if job.teacher and job.teacher_cache:
-        raise UserError("--teacher and --teacher-cache: a run learns from one of them")
     if recipe.distill is None or job.teacher_cache:
         return None
     if job.teacher is None:
