@@ -146,7 +146,7 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
 }
 
 SWEEPS = ("sweep-nano", "sweep-nano-r2")
-PAIRED = ("nano-r2",)  # studies whose runs are compared as follows
+PAIRED = ("nano-r2", "small-r1")  # studies whose runs are compared as follows
 DRAWN = ("nano-r1",)  # studies whose figures are in docs/figures/
 PAIRS = (("03", "02"), ("04", "03"), ("07", "04"), ("07", "03"))
 
