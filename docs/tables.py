@@ -23,7 +23,7 @@ from cpu1.study.sweep_table import markdown as sweep_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "training.md")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -145,10 +145,10 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
     "baselines-demo": (baselines, "demo"),
 }
 
-SWEEPS = ("sweep-nano", "sweep-nano-r2")
-PAIRED = ("nano-r2", "small-r1")  # studies whose runs are compared as follows
+SWEEPS = ("sweep-nano", "sweep-nano-r2", "sweep-distill")
+PAIRED = ("nano-r2", "small-r1", "distill-nano-r1")  # studies whose runs are compared as follows
 DRAWN = ("nano-r1",)  # studies whose figures are in docs/figures/
-PAIRS = (("03", "02"), ("04", "03"), ("07", "04"), ("07", "03"))
+PAIRS = (("03", "02"), ("04", "03"), ("07", "04"), ("07", "03"), ("14", "16"), ("15", "16"))
 
 
 def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
