@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
@@ -38,34 +40,50 @@ def score_study(request: Request, progress: Callable[[str], None] = lambda _: No
     runs = [folder.path for folder in load_runs(request.study) if folder.result]
     if not runs:
         raise UserError(f"{request.study}: holds no finished run; `cpu1 study` trains them")
-    corpora = {name: prepare(source, field=request.field) for name, source in request.texts.items()}
-    scored = 0
-    for run in runs:
-        for name, corpus in corpora.items():
-            progress(f"{run.name} on {name}")
-            scored += _score_run(run, name, corpus, request)
-    return scored
+    texts = [_select(name, prepare(source, field=request.field), request) for name, source in request.texts.items()]
+    return sum(_score_run(run, texts, request, progress) for run in runs)
 
 
-def _score_run(run: Path, name: str, corpus: Corpus, request: Request) -> bool:
-    """Adds one text to a run's `held-out.json`; False when it is there already."""
+@dataclass(frozen=True)
+class Text:
+    """What every run of the study is scored on."""
+
+    name: str
+    corpus: Corpus
+    documents: list[NDArray[np.uint8]]
+
+
+def _select(name: str, corpus: Corpus, request: Request) -> Text:
+    excerpts = (corpus.select(split, request.max_bytes, EXCERPT_BYTES) for split in corpus.splits)
+    return Text(name, corpus, [document for part in excerpts for document in part])
+
+
+def _score_run(run: Path, texts: list[Text], request: Request, progress: Callable[[str], None]) -> int:
+    """Adds to a run's `held-out.json` the texts that are not there yet; returns how many."""
     path = run / HELD_OUT
     known: dict[str, Any] = read_json(path) if path.exists() else {}
-    documents = [d for split in corpus.splits for d in corpus.select(split, request.max_bytes, EXCERPT_BYTES)]
     settings = read_json(run / "settings.json")
     context = settings["window"] * (TOKEN_BYTES if settings["level"] == "token" else 1)
-    about = {
-        "name": corpus.name,
-        "sha256": corpus.sha256,
+    missing = [(text, _about(text, context)) for text in texts]
+    missing = [(text, about) for text, about in missing if known.get(text.name, {}).get("corpus") != about]
+    if not missing:
+        return 0
+    trained = load(run, request.device)
+    for text, about in missing:
+        progress(f"{run.name} on {text.name}")
+        found = score(trained.model, text.documents, context, trained.tokenizer)
+        sums = {"bytes": found.bytes.tolist(), "nats": found.nats.tolist()}
+        known[text.name] = {"corpus": about, "bpb": found.bpb, "documents": sums}
+        write_json(path, known)
+    return len(missing)
+
+
+def _about(text: Text, context: int) -> dict[str, Any]:
+    return {
+        "name": text.corpus.name,
+        "sha256": text.corpus.sha256,
         "split": "all",
-        "documents": len(documents),
-        "bytes": sum(map(len, documents)),
+        "documents": len(text.documents),
+        "bytes": sum(map(len, text.documents)),
         "context": context,
     }
-    if known.get(name, {}).get("corpus") == about:
-        return False
-    trained = load(run, request.device)
-    found = score(trained.model, documents, context, trained.tokenizer)
-    sums = {"bytes": found.bytes.tolist(), "nats": found.nats.tolist()}
-    write_json(path, known | {name: {"corpus": about, "bpb": found.bpb, "documents": sums}})
-    return True
