@@ -124,6 +124,22 @@ def test_every_combination_is_trained_once_and_stands_in_the_table(sweep, traine
     assert len(calls(sweep)) == 8  # nothing was trained again
 
 
+def test_what_a_gate_deletes_and_gains_stands_in_the_table(sweep, trainer):
+    table = run(replace(with_values(sweep, rate=("1e-3",)), request=replace(sweep.request, runs="04,07")), trainer)[2]
+    plain, gated = table["rows"]
+    assert plain["deleted"] is plain["soft_bpb"] is None
+    assert gated["deleted"] == pytest.approx(0.29)
+    assert gated["soft_bpb"] == pytest.approx(gated["bpb"] - 0.01)
+    assert plain["generated_bytes_per_s"] > 0
+    head, _, first, second = markdown(table).splitlines()[:4]
+    assert head.endswith("| at equal time | generates KB/s | deleted | soft | seeds |")
+    assert first.endswith("|  |  | 2 |")
+    assert f"| 29.0% | {gated['soft_bpb']:.4f} | 2 |" in second
+    assert "skipped" in markdown(table)
+    older = [{name: row[name] for name in row if name not in ("deleted", "soft_bpb")} for row in table["rows"]]
+    assert "deleted" not in markdown({**table, "rows": older})
+
+
 def test_each_value_alone_beside_the_run_as_it_is(sweep, trainer):
     _, _, table = run(replace(sweep, alone=True), trainer)
     wanted = [{}, {"rate": "1e-3"}, {"rate": "2e-3"}, {"optimizer": "adamw"}, {"optimizer": "muon"}]

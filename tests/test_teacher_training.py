@@ -215,3 +215,5 @@ def test_study_and_sweep_take_a_cache(job, cache, tmp_path, monkeypatch, capsys)
     (settings,) = (json.loads(path.read_text()) for path in (tmp_path / "s").glob("runs/alpha=0.5/*/settings.json"))
     assert settings["alpha"] == 0.5
     assert settings["teacher_cache"] == Cache(cache).manifest.key[:16]
+    (row,) = json.loads((tmp_path / "s" / "sweep.json").read_text())["rows"]
+    assert row["generated_bytes_per_s"] > 0  # a sweep measures what it trained

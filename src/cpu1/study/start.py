@@ -1,7 +1,7 @@
 """A study from its words to its card: text, baselines, runs, speeds, card."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -69,14 +69,23 @@ def start(request: Request, console: Console | None = None) -> int:
     if status == 130:
         return status
 
-    finished = [path.parent for path in sorted(request.folder.glob("*/result.json")) if Key.of(path.parent.name)]
-    if any(not (folder / "speed.json").exists() for folder in finished):
-        with console.status("measuring generation speed, run by run"):
-            measure(finished)
+    measure_speeds([path.parent for path in sorted(request.folder.glob("*/result.json"))], console)
     print_card(write_card(request.folder), console)
     where = request.folder
     console.print(f"written: {where}/card.md, {where}/card.json, {where}/card.html", highlight=False)
     return status
+
+
+def measure_speeds(folders: Sequence[Path], console: Console) -> None:
+    """Generation speeds of finished runs, of all of them in turn if one has none: apart they would not compare.
+
+    Runs that were published without their weights keep what they have.
+    """
+    there = [folder for folder in folders if Key.of(folder.name) and (folder / "result.json").exists()]
+    finished = [folder for folder in there if (folder / "model.safetensors").exists()]
+    if any(not (folder / "speed.json").exists() for folder in finished):
+        with console.status("measuring generation speed, run by run"):
+            measure(finished)
 
 
 def _teachers() -> dict[str, str]:

@@ -24,7 +24,7 @@ from cpu1.model import parameter_count
 from cpu1.recipes import Recipe
 from cpu1.study.plan import make_jobs, record
 from cpu1.study.runner import TRAIN, locked, run_jobs
-from cpu1.study.start import Request, make_plan, prepare_text
+from cpu1.study.start import Request, make_plan, measure_speeds, prepare_text
 from cpu1.study.sweep_table import Member, markdown, tabulate
 from cpu1.training.job import Job, draft, make_recipe
 from cpu1.training.settings import KNOBS, read_value
@@ -66,6 +66,8 @@ def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] =
         plans = [(member.plan, dict.fromkeys(member.plan.runs, member.plan.name)) for member in members]
         queue = [job for plan, titles in plans for job in make_jobs(plan, {}, titles)]
         status = run_jobs(queue, members[0].plan.jobs, command, console)
+    if status != 130:
+        measure_speeds([path for member in members for path in sorted(member.plan.folder.glob("*"))], console)
     table = tabulate(members, make_plan(sweep.request).extra)
     write_json(sweep.request.folder / "sweep.json", table)
     write_atomic(sweep.request.folder / "sweep.md", markdown(table))

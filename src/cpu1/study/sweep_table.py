@@ -96,6 +96,9 @@ def row(line: Line, first: Line, time: float | None) -> dict[str, Any]:
         "difference": asdict(gap) if gap else None,
         "train_bytes_per_s": mean([result.train_bytes_per_s for result in results]),
         "bpb_at_equal_time": mean(at_time),
+        "generated_bytes_per_s": mean([f.speed.bytes_per_s if f.speed else None for f in line.done.values()]),
+        "deleted": mean([result.gate.deletion_rate if result.gate else None for result in results]),
+        "soft_bpb": mean([result.gate.soft_bpb if result.gate else None for result in results]),
         "troubles": [trouble(folder) for folder in line.folders if not folder.result],
     }
 
@@ -143,11 +146,13 @@ def trouble(folder: RunFolder) -> str:
 
 # ------------------------------------------------------------------------------------------ Markdown
 
+MORE = {"generated_bytes_per_s": "generates KB/s", "deleted": "deleted", "soft_bpb": "soft"}  # where a row has them
 NOTES = (
     "BPB: mean over seeds; ±: half the range over seeds.",
     "Less the first: BPB less that of the run's first variant, paired by seed, with its 95% interval (bootstrap over "
     "documents, Student's t over the differences of seeds); a star marks one that rests on one seed.",
 )
+GATE_NOTE = "Deleted: share of held-out patches, decided hard, as in BPB; soft: BPB with k as it is, nothing skipped."
 TIME_NOTE = (
     "At equal time: BPB on the held-out learning curve after {:,.0f} seconds of training, when the fastest variant had "
     "finished, linear in log time between its points; a slower variant is read there before its rate has come down, "
@@ -159,21 +164,41 @@ def markdown(table: Mapping[str, Any]) -> str:
     """The table of a sweep.json, with notes on how to read it."""
     several = len({row["run"] for row in table["rows"]}) > 1
     names = [*(["run"] if several else []), *table["varied"]]
-    heads = [*names, "params", "BPB", "±", "less the first, 95%", "KB/s", "at equal time", "seeds"]
-    cells = [markdown_row(row, names, table["seeds"]) for row in table["rows"]]
+    more = [name for name in MORE if any(row.get(name) is not None for row in table["rows"])]  # older tables lack them
+    heads = [
+        *names,
+        "params",
+        "BPB",
+        "±",
+        "less the first, 95%",
+        "KB/s",
+        "at equal time",
+        *(MORE[name] for name in more),
+        "seeds",
+    ]
+    cells = [markdown_row(row, names, more, table["seeds"]) for row in table["rows"]]
     notes = [*NOTES, *([TIME_NOTE.format(table["equal_time_seconds"])] if table["equal_time_seconds"] else [])]
+    notes += [GATE_NOTE] if "deleted" in more else []
     troubles = [f"- {escape(label(row, names))}: {escape(line)}" for row in table["rows"] for line in row["troubles"]]
     parts = [markdown_table(heads, cells, [head in names for head in heads]), "\n".join(troubles), " ".join(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown_row(row: Mapping[str, Any], names: Sequence[str], seeds: int) -> list[str]:
+def markdown_row(row: Mapping[str, Any], names: Sequence[str], more: Sequence[str], seeds: int) -> list[str]:
     values = {**dict.fromkeys(names, ""), "run": row["run"], **row["values"]}
     params = "" if row["params"] is None else f"{row['params'] / 1e6:.2f} M"
     speed = "" if row["train_bytes_per_s"] is None else f"{row['train_bytes_per_s'] / 1e3:.0f}"
     done = str(len(row["seeds"])) if len(row["seeds"]) == seeds else f"{len(row['seeds'])} of {seeds}"
     bpb, half_range, time = (decimal(row[name]) for name in ("bpb", "half_range", "bpb_at_equal_time"))
-    return [*(escape(values[name]) for name in names), params, bpb, half_range, change(row), speed, time, done]
+    other = [optional(name, row.get(name)) for name in more]
+    return [*(escape(values[name]) for name in names), params, bpb, half_range, change(row), speed, time, *other, done]
+
+
+def optional(name: str, value: float | None) -> str:
+    """A figure of `MORE`."""
+    if value is None:
+        return ""
+    return {"generated_bytes_per_s": f"{value / 1e3:.1f}", "deleted": f"{value:.1%}"}.get(name, decimal(value))
 
 
 def label(row: Mapping[str, Any], names: Sequence[str]) -> str:
