@@ -70,15 +70,18 @@ def run(words: argparse.Namespace) -> int:
     """Trains what is missing, and reports; 130 when interrupted."""
     runs = ladder.ORDER if words.runs == "all" else tuple(ladder.find(name).run for name in words.runs.split(","))
     frequency = read_text(prepare(words.data), None).frequency_loss / math.log(2)
-    plan = Plan(words.out / "steady", runs, (0,), words.scale, ROUND, words.data, jobs=words.jobs,
-                extra=("--set", f"steps={words.steps}", "--set", "precision=bf16", "--eval-bytes", "64k"))  # fmt: skip
+    extra = ["--set", f"steps={words.steps}", "--set", "precision=bf16", "--eval-bytes", "64k"]
+    if words.batch:
+        extra += ["--set", f"batch={words.batch}"]
+    plan = Plan(words.out / "steady", runs, (0,), words.scale, ROUND, words.data, jobs=words.jobs, extra=tuple(extra))
     if sweep(plan, words.stress) == 130:
         return 130
     folder = place(plan, words.stress)
     rows = [row(name, folder / Key(name, words.scale, ROUND, 0).folder, frequency) for name in runs]
     show(rows)
     if words.json:
-        about = {"scale": words.scale, "steps": words.steps, "stress": words.stress, "frequency_bpb": frequency}
+        asked = {name: getattr(words, name) for name in ("scale", "steps", "batch", "stress")}
+        about = {**asked, "frequency_bpb": frequency}
         write_json(words.json, {**about, "sound": sound(rows, words.stress), "rows": [asdict(row) for row in rows]})
     return int(not sound(rows, words.stress))
 
@@ -176,6 +179,7 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--runs", default="all", help="names with commas between (default: all sixteen)")
     parser.add_argument("--scale", choices=tuple(ladder.SCALES), default="nano")
     parser.add_argument("--steps", type=int, default=3000, help="default: 3000")
+    parser.add_argument("--batch", type=int, help="windows a step (default: the scale's)")
     parser.add_argument("--data", default="python-stdlib", help="text (default: python-stdlib)")
     parser.add_argument("--jobs", type=int, default=1, help="runs trained at once (default: 1)")
     parser.add_argument("--stress", type=float, nargs="?", const=STRESS, metavar="TIMES",
