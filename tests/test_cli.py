@@ -102,6 +102,8 @@ def test_data_describes_a_text(space, capsys):
         (["generate", "nowhere", "x"], "nowhere: no such run folder"),
         (["card", "nowhere"], "nowhere"),
         (["study", "--runs", "07,x"], "no run 'x'"),
+        (["study", "--runs", "03", "--tune", "04:rate=1e-3"], "run 04 is not in this study"),
+        (["study", "--runs", "03", "--tune", "03:colour=3"], "not a setting"),
         (["study", "--data", "-"], "standard input"),
         (["study", "--equal-bytes", "--bytes", "1M"], "--equal-bytes"),
         (["data", "nowhere"], "nowhere"),
@@ -121,6 +123,12 @@ def test_arguments_are_checked(words, capsys):
         main(["train", "07", *words] if words else [])
     assert stopped.value.code == 2
     assert "usage: cpu1" in capsys.readouterr().err
+
+
+def test_a_run_is_tuned_in_so_many_words(capsys):
+    with pytest.raises(SystemExit):
+        main(["study", "--tune", "rate=3e-3"])
+    assert "RUN[,RUN]:NAME=VALUE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -141,6 +141,21 @@ def test_a_study_keeps_what_makes_its_runs_comparable(
     assert [part["runs"] for part in held["plans"]] == [{"03": [0]}, {"03": [0]}]
 
 
+def test_a_run_may_be_tuned_by_itself(tmp_path: Path, command: list[str]) -> None:
+    plan = make_plan(tmp_path, "03", "04", extra=("--set", "clip=2"), tuned=(("03", "rate=3e-3"), ("03", "beta2=0.9")))
+    assert study(plan, command)[0] == 0
+    words = {call[0]: call for call in calls(plan)}
+    assert words["03"][-6:] == ["--set", "clip=2", "--set", "rate=3e-3", "--set", "beta2=0.9"]
+    assert words["04"][-2:] == ["--set", "clip=2"]
+    for other in ((), (("03", "rate=1e-3"),)):
+        with pytest.raises(UserError, match=r"run 03 tuned by .*rate=3e-3.* would not compare"):
+            study(replace(plan, tuned=other), command)
+    more = replace(plan, runs=("02",), tuned=(("02", "rate=1e-3"),))
+    assert study(more, command)[0] == 0
+    (part,) = json.loads((plan.folder / "study.json").read_text())["plans"]
+    assert part["tuned"] == {"03": ["rate=3e-3", "beta2=0.9"], "02": ["rate=1e-3"]}
+
+
 def test_plans_that_ask_for_nothing_are_refused(tmp_path: Path, command: list[str]) -> None:
     for change in ({"runs": ()}, {"seeds": ()}, {"jobs": 0}, {"threads": 0}):
         with pytest.raises(UserError):

@@ -137,6 +137,15 @@ def setting(text: str) -> tuple[str, int | float | str]:
     return name, read_value(value)
 
 
+def tuning(text: str) -> tuple[tuple[str, ...], str]:
+    runs, _, setting = text.partition(":")
+    try:
+        change(setting)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not RUN[,RUN]:NAME=VALUE, like 02,03:rate=3e-3") from None
+    return tuple(runs.split(",")), setting
+
+
 def share(text: str) -> tuple[str, float]:
     source, _, value = text.rpartition("=")
     try:

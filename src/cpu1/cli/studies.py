@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from cpu1.cli.options import (
     round_name,
     share,
     training_options,
+    tuning,
     variation,
 )
 from cpu1.errors import UserError
@@ -48,12 +50,15 @@ def add(verb: Verb) -> None:
 
     p = verb(study, "study", "study --scale demo --round r1 --equal-bytes --out runs/demo\n"
              "study --runs 03,04 --seeds 3 --scale nano --round r2 --equal-bytes --data books/\n"
+             "study --runs 03,04 --tune 03:rate=3e-3 --scale nano --round r2 --equal-bytes\n"
              "study --scale card --round r1")  # fmt: skip
     p.add_argument("--runs", default="all", help="names with commas between (default: all sixteen)")
     p.add_argument("--seeds", type=positive, default=1, help="how many (default: 1)")
     p.add_argument("--out", type=Path, default=Path("runs/study"), help="study folder (default: runs/study)")
     training_options(p)
     p.add_argument("--equal-bytes", action="store_true", help="every run sees the bytes of run 07's round")
+    p.add_argument("--tune", type=tuning, action="append", default=[], metavar="RUN[,RUN]:NAME=VALUE",
+                   help="a setting of training for some of the runs, e.g. 02,03:rate=3e-3")  # fmt: skip
     p.add_argument("--jobs", type=positive, help="runs trained at once (default: one a core)")
 
     p = verb(sweep, "sweep", "sweep 04 --vary rate=3e-3,6e-3 --seeds 2 --bytes 4M\n"
@@ -140,7 +145,8 @@ def study(words: argparse.Namespace) -> int:
 
     if words.equal_bytes and (words.bytes or words.minutes):
         raise UserError("--equal-bytes takes the bytes of the round; leave out --bytes and --minutes")
-    return start(_study_request(words, words.equal_bytes))
+    tuned = tuple((run, setting) for runs, setting in words.tune for run in runs)
+    return start(replace(_study_request(words, words.equal_bytes), tuned=tuned))
 
 
 def _study_request(words: argparse.Namespace, equal_bytes: bool) -> "Request":

@@ -31,7 +31,12 @@ class Plan:
     device: str = "auto"
     teacher_cache: Path | None = None  # what students learn from, instead of a run of the plan
     extra: tuple[str, ...] = ()
+    tuned: tuple[tuple[str, str], ...] = ()  # run, and a setting that it alone gets, like "rate=3e-3"
     name: str = ""  # what tells its runs from those of other plans that are trained along with it
+
+    def own(self, run: str) -> list[str]:
+        """The settings that this run alone gets."""
+        return [setting for name, setting in self.tuned if name == run]
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ def make_jobs(plan: Plan, teachers: Mapping[str, str], titles: Mapping[str, str]
 def record(plan: Plan) -> None:
     """Enters the plan into the folder's study.json; UserError where it would mix runs that do not compare.
 
-    All runs of a study share the text; those of a scale and round the extra words too. Runs and seeds add up.
+    All runs of a study share the text; those of a scale and round the extra words too, and all seeds of a run its own
+    settings. Runs and seeds add up.
     """
     path = plan.folder / "study.json"
     held = read_study(path) if path.exists() else Study(plan.data, plan.field, [])
@@ -103,18 +109,21 @@ def record(plan: Plan) -> None:
     name = (plan.scale, plan.round)
     part = next((part for part in held.plans if (part["scale"], part["round"]) == name), None)
     if part is None:
-        part = {"scale": plan.scale, "round": plan.round, "extra": extra, "runs": {}}
+        part = {"scale": plan.scale, "round": plan.round, "extra": extra, "tuned": {}, "runs": {}}
         held.plans.append(part)
+    tuned = {run: plan.own(run) for run in plan.runs}
     for setting, old, new in (
         ("data", held.data, plan.data),
         ("field", held.field, plan.field),
         (f"the options of {plan.scale} {plan.round}", part["extra"], extra),
+        *((f"run {run} tuned by", part["tuned"].get(run, []), tuned[run]) for run in plan.runs if run in part["runs"]),
     ):
         if old != new:
             raise UserError(
                 f"{path}: this study was started with {setting} {old!r}, now it is {new!r}, so its runs "
                 "would not compare; use another folder, or the same setting"
             )
+    part["tuned"].update({run: words for run, words in tuned.items() if words})
     for run in plan.runs:
         part["runs"][run] = sorted({*part["runs"].get(run, []), *plan.seeds})
     write_json(path, {"format": FORMAT, **asdict(held)})
@@ -134,10 +143,14 @@ def read_part(fields: Fields) -> dict[str, Any]:
     extra = fields.items("extra")
     if not all_of(str, extra) or not all(all_of(int, runs.items(run)) for run in runs.values):
         raise fields.fault("extra", "a list of texts, and every run a list of seeds")
+    tuned = Fields(fields.path, {}) if fields.absent("tuned") else fields.inside("tuned")  # absent in older studies
+    if not all(all_of(str, tuned.items(run)) for run in tuned.values):
+        raise fields.fault("tuned", "a list of texts for each run")
     return {
         "scale": fields.text("scale"),
         "round": fields.text("round"),
         "extra": extra,
+        "tuned": dict(tuned.values),
         "runs": dict(runs.values),
     }
 

@@ -111,7 +111,7 @@ def start(job: Job, command: Sequence[str]) -> None:
     try:
         with (job.folder / "log.txt").open("ab") as log:
             job.process = subprocess.Popen(
-                [*words, *plan.extra],
+                [*words, *plan.extra, *(word for setting in plan.own(key.run) for word in ("--set", setting))],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,7 +1,7 @@
 """A study from its words to its card: text, baselines, runs, speeds, card."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from cpu1.study.folders import Key
 from cpu1.study.publish import write_card
 from cpu1.study.runner import Plan, run_study
 from cpu1.study.terminal import print_card
-from cpu1.training.settings import Budget
+from cpu1.training.settings import KNOBS, Budget
 
 REFERENCE_RUN = "07"  # whose round gives the bytes of a study with equal bytes
 
@@ -46,6 +46,7 @@ class Request:
     overrides: tuple[tuple[str, int | float | str], ...]  # of settings
     changes: tuple[tuple[str, str], ...]  # of recipes
     eval_bytes: int
+    tuned: tuple[tuple[str, str], ...] = ()  # run, and a setting that it alone gets, like "rate=3e-3"
     teacher_cache: Path | None = None  # of runs that learn from one, instead of a run; in a sweep of all
 
 
@@ -104,9 +105,11 @@ def _check_cache(folder: Path, plan: Plan, corpus: Corpus) -> None:
 def make_plan(request: Request) -> Plan:
     """What the runner is to train. UserError for runs that the ladder does not have."""
     names = ladder.ORDER if request.runs == "all" else tuple(request.runs.split(","))
+    runs = tuple(ladder.find(name.strip()).run for name in names)
     return Plan(
         folder=request.folder,
-        runs=tuple(ladder.find(name.strip()).run for name in names),
+        runs=runs,
+        tuned=tuple(_tuned(request.tuned, runs)),
         seeds=tuple(range(request.seeds)),
         scale=request.scale,
         round=request.round,
@@ -118,6 +121,17 @@ def make_plan(request: Request) -> Plan:
         teacher_cache=request.teacher_cache,
         extra=_extra(request),
     )
+
+
+def _tuned(asked: Iterable[tuple[str, str]], runs: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Runs and settings of their own, checked: better now than when the run is due."""
+    for name, setting in asked:
+        run = ladder.find(name).run
+        if run not in runs:
+            raise UserError(f"--tune {name}:{setting}: run {run} is not in this study; it has {', '.join(runs)}")
+        if setting.partition("=")[0] not in KNOBS:
+            raise UserError(f"--tune {name}:{setting}: not a setting; known: {', '.join(KNOBS)}")
+        yield run, setting
 
 
 def prepare_text(request: Request, recipes: Iterable[Recipe]) -> Corpus:
