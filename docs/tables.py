@@ -145,7 +145,7 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
     "baselines-demo": (baselines, "demo"),
 }
 
-SWEEPS = ("sweep-nano", "sweep-nano-r2", "sweep-distill")
+SWEEPS = ("sweep-nano", "sweep-nano-ternary", "sweep-nano-r2", "sweep-small-r1", "sweep-distill")
 PAIRED = ("nano-r2", "small-r1", "distill-nano-r1")  # studies whose runs are compared as follows
 DRAWN = ("nano-r1",)  # studies whose figures are in docs/figures/
 PAIRS = (("03", "02"), ("04", "03"), ("07", "04"), ("07", "03"), ("14", "16"), ("15", "16"))
