@@ -70,20 +70,20 @@ def start(request: Request, console: Console | None = None) -> int:
     if status == 130:
         return status
 
-    measure_speeds([path.parent for path in sorted(request.folder.glob("*/result.json"))], console)
+    measure_speeds([request.folder], console)
     print_card(write_card(request.folder), console)
     where = request.folder
     console.print(f"written: {where}/card.md, {where}/card.json, {where}/card.html", highlight=False)
     return status
 
 
-def measure_speeds(folders: Sequence[Path], console: Console) -> None:
+def measure_speeds(studies: Sequence[Path], console: Console) -> None:
     """Generation speeds of finished runs, of all of them in turn if one has none: apart they would not compare.
 
     Runs that were published without their weights keep what they have.
     """
-    there = [folder for folder in folders if Key.of(folder.name) and (folder / "result.json").exists()]
-    finished = [folder for folder in there if (folder / "model.safetensors").exists()]
+    done = [path.parent for study in studies for path in sorted(study.glob("*/result.json"))]
+    finished = [folder for folder in done if Key.of(folder.name) and (folder / "model.safetensors").exists()]
     if any(not (folder / "speed.json").exists() for folder in finished):
         with console.status("measuring generation speed, run by run"):
             measure(finished)

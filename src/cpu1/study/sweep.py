@@ -67,7 +67,7 @@ def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] =
         queue = [job for plan, titles in plans for job in make_jobs(plan, {}, titles)]
         status = run_jobs(queue, members[0].plan.jobs, command, console)
     if status != 130:
-        measure_speeds([path for member in members for path in sorted(member.plan.folder.glob("*"))], console)
+        measure_speeds([member.plan.folder for member in members], console)
     table = tabulate(members, make_plan(sweep.request).extra)
     write_json(sweep.request.folder / "sweep.json", table)
     write_atomic(sweep.request.folder / "sweep.md", markdown(table))

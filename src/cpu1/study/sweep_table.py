@@ -6,7 +6,7 @@ had finished, linearly in the logarithm of time between its points.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -146,7 +146,11 @@ def trouble(folder: RunFolder) -> str:
 
 # ------------------------------------------------------------------------------------------ Markdown
 
-MORE = {"generated_bytes_per_s": "generates KB/s", "deleted": "deleted", "soft_bpb": "soft"}  # where a row has them
+MORE: dict[str, tuple[str, Callable[[float], str]]] = {  # columns where a row has them: heading and form
+    "generated_bytes_per_s": ("generates KB/s", lambda value: f"{value / 1e3:.1f}"),
+    "deleted": ("deleted", lambda value: f"{value:.1%}"),
+    "soft_bpb": ("soft", lambda value: f"{value:.4f}"),
+}
 NOTES = (
     "BPB: mean over seeds; ±: half the range over seeds.",
     "Less the first: BPB less that of the run's first variant, paired by seed, with its 95% interval (bootstrap over "
@@ -165,17 +169,8 @@ def markdown(table: Mapping[str, Any]) -> str:
     several = len({row["run"] for row in table["rows"]}) > 1
     names = [*(["run"] if several else []), *table["varied"]]
     more = [name for name in MORE if any(row.get(name) is not None for row in table["rows"])]  # older tables lack them
-    heads = [
-        *names,
-        "params",
-        "BPB",
-        "±",
-        "less the first, 95%",
-        "KB/s",
-        "at equal time",
-        *(MORE[name] for name in more),
-        "seeds",
-    ]
+    last = [*(MORE[name][0] for name in more), "seeds"]
+    heads = [*names, "params", "BPB", "±", "less the first, 95%", "KB/s", "at equal time", *last]
     cells = [markdown_row(row, names, more, table["seeds"]) for row in table["rows"]]
     notes = [*NOTES, *([TIME_NOTE.format(table["equal_time_seconds"])] if table["equal_time_seconds"] else [])]
     notes += [GATE_NOTE] if "deleted" in more else []
@@ -190,15 +185,8 @@ def markdown_row(row: Mapping[str, Any], names: Sequence[str], more: Sequence[st
     speed = "" if row["train_bytes_per_s"] is None else f"{row['train_bytes_per_s'] / 1e3:.0f}"
     done = str(len(row["seeds"])) if len(row["seeds"]) == seeds else f"{len(row['seeds'])} of {seeds}"
     bpb, half_range, time = (decimal(row[name]) for name in ("bpb", "half_range", "bpb_at_equal_time"))
-    other = [optional(name, row.get(name)) for name in more]
+    other = ["" if row.get(name) is None else MORE[name][1](row[name]) for name in more]
     return [*(escape(values[name]) for name in names), params, bpb, half_range, change(row), speed, time, *other, done]
-
-
-def optional(name: str, value: float | None) -> str:
-    """A figure of `MORE`."""
-    if value is None:
-        return ""
-    return {"generated_bytes_per_s": f"{value / 1e3:.1f}", "deleted": f"{value:.1%}"}.get(name, decimal(value))
 
 
 def label(row: Mapping[str, Any], names: Sequence[str]) -> str:
