@@ -32,7 +32,7 @@ def step(model: Model, optimizer: optim.Optimizer, units: Tensor) -> None:
         output = model(units)
         loss = F.cross_entropy(output.logits.flatten(0, 1), units.flatten())
         if model.gate is not None:
-            loss = loss + model.gate.penalty(output.keep, 1 - output.keep.detach().mean())
+            loss = loss + model.gate.penalty(output.keep, model.gate.shares(output.keep.detach())[0])
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -4,7 +4,12 @@
 
 Soft, k scales the later branches and state updates. Hard, a patch with k < 1/2 skips them: its own
 residual stream goes on to the head and their states stay as they are. Hard is what is deployed, so
-the second half of training runs hard with straight-through gradients (`harden`).
+most of training runs hard (`harden`).
+
+A hard decision has no gradient. Straight-through gradients mislead: what a branch is worth falls with k, so they
+push kept patches down and deleted ones up, until every score lies at the threshold and decisions are all but random.
+Therefore every sixteenth patch, each in its turn, is a probe: its branches count half, where the slope in k is close
+to what keeping is worth against deleting, whatever the gate would have decided. Only probes teach the gate.
 A proportional-integral controller steers the rate of deletion to `target`.
 """
 
@@ -22,13 +27,14 @@ if TYPE_CHECKING:
     from cpu1.lowering import Builder
 
 PROPORTIONAL, INTEGRAL, LIMIT = 0.5, 0.02, 2.0  # nats per unit of k
+PROBES, HALF = 16, 0.5  # one patch in so many is a probe; how much its branches count
 
 
 @ingredient("gate")
 class DeleteGate:
     hidden: int = 32
     target: float = 0.3  # share of patches deleted
-    harden: float = 0.5  # share of training after which decisions are hard
+    harden: float = 0.25  # share of training after which decisions are hard
 
     def build(self, width: int) -> nn.Module:
         if not 0 <= self.target < 1:
@@ -51,16 +57,29 @@ class DeleteGateModule(nn.Module):
         self.down = nn.Parameter(torch.empty(1, config.hidden))
         self.down_bias = nn.Parameter(torch.empty(1))
         self.register_buffer("pressure", torch.zeros(()))  # the controller's integral, saved with the weights
-        self.progress = 0.0  # share of training done, set by the trainer
+        self.progress, self.turn = 0.0, 0  # share of training done and steps, set by the trainer
 
     def forward(self, x: Tensor, hard: bool) -> Tensor:
-        """x (B, T, D) -> k (B, T); exactly 0 or 1 when `hard`, in training with straight-through gradients."""
+        """x (B, T, D) -> k (B, T) that scales the branches; exactly 0 or 1 when `hard`.
+
+        In training, hard decisions are 0 or 1 without a gradient, and probes exactly a half with the gradient of k.
+        """
         inner = nn.functional.silu(ops.linear(x, self.up, self.up_bias, norm=True))
         # In fp32 under autocast as well: this is a decision, not a feature.
         k = ((inner * self.down[0]).sum(-1) + self.down_bias).sigmoid()
-        if hard or (self.training and self.progress >= self.config.harden):
-            return k + ((k >= 0.5).to(k.dtype) - k).detach() if self.training else (k >= 0.5).to(k.dtype)
-        return k
+        if not self.training:
+            return (k >= HALF).to(k.dtype) if hard else k
+        if not hard and self.progress < self.config.harden:
+            return k
+        probe = (torch.arange(k.shape[1], device=k.device) + self.turn) % PROBES == 0
+        return torch.where(probe, HALF + (k - k.detach()), (k >= HALF).to(k.dtype))
+
+    @staticmethod
+    def shares(keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Of k (B, T), probes aside: the mean of 1 - k, and the share of patches that would be deleted."""
+        decided = keep != HALF
+        count = decided.sum().clamp(min=1)
+        return ((1 - keep) * decided).sum() / count, (keep < HALF).sum() / count
 
     def lower(self, to: "Builder", x: Slice) -> None:
         """k < 1/2 is a negative score; the builder lets the skip land behind the blocks."""
@@ -71,7 +90,7 @@ class DeleteGateModule(nn.Module):
     def penalty(self, keep: Tensor, taken: Tensor) -> Tensor:
         """The regulariser to add to the loss (nats); moves the controller on by one step.
 
-        `keep` k (B, T) is of the windows at hand, `taken` the mean of 1 - k over the whole batch, which other
+        `keep` k (B, T) is of the windows at hand, `taken` the first of `shares` over the whole batch, which other
         processes may share: the controller is one for all.
         """
         ramp = min(1.0, self.progress / (0.5 * self.config.harden)) if self.config.harden else 1.0

@@ -199,7 +199,7 @@ def clip(optimizer: torch.optim.Optimizer, limit: float) -> float:
 def set_phase(model: Model, settings: Settings, number: int) -> None:
     """Tells the model where in its training it stands: what changes on the way is a function of the step alone."""
     if model.gate is not None:
-        model.gate.progress = number / settings.steps
+        model.gate.progress, model.gate.turn = number / settings.steps, number
     if settings.ternary_start:
         for module in model.modules():
             if isinstance(module, TernaryProjection):
@@ -211,13 +211,13 @@ def losses(
 ) -> tuple[Tensor, Tensor]:
     """What is minimised (cross-entropy, the terms of gate, teacher and z-loss), and means over the whole batch (3,).
 
-    The means: cross-entropy in nats a unit, what the gate takes away (1 - k), share of patches it would delete.
+    The means: cross-entropy in nats a unit, then what the gate takes away and deletes (DeleteGateModule.shares).
     """
     loss = ops.cross_entropy(output.logits.flatten(0, 1), units.flatten()) / units.numel()
     objective = loss if lesson is None else lesson.loss(loss, output, model.distill, group.mean)
-    keep = loss.new_ones(1) if output.keep is None else output.keep.detach()
-    means = group.mean(torch.stack((loss.detach(), (1 - keep).mean(), (keep < 0.5).float().mean())))
-    if model.gate is not None and output.keep is not None:
+    gone = loss.new_zeros(2) if output.keep is None else torch.stack(model.gate.shares(output.keep.detach()))
+    means = group.mean(torch.cat((loss.detach()[None], gone)))
+    if output.keep is not None:
         objective = objective + model.gate.penalty(output.keep, taken=means[1])
     if z_loss:
         objective = objective + z_loss * output.logits.logsumexp(-1).square().mean()
