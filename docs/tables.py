@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cpu1.evaluation.statistics import Interval
+from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.files import read_json, write_atomic
 from cpu1.ladder import LADDER
 from cpu1.study.card import Card, Row, build_card
 from cpu1.study.comparison import compare_runs
 from cpu1.study.figures import Figures
-from cpu1.study.folders import load_runs
+from cpu1.study.folders import HELD_OUT, load_runs
 from cpu1.study.markdown import markdown
 from cpu1.study.plots import drawings, standalone
 from cpu1.study.sweep_table import markdown as sweep_markdown
@@ -147,6 +147,51 @@ def ratios(ours: Figures, theirs: Figures) -> tuple[str, str]:
     return speed, f"× {ours.file_bytes / theirs.file_bytes:.2f}"
 
 
+def language() -> str:
+    """Grammar by phenomenon, last words and real words of every run that `cpu1 check --out` was asked about."""
+    found = {path.parent.name: read_json(path) for path in sorted(RESULTS.glob("*/*/language.json"))}
+    phenomena = dict.fromkeys(name for run in found.values() for name in run["blimp"]["phenomena"])
+    lines = [[f"BLiMP: {name}", *(share(run["blimp"]["phenomena"][name]) for run in found.values())] for name in phenomena]
+    lines += [
+        ["**BLiMP, all**", *(share(run["blimp"]) for run in found.values())],
+        ["LAMBADA, last word written", *(share(run["lambada"]) for run in found.values())],
+        ["LAMBADA, bits a word", *(f"{run['lambada']['bits_per_word']:.2f}" for run in found.values())],
+        ["written words that are in the training text", *(real_words(run["words"]) for run in found.values())],
+        ["the same of held-out text", *(f"{run['words']['heldout']['share']:.1%}" for run in found.values())],
+    ]
+    return table(["", *found], "l" + "r" * len(found), lines)
+
+
+def share(row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    return f"{row['accuracy']:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def real_words(row: dict[str, Any]) -> str:
+    return share({"accuracy": row["share"], "interval": row["interval"]})
+
+
+def compression() -> str:
+    """Our compressor beside the usual ones, as `bench/compress.py --json` measured them; the model's file is not counted."""
+    lines = []
+    for file in read_json(RESULTS / "bench" / "compress.json")["files"]:
+        for row in sorted(file["compressors"], key=lambda row: row["bytes"]):
+            speeds = (f"{row[f'{way}compress_kb_per_s']:,.1f}" for way in ("", "de"))
+            lines.append([file["file"], row["name"], f"{row['bytes']:,}", f"{row['bpb']:.4f}", *speeds])
+    return table(["text", "compressor", "bytes", "bits per byte", "KB/s", "KB/s back"], "llrrrr", lines)
+
+
+def other_texts(run: str) -> str:
+    """Bits per byte of a run on texts of which it has seen nothing: `cpu1 held-out`."""
+    found = read_json(RESULTS / run / HELD_OUT)
+    lines = []
+    for name, text in found.items():
+        bits = bpb_interval(text["documents"]["nats"], text["documents"]["bytes"])
+        bounds = f" [{bits.low:.3f}, {bits.high:.3f}]" if bits.low is not None else ""
+        lines.append([name, f"{text['corpus']['bytes']:,}", f"{text['bpb']:.3f}{bounds}"])
+    return table(["text", "bytes", "bits per byte, 95%"], "lrr", lines)
+
+
 def figures(study: str, card: Card) -> Iterator[tuple[Path, str]]:
     """The files of a study's figures, and what is in them."""
     for section in card.sections:
@@ -168,7 +213,7 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
     "baselines-demo": (baselines, "demo"),
 }
 
-SWEEPS = ("sweep-nano", "sweep-nano-ternary", "sweep-nano-r2", "sweep-small-r1", "sweep-distill")
+SWEEPS = ("sweep-nano", "sweep-nano-ternary", "sweep-nano-r2", "sweep-small-r1", "sweep-distill", "sweep-gate")
 # Studies, smallest first, in which each ingredient's effect is told; speed and size are those of the first.
 EFFECTS = {"nano-r1": "nano, 3 MB", "nano-r2": "nano, 23 MB", "small-r1": "small, 21 MB"}
 PAIRED = ("nano-r1", "nano-r2", "small-r1")  # studies whose runs are compared as follows
