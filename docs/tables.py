@@ -151,7 +151,9 @@ def language() -> str:
     """Grammar by phenomenon, last words and real words of every run that `cpu1 check --out` was asked about."""
     found = {path.parent.name: read_json(path) for path in sorted(RESULTS.glob("*/*/language.json"))}
     phenomena = dict.fromkeys(name for run in found.values() for name in run["blimp"]["phenomena"])
-    lines = [[f"BLiMP: {name}", *(share(run["blimp"]["phenomena"][name]) for run in found.values())] for name in phenomena]
+    lines = [
+        [f"BLiMP: {name}", *(share(run["blimp"]["phenomena"][name]) for run in found.values())] for name in phenomena
+    ]
     lines += [
         ["**BLiMP, all**", *(share(run["blimp"]) for run in found.values())],
         ["LAMBADA, last word written", *(share(run["lambada"]) for run in found.values())],
@@ -172,7 +174,7 @@ def real_words(row: dict[str, Any]) -> str:
 
 
 def compression() -> str:
-    """Our compressor beside the usual ones, as `bench/compress.py --json` measured them; the model's file is not counted."""
+    """Our compressor beside the usual ones, as `bench/compress.py --json` measured them (without the model itself)."""
     lines = []
     for file in read_json(RESULTS / "bench" / "compress.json")["files"]:
         for row in sorted(file["compressors"], key=lambda row: row["bytes"]):

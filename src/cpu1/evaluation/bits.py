@@ -21,6 +21,11 @@ UNITS_A_BATCH = 16_384
 TOKEN_BYTES = 4  # context bytes a token stands for, so that BPE and byte runs have trunks of one length
 
 
+def context_bytes(window: int, level: str) -> int:
+    """How far a run looks back that learned in windows of so many units of its level, "byte" or "token"."""
+    return window * (TOKEN_BYTES if level == "token" else 1)
+
+
 @dataclass(frozen=True)
 class Score:
     """What each document cost, and what each place of a window did.

@@ -14,7 +14,7 @@ from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
 from cpu1.evaluation import generation
 from cpu1.evaluation.baselines import baselines
-from cpu1.evaluation.bits import TOKEN_BYTES, Score, score
+from cpu1.evaluation.bits import Score, context_bytes, score
 from cpu1.evaluation.statistics import bpb_interval
 from cpu1.files import read_json
 from cpu1.inference import continuation
@@ -79,7 +79,7 @@ def evaluate_text(
     if joined:
         separated = [part for document in documents for part in (document, np.zeros(1, np.uint8))]
         documents = [np.concatenate(separated[:-1])]
-    own = settings["window"] * (TOKEN_BYTES if trained.tokenizer else 1)
+    own = context_bytes(settings["window"], settings["level"])
     context = context or own
     hard = score(trained.model, documents, context, trained.tokenizer)
     interval = bpb_interval(hard.nats, hard.bytes)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
-from cpu1.evaluation.bits import TOKEN_BYTES, score
+from cpu1.evaluation.bits import context_bytes, score
 from cpu1.evaluation.report import EXCERPT_BYTES
 from cpu1.files import read_json, write_json
 from cpu1.runs import load
@@ -63,7 +63,7 @@ def _score_run(run: Path, texts: list[Text], request: Request, progress: Callabl
     path = run / HELD_OUT
     known: dict[str, Any] = read_json(path) if path.exists() else {}
     settings = read_json(run / "settings.json")
-    context = settings["window"] * (TOKEN_BYTES if settings["level"] == "token" else 1)
+    context = context_bytes(settings["window"], settings["level"])
     missing = [(text, _about(text, context)) for text in texts]
     missing = [(text, about) for text, about in missing if known.get(text.name, {}).get("corpus") != about]
     if not missing:

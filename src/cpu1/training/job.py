@@ -14,7 +14,7 @@ from cpu1.data.bpe import TokenCorpus, Tokenizer, tokenize
 from cpu1.data.corpus import Corpus, prepare
 from cpu1.distill.cache import Cache, Manifest
 from cpu1.errors import UserError
-from cpu1.evaluation.bits import TOKEN_BYTES, score
+from cpu1.evaluation.bits import TOKEN_BYTES, context_bytes, score
 from cpu1.evaluation.report import EVAL_BYTES, evaluation
 from cpu1.files import read_json, write_json
 from cpu1.lowering import pack_trained
@@ -145,7 +145,7 @@ def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
 
     save_weights(model, job.folder / "model.safetensors")
     trained = Trained(model, recipe, tokens.tokenizer if tokens else None, job.folder)
-    context = settings.window * (TOKEN_BYTES if tokens else 1)
+    context = context_bytes(settings.window, settings.level)
     found, documents = evaluation(trained, corpus, "valid", context, job.eval_bytes)
     guards.check_held_out(progress.step, found["bpb"], *(found["gate"] or {}).values())
     result = {
@@ -305,7 +305,7 @@ def _lessons(model: Trained | None, cache: Cache | None, recipe: Recipe, setting
 
 
 def _curve_point(model: Any, documents: list, settings: Settings, tokenizer: Tokenizer | None) -> float:
-    context = settings.window * (TOKEN_BYTES if tokenizer else 1)
+    context = context_bytes(settings.window, settings.level)
     return score(model, documents, context, tokenizer).bpb
 
 
