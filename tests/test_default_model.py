@@ -135,3 +135,17 @@ def test_committed_checkpoints_run_and_have_cards(path):
 
 def test_committed_checkpoints_are_small():
     assert sum(path.stat().st_size for path in CHECKPOINTS) <= 40_000_000
+
+
+def test_committed_checkpoints_are_runs_of_the_results():
+    """Their sizes and figures are those of the files and of the committed results."""
+    index = json.loads((ROOT / "checkpoints" / "index.json").read_text())
+    assert {model["file"] for model in index["models"]} == {path.name for path in CHECKPOINTS}
+    for model in index["models"]:
+        assert (ROOT / "checkpoints" / model["file"]).stat().st_size == model["bytes"]
+        about = cpu1.load(ROOT / "checkpoints" / model["file"]).about["run"]
+        name = "{run}-{scale}-{round}-s{seed}".format(**model)
+        assert name == "{run}-{scale}-{round}-s{seed}".format(**about)
+        (found,) = (ROOT / "results").glob(f"*/{name}/result.json")
+        result = json.loads(found.read_text())
+        assert (model["bpb"], model["params"]) == (result["bpb"], result["params"])

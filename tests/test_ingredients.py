@@ -231,7 +231,7 @@ def test_hard_training_learns_from_probes_alone():
     torch.testing.assert_close(found, expected)
     taken, deleted = module.shares(k.detach())
     torch.testing.assert_close(taken, (soft[:, decided] < 0.5).double().mean())
-    torch.testing.assert_close(deleted.double(), taken)
+    torch.testing.assert_close(deleted, taken)
     assert [float(share) for share in module.shares(torch.full((1, 1), 0.5))] == [0, 0]
 
 

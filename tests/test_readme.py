@@ -10,6 +10,8 @@ import pytest
 from cpu1 import ladder
 from cpu1.cli import main
 from cpu1.model import build
+from cpu1.runtime.default import default_model
+from cpu1.runtime.packed import PackedModel
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,6 +66,16 @@ def test_the_map_of_folders_is_true():
         assert (ROOT / "src" / "cpu1" / name).exists(), name
     for name in re.findall(r"^    (\w[\w./]*)", listed[1], re.MULTILINE):
         assert (ROOT / name).exists(), name
+
+
+def test_the_sample_is_what_the_shipped_model_writes(capsys):
+    """To the letter, lines wrapped, where the engine has the arithmetic of AVX2 or NEON."""
+    found = re.search(r"^    \$ (cpu1 generate .*)\n((?:    .*\n)+)", README, re.MULTILINE)
+    assert found
+    if PackedModel(default_model()).arithmetic != "fma":
+        pytest.skip("another arithmetic may write another text")
+    assert main(shlex.split(found[1])[1:]) == 0
+    assert found[2].split() == capsys.readouterr().out.split()
 
 
 def test_make_targets_exist():

@@ -77,9 +77,9 @@ class DeleteGateModule(nn.Module):
     @staticmethod
     def shares(keep: Tensor) -> tuple[Tensor, Tensor]:
         """Of k (B, T), probes aside: the mean of 1 - k, and the share of patches that would be deleted."""
-        decided = keep != HALF
+        decided = (keep != HALF).to(keep.dtype)
         count = decided.sum().clamp(min=1)
-        return ((1 - keep) * decided).sum() / count, (keep < HALF).sum() / count
+        return ((1 - keep) * decided).sum() / count, (keep < HALF).to(keep.dtype).sum() / count
 
     def lower(self, to: "Builder", x: Slice) -> None:
         """k < 1/2 is a negative score; the builder lets the skip land behind the blocks."""
