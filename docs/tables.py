@@ -178,7 +178,7 @@ def compression() -> str:
     lines = []
     for file in read_json(RESULTS / "bench" / "compress.json")["files"]:
         for row in sorted(file["compressors"], key=lambda row: row["bytes"]):
-            speeds = (f"{row[f'{way}compress_kb_per_s']:,.1f}" for way in ("", "de"))
+            speeds = (f"{row[f'{way}compress_kb_per_s']:,.0f}" for way in ("", "de"))
             lines.append([file["file"], row["name"], f"{row['bytes']:,}", f"{row['bpb']:.4f}", *speeds])
     return table(["text", "compressor", "bytes", "bits per byte", "KB/s", "KB/s back"], "llrrrr", lines)
 
@@ -218,6 +218,7 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
 SWEEPS = ("sweep-nano", "sweep-nano-ternary", "sweep-nano-r2", "sweep-small-r1", "sweep-distill", "sweep-gate")
 # Studies, smallest first, in which each ingredient's effect is told; speed and size are those of the first.
 EFFECTS = {"nano-r1": "nano, 3 MB", "nano-r2": "nano, 23 MB", "small-r1": "small, 21 MB"}
+SHIPPED = "small-r2/04-small-r2-s0"  # the run that checkpoints/default.cpu1 is packed from
 PAIRED = ("nano-r1", "nano-r2", "small-r1")  # studies whose runs are compared as follows
 DRAWN = ("nano-r1",)  # studies whose figures are in docs/figures/
 PAIRS = (("03", "02"), ("04", "03"), ("05", "03"), ("07", "04"), ("07", "03"))
@@ -231,12 +232,13 @@ def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
 
 
 def main() -> int:
-    studies = {study for _, study in TABLES.values()} | set(PAIRED) | set(EFFECTS)
+    studies = {study for _, study in TABLES.values()} | {*PAIRED, *EFFECTS, SHIPPED.split("/")[0]}
     cards = {study: build_card(RESULTS / study) for study in sorted(studies)}
     made = {"peers": peers(), "training-speed": training_speed(), "stability": stability()} | {
         name: sweep(name) for name in SWEEPS
     }
-    made["ingredients"] = ingredients(cards)
+    made |= {"ingredients": ingredients(cards), "language": language(), "compression": compression()}
+    made["shipped"] = other_texts(SHIPPED)
     made |= {f"pairs-{study}": pairs(study, PAIRS) for study in PAIRED}
     made |= {f"lessons-{study}": pairs(study, LESSONS) for study in TAUGHT}
     made |= {name: make(cards[study]) for name, (make, study) in TABLES.items()}

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 from text import write_text
@@ -49,6 +50,18 @@ def test_no_path_of_this_machine_is_published(runs, tmp_path):
     folder.publish(runs / "07", tmp_path / "model")
     for path in (tmp_path / "model").glob("*"):
         assert str(runs).encode() not in path.read_bytes(), path.name
+
+
+def test_the_card_names_the_teacher(runs):
+    facts = read_facts(runs / "07")
+    for taught, said in (
+        ({"teacher": "abc123"}, "a byte-level run whose weights begin with SHA-256 abc123"),
+        ({"teacher_cache": "def456", "alpha": 0.8},
+         "what `cpu1 teach` kept of one (cache def456), 0.8 of the loss, at temperature 1"),
+    ):  # fmt: skip
+        known = replace(facts, settings=facts.settings | taught)
+        assert f"| teacher | {said} |" in model_card(known, Terms(), "model.cpu1", 1, "int8", unpacked=False)
+    assert "| teacher |" not in model_card(facts, Terms(), "model.cpu1", 1, "int8", unpacked=False)
 
 
 def test_the_card_says_what_was_measured(runs):

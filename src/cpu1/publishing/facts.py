@@ -1,5 +1,6 @@
 """What a run folder knows of its model, checked once, for cards and configurations."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from cpu1.errors import UserError
 from cpu1.files import read_json
 from cpu1.study.folders import HELD_OUT
+from cpu1.training.settings import Settings
 
 NEEDED = {
     "result.json": ("run", "title", "level", "scale", "round", "seed", "params", "units_seen", "bytes_seen",
@@ -73,7 +75,7 @@ def read_facts(folder: Path) -> Facts:
     return Facts(
         folder=folder,
         result=found["result.json"],
-        settings=found["settings.json"],
+        settings=dataclasses.asdict(Settings.read(folder / "settings.json")),  # what is at its default is not written
         env=found["env.json"],
         recipe=found["recipe.json"],
         speed=_measured(folder / "speed.json"),

@@ -175,6 +175,9 @@ def _training(facts: Facts, terms: Terms) -> str:
     ]  # fmt: skip
     if settings["teacher"]:
         rows.append(("teacher", f"a byte-level run whose weights begin with SHA-256 {settings['teacher']}"))
+    elif cache := settings["teacher_cache"]:
+        rows.append(("teacher", f"what `cpu1 teach` kept of one (cache {cache}), {settings['alpha']:g} of the loss, at "
+                                f"temperature {settings['temperature']:g}"))  # fmt: skip
     table = _table(rows)
     return f"{table}\n\n{terms.about_text.strip()}" if terms.about_text.strip() else table
 
