@@ -35,10 +35,8 @@ def ladder(card: Card) -> str:
 
 
 def ladder_row(row: Row, figures: Figures) -> list[str]:
-    bounds = figures.bpb_interval
-    interval = f" [{bounds.low:.3f}, {bounds.high:.3f}]" if bounds.low is not None else ""
     deleted = f"{figures.gate.deletion_rate:.0%}" if figures.gate else ""
-    return [row.run, row.title, f"{figures.params / 1e6:.2f} M", f"{figures.bpb:.3f}{interval}", change(figures),
+    return [row.run, row.title, f"{figures.params / 1e6:.2f} M", f"{figures.bpb_interval:.3f}", change(figures),
             deleted, f"{figures.file_bytes / 1e3:,.0f} KB", str(len(row.seeds))]  # fmt: skip
 
 
@@ -47,10 +45,8 @@ def change(figures: Figures) -> str:
 
 
 def interval(gap: Interval) -> str:
-    if gap.low is None:
-        return signed(f"{gap.value:+.3f}")
-    star = "" if gap.seeds else r"\*"
-    return signed(f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]") + star
+    star = "" if gap.seeds or gap.low is None else r"\*"
+    return signed(f"{gap:+.3f}") + star
 
 
 def signed(text: str) -> str:
@@ -158,7 +154,7 @@ def language() -> str:
         ["**BLiMP, all**", *(share(run["blimp"]) for run in found.values())],
         ["LAMBADA, last word written", *(share(run["lambada"]) for run in found.values())],
         ["LAMBADA, bits a word", *(f"{run['lambada']['bits_per_word']:.2f}" for run in found.values())],
-        ["written words that are in the training text", *(real_words(run["words"]) for run in found.values())],
+        ["written words that are in the training text", *(share(run["words"]) for run in found.values())],
         ["the same of held-out text", *(f"{run['words']['heldout']['share']:.1%}" for run in found.values())],
     ]
     return table(["", *found], "l" + "r" * len(found), lines)
@@ -166,11 +162,7 @@ def language() -> str:
 
 def share(row: dict[str, Any]) -> str:
     low, high = row["interval"]
-    return f"{row['accuracy']:.1%} [{low:.1%}, {high:.1%}]"
-
-
-def real_words(row: dict[str, Any]) -> str:
-    return share({"accuracy": row["share"], "interval": row["interval"]})
+    return f"{Interval(row['share'] if 'share' in row else row['accuracy'], low, high, seeds=False):.1%}"
 
 
 def compression() -> str:
@@ -189,8 +181,7 @@ def other_texts(run: str) -> str:
     lines = []
     for name, text in found.items():
         bits = bpb_interval(text["documents"]["nats"], text["documents"]["bytes"])
-        bounds = f" [{bits.low:.3f}, {bits.high:.3f}]" if bits.low is not None else ""
-        lines.append([name, f"{text['corpus']['bytes']:,}", f"{text['bpb']:.3f}{bounds}"])
+        lines.append([name, f"{text['corpus']['bytes']:,}", f"{bits:.3f}"])
     return table(["text", "bytes", "bits per byte, 95%"], "lrr", lines)
 
 

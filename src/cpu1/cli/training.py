@@ -70,10 +70,12 @@ def train(words: argparse.Namespace) -> int:
 
 
 def _headline(result: dict[str, Any]) -> str:
+    from cpu1.evaluation.statistics import Interval
+
     low, high = result["bpb_interval"]
-    interval = f" [{low:.3f}, {high:.3f}]" if low is not None else ""
+    bits = Interval(result["bpb"], low, high, seeds=False)
     return (
-        f"run_{result['run']}  {result['title']}: {result['bpb']:.4f} bits per byte{interval}, "
+        f"run_{result['run']}  {result['title']}: {bits:.4f} bits per byte, "
         f"val loss {result['val_loss']:.4f}, byte frequencies {result['frequency_bpb']:.3f}, "
         f"{result['train']['bytes_per_s'] / 1e3:.0f} KB/s, non-finite steps {result['nonfinite_steps']}, "
         f"generation {result['generation']['verdict']}"

@@ -46,6 +46,11 @@ class Interval:
     high: float | None
     seeds: bool
 
+    def __format__(self, spec: str) -> str:
+        """Like 1.234 [1.200, 1.300] for ".3f": each number as `spec` says, without bounds where there are none."""
+        bounds = "" if self.low is None or self.high is None else f" [{self.low:{spec}}, {self.high:{spec}}]"
+        return f"{self.value:{spec}}{bounds}"
+
 
 def bpb_interval(nats: ArrayLike, bytes: ArrayLike, draws: int = DRAWS, seed: int = 0) -> Interval:
     """Bits per byte of one run, or the mean over several seeds of it, with its interval.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cpu1.errors import UserError
-from cpu1.evaluation.statistics import bpb_interval
+from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.publishing.facts import LANGUAGE_FILE, Facts, Terms
 from cpu1.study.folders import HELD_OUT
 
@@ -41,7 +41,7 @@ def title(facts: Facts) -> str:
 def bits(facts: Facts) -> str:
     """Bits per byte with their interval."""
     low, high = facts.result["bpb_interval"]
-    return f"{facts.result['bpb']:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")
+    return f"{Interval(facts.result['bpb'], low, high, seeds=False):.3f}"
 
 
 def speed(facts: Facts) -> str:
@@ -130,8 +130,7 @@ def _figures(facts: Facts, file: str, size: int) -> str:
 def _other_texts(held_out: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, found in held_out.items():
         interval = bpb_interval(found["documents"]["nats"], found["documents"]["bytes"])
-        bounds = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval.low is not None else ""
-        yield f"bits per byte of {name}, 95%", f"{found['bpb']:.3f}{bounds}, {found['corpus']['bytes']:,} bytes"
+        yield f"bits per byte of {name}, 95%", f"{interval:.3f}, {found['corpus']['bytes']:,} bytes"
 
 
 def _language(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -149,7 +148,7 @@ def _language(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _percent(value: float, interval: list[float | None]) -> str:
     low, high = interval
-    return f"{value:.1%}" + (f" [{low:.1%}, {high:.1%}]" if low is not None and high is not None else "")
+    return f"{Interval(value, low, high, seeds=False):.1%}"
 
 
 def _machine(facts: Facts) -> str:
