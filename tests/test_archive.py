@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -254,7 +255,8 @@ def test_through_pipes_and_without_the_lab(folder):
 @native_only
 def test_ctrl_c_leaves_nothing_behind(folder, place):
     words = [sys.executable, "-m", "cpu1", "compress", "-", "-o", "x", "--model", str(folder / "07.cpu1")]
-    running = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background it is ignored
+    running = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heard)
     assert running.stdin
     assert running.stderr
     running.stdin.write(TEXT * 100)
