@@ -18,9 +18,8 @@ from cpu1.ingredients import (
     SwiGLU,
     Ternary,
 )
-from cpu1.ingredients.decoder import ABSENT
 from cpu1.ingredients.delete_gate import PROBES
-from cpu1.ingredients.embedding import BolmoPatchEmbedding
+from cpu1.ingredients.embedding import ABSENT, BolmoPatchEmbedding
 from cpu1.ingredients.linear import TernaryProjection
 from cpu1.ingredients.memory import starting_theta
 from cpu1.model import build, init_weights

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import cpu1.ingredients  # noqa: F401 (a model may be built of any of them)
 from cpu1 import ops
 from cpu1.errors import UserError
-from cpu1.ingredients.decoder import ABSENT
+from cpu1.ingredients.embedding import ABSENT
 from cpu1.ingredients.memory import PFNetModule, starting_theta
 from cpu1.program import Slice
 from cpu1.recipes import Recipe

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LOWERED = 3  # bytes that the runtime's operation looks back
 FARTHEST = 8  # bytes that a decoder may look back
-ABSENT = 256  # stands for "no byte": it contributes nothing
 
 
 @ingredient("head")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpu1 import ops
 from cpu1.errors import UserError
 from cpu1.program import Slice
 from cpu1.recipes import ingredient
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from cpu1.lowering import Builder
 
 PATCH = 4  # bytes
+ABSENT = 256  # stands for "no byte": it contributes nothing
 
 
 @ingredient("embedding")
@@ -43,13 +45,7 @@ class PatchEmbeddingModule(nn.Module):
 
     def forward(self, units: Tensor) -> Tensor:
         """Bytes (B, 4 T) -> (B, T, D)."""
-        batch, count = units.shape
-        vectors = F.embedding(units, self.bytes).view(batch, count // PATCH, PATCH, -1)
-        return self.mix(vectors).flatten(-2)
-
-    def mix(self, vectors: Tensor) -> Tensor:
-        """The four byte vectors of each patch (B, T, 4, D / 4), here as they are."""
-        return vectors
+        return F.embedding(units, self.bytes).unflatten(1, (-1, PATCH)).flatten(-2)
 
     def lower(self, to: "Builder", x: Slice) -> None:
         to.emit("embed_bytes", None, x, table=to.tensor(self.bytes), start=to.tensor(self.start))
@@ -77,11 +73,15 @@ class BolmoPatchEmbeddingModule(PatchEmbeddingModule):
         self.taps = nn.Parameter(torch.empty(PATCH, quarter))  # tap k weighs the byte k places back
         self.bias = nn.Parameter(torch.empty(quarter))
 
-    def mix(self, vectors: Tensor) -> Tensor:
-        mixed = vectors + self.bias
-        for back, tap in enumerate(self.taps):
-            mixed = mixed + F.pad(vectors, (0, 0, back, 0))[:, :, :PATCH] * tap
-        return mixed
+    def forward(self, units: Tensor) -> Tensor:
+        """Bytes (B, 4 T) -> (B, T, D): each byte's vector plus Σ_k tap_k · the vector of the byte k places back."""
+        # tap_k · e(b) are 4 x 256 fixed vectors for one set of weights: looked up and added, patch by patch
+        taps = self.bytes[:, None] * self.taps
+        vectors = torch.cat(((self.bytes + self.bias)[:, None] + taps[:, :1], taps[:, 1:]), dim=1)
+        patches = units.reshape(-1, PATCH)
+        stream = F.pad(patches, (PATCH - 1, 1), value=ABSENT)  # `look_back` begins one symbol back, this with its own
+        mixed = ops.look_back(vectors.new_zeros(*patches.shape, vectors.shape[-1]), vectors, stream)
+        return mixed.view(len(units), -1, PATCH * vectors.shape[-1])
 
     def lower(self, to: "Builder", x: Slice) -> None:
         tensors = {"table": self.bytes, "start": self.start, "taps": self.taps, "bias": self.bias}

@@ -68,13 +68,15 @@ def _is_fast(name: str, device: str | None) -> bool:
 
 def _place(arguments: tuple[Any, ...]) -> str | None:
     """The kind of device that all tensors are on; None if there are several, or reals other than fp32."""
-    places = set()
+    place = None
     for argument in arguments:
         tensor = argument.s if isinstance(argument, Quantised) else argument
         if isinstance(tensor, Tensor):
-            fits = tensor.dtype == torch.float32 or not tensor.is_floating_point()
-            places.add(tensor.device.type if fits else None)
-    return places.pop() if len(places) == 1 else None
+            here = tensor.device.type
+            if place not in (None, here) or (tensor.dtype != torch.float32 and tensor.is_floating_point()):
+                return None
+            place = here
+    return place
 
 
 def is_bf16(x: Tensor, precision: Precision | None) -> bool:
@@ -92,8 +94,9 @@ def address(tensor: Tensor | None, offset: int = 0) -> int:
     return 0 if tensor is None else tensor.data_ptr() + offset * tensor.element_size()
 
 
-def addresses(*tensors: Tensor | None) -> Iterator[int]:
-    return map(address, tensors)
+def addresses(*tensors: Tensor | None) -> list[int]:
+    """Where each begins; 0 for None. A small model's step asks for a thousand."""
+    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def dense(tensor: Tensor, *shape: int) -> Tensor:

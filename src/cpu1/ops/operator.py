@@ -61,8 +61,11 @@ class Operator:
         return register
 
     def __call__(self, *inputs: Any) -> Any:
-        if torch.compiler.is_compiling() or not all(type(x) in PLAIN for x in inputs if isinstance(x, Tensor)):
+        if torch.compiler.is_compiling():
             return self.dispatch(*inputs)
+        for x in inputs:
+            if isinstance(x, Tensor) and type(x) not in PLAIN:
+                return self.dispatch(*inputs)
         return self.run(*inputs) if self.function is None else self.function.apply(*inputs)
 
     def run(self, *inputs: Any) -> Any:
