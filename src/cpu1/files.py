@@ -1,5 +1,6 @@
 """Small files: atomic writes, JSON both ways."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -51,6 +52,15 @@ def sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def digest(path: Path) -> bytes:
+    """SHA-256 of a file's content, read piece by piece; raises UserError naming the file when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise UserError(f"{path}: not readable ({error.strerror})") from None
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -16,7 +16,7 @@ from cpu1.distill.cache import Cache, Manifest
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import TOKEN_BYTES, context_bytes, score
 from cpu1.evaluation.report import EVAL_BYTES, evaluation
-from cpu1.files import read_json, write_json
+from cpu1.files import digest, read_json, write_json
 from cpu1.lowering import pack_trained
 from cpu1.model import parameter_count
 from cpu1.recipes import Recipe, changed
@@ -216,7 +216,7 @@ def draft(job: Job, recipe: Recipe, corpus: Corpus, device: torch.device, starte
         rate=scale.rate,
         precision=started.precision if started else devices.fast_precision(device),
         ternary_rate=ladder.ROUNDS[job.round].ternary_rate if job.round in ladder.ROUNDS else 1.0,
-        teacher=_content(job.teacher / "model.safetensors") if job.teacher else None,
+        teacher=_content(job.teacher) if job.teacher else None,
         teacher_cache=Manifest.read(job.teacher_cache).key[:16] if job.teacher_cache else None,
         **_weights(recipe),
     )
@@ -332,14 +332,12 @@ def _last_ternary(folder: Path) -> dict[str, float] | None:
     return {"zero_fraction": lines[-1]["zero_fraction"], "flip_rate": lines[-1].get("flip_rate", 0.0)}
 
 
-def _content(path: Path) -> str:
-    import hashlib
-
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise UserError(f"{path}: not readable ({error.strerror}); is the teacher's run finished?") from None
+def _content(teacher: Path) -> str:
+    """What tells one teacher's weights from another's."""
+    weights = teacher / "model.safetensors"
+    if not weights.exists():
+        raise UserError(f"{weights}: no such file; is the teacher's run finished?")
+    return digest(weights).hex()[:16]
 
 
 def _reporter(job: Job, report: Report) -> Callable[[dict[str, Any]], None]:
