@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from cpu1.errors import UserError
+from cpu1.files import digest
 from cpu1.runtime.packed import PackedModel
 
 MAGIC, VERSION = b"cpu1z", 1
@@ -101,8 +102,7 @@ def check(data: bytes) -> bytes:
 
 def mark_of(path: Path) -> bytes:
     """What tells one packed file from another: the first bytes of its SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()[:MARK_BYTES]
+    return digest(path)[:MARK_BYTES]
 
 
 def block_bytes(model: PackedModel) -> int:
