@@ -1,13 +1,12 @@
 """Token models as teachers, on small random ones in the files that real ones come in."""
 
-import json
 
 import numpy as np
 import pytest
 import torch
 from text import write_text
+from token_models import SIZES, byte_level_tokenizer, open_in_fp32, write_qwen
 
-from cpu1 import device
 from cpu1.data.corpus import prepare
 from cpu1.distill.byte_level import ByteLevelTokenizer
 from cpu1.distill.cache import Cache
@@ -22,47 +21,22 @@ from cpu1.errors import UserError
 transformers = pytest.importorskip("transformers")
 gguf = pytest.importorskip("gguf")
 
-SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "max_position_embeddings": 512}  # fmt: skip
 TEXT = b"The cats sat on 1,234 mats.\n\n\tNa\xc3\xafve cats\0Another text, of caf\xc3\xa9s"
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    """A byte-level BPE tokenizer as `tokenizers` saves it, trained on real prose; its special token comes last."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
-    text = write_text(tmp_path_factory.mktemp("text")).read_text(encoding="utf-8")
-    engine = Tokenizer(models.BPE())
-    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    engine.decoder = decoders.ByteLevel()
-    engine.normalizer = normalizers.NFC()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    engine.train_from_iterator([text], trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet))
-    engine.add_special_tokens(["<|endoftext|>", "<|im_start|>"])
-    return json.loads(engine.to_str())
+    return byte_level_tokenizer(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
 def qwen(tokenizer, tmp_path_factory):
-    """A folder of transformers."""
-    folder = tmp_path_factory.mktemp("qwen")
-    torch.manual_seed(0)
-    config = transformers.Qwen3Config(vocab_size=512, head_dim=8, tie_word_embeddings=True, eos_token_id=500, **SIZES)
-    model = transformers.Qwen3ForCausalLM(config)
-    for parameter in model.parameters():
-        parameter.data.mul_(8)  # so that it has opinions
-    model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    return folder
+    return write_qwen(tmp_path_factory.mktemp("qwen"), tokenizer)
 
 
 @pytest.fixture(scope="module")
 def model(qwen):
-    """In fp32, where one way to read a text differs little from another."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "fast_precision", lambda _: "fp32")
-        return open_model(str(qwen))
+    return open_in_fp32(qwen)
 
 
 def test_tokens_spell_any_text_and_special_ones_in_it_are_but_text(model):
