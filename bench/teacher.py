@@ -132,13 +132,17 @@ def show(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def none_or_size(words: str) -> int:
+    return 0 if words == "0" else byte_size(words)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="as `cpu1 teach --teacher`, but none of our runs")
     parser.add_argument("text", type=Path, help="a text, perhaps compressed")
     parser.add_argument("--max-bytes", type=byte_size, help="of the text at most so much (default: all)")
     parser.add_argument("--window", type=byte_size, default=4096, help="bytes read at once (default: 4Ki)")
-    parser.add_argument("--context", type=byte_size, help="of them read only (default: an eighth)")
+    parser.add_argument("--context", type=none_or_size, help="of them read only (default: an eighth)")
     parser.add_argument("--share", default="1", help="see `cpu1 teach`; several with commas (default: 1)")
     parser.add_argument("--threads", type=positive, help="default: all cores")
     parser.add_argument("--json", action="store_true")

@@ -175,6 +175,30 @@ def compression() -> str:
     return table(["text", "compressor", "bytes", "bits per byte", "KB/s", "KB/s back"], "llrrrr", lines)
 
 
+def teacher() -> str:
+    """A teacher's tokens and bytes in the same windows: `bench/teacher.py --json`."""
+    lines = []
+    for path in sorted((RESULTS / "bench").glob("teacher-*.json")):
+        found = read_json(path)
+        windows = f"{found['bytes']:,}", f"{found['window']:,}", f"{found['context']:,}", f"{found['token_bpb']:.4f}"
+        for row in found["shares"]:
+            less = signed(f"{row['bpb'] - found['token_bpb']:+.4f}")
+            apart = (f"{row['kl']:.3f}", f"{row['far']:.1%}") if "kl" in row else ("", "")
+            lines.append([*windows, f"{row['share']:g}", f"{row['bpb']:.4f}", less, *apart])
+    head = [
+        "bytes",
+        "window",
+        "of it context",
+        "tokens",
+        "`--share`",
+        "bytes' chain",
+        "less tokens",
+        "KL, bits",
+        "bytes > 0.1",
+    ]
+    return table(head, "rrrrrrrrr", lines)
+
+
 def other_texts(run: str) -> str:
     """Bits per byte of a run on texts of which it has seen nothing: `cpu1 held-out`."""
     found = read_json(RESULTS / run / HELD_OUT)
@@ -228,7 +252,12 @@ def main() -> int:
     made = {"peers": peers(), "training-speed": training_speed(), "stability": stability()} | {
         name: sweep(name) for name in SWEEPS
     }
-    made |= {"ingredients": ingredients(cards), "language": language(), "compression": compression()}
+    made |= {
+        "ingredients": ingredients(cards),
+        "language": language(),
+        "compression": compression(),
+        "teacher": teacher(),
+    }
     made["shipped"] = other_texts(SHIPPED)
     made |= {f"pairs-{study}": pairs(study, PAIRS) for study in PAIRED}
     made |= {f"lessons-{study}": pairs(study, LESSONS) for study in TAUGHT}

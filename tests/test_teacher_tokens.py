@@ -1,6 +1,5 @@
 """Token models as teachers, on small random ones in the files that real ones come in."""
 
-
 import numpy as np
 import pytest
 import torch
