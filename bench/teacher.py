@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 
 from cpu1.cli.options import byte_size, positive
 from cpu1.data.formats import read_chunks
-from cpu1.distill.gguf_file import open_gguf
-from cpu1.distill.hugging_face import open_model
-from cpu1.distill.teacher import Piece, batches
+from cpu1.distill.teacher import Piece, batches, open_token_model
 from cpu1.distill.token_teacher import BATCH, TokenModel, TokenTeacher
 from cpu1.errors import UserError
 
@@ -155,7 +153,7 @@ def main() -> int:
     if words.threads:
         torch.set_num_threads(words.threads)
     try:
-        model = open_gguf(Path(words.model)) if words.model.endswith(".gguf") else open_model(words.model)
+        model = open_token_model(words.model)
         text = b"".join(read_chunks(words.text))[: words.max_bytes]
         if not text:
             raise UserError(f"{words.text}: empty")

@@ -4,12 +4,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cpu1.files import digest
+
+if TYPE_CHECKING:
+    from cpu1.distill.token_teacher import TokenModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +58,18 @@ def open_teacher(name: str, share: float) -> Teacher:
         return OwnRun(path)
     from cpu1.distill.token_teacher import TokenTeacher
 
-    if path.suffix == ".gguf":
+    return TokenTeacher(open_token_model(name), share)
+
+
+def open_token_model(name: str) -> "TokenModel":
+    """A .gguf file, a folder of `transformers`, or the name of one on its hub; raises as `open_teacher` does."""
+    if Path(name).suffix == ".gguf":
         from cpu1.distill.gguf_file import open_gguf
 
-        return TokenTeacher(open_gguf(path), share)
+        return open_gguf(Path(name))
     from cpu1.distill.hugging_face import open_model
 
-    return TokenTeacher(open_model(name), share)
+    return open_model(name)
 
 
 def batches(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
