@@ -39,10 +39,12 @@ def add(verb: Verb) -> None:
     p.add_argument("--field", default="text", help="field or column of the text")
 
     p = verb(mix, "mix", "mix mix.txt.zst --part books/=60 --part reference.txt=25 --part 'tech/*.zst=15' --bytes 24M\n"
-             "mix small.txt --part hf:NAME=1 --bytes 500k --seed 1")  # fmt: skip
+             "mix small.txt --part hf:NAME=1 --bytes 500k --seed 1\n"
+             "mix both.txt --part notes.txt=3 --part spaced:notes.txt=1 --bytes 2M")  # fmt: skip
     p.add_argument("out", type=Path, help="the file to write; compressed if its name ends in .zst")
     p.add_argument("--part", type=share, action="append", required=True, metavar="SOURCE=SHARE", dest="parts",
-                   help="a text, as --data takes it, and its share in any unit; may be repeated")  # fmt: skip
+                   help="a text, as --data takes it, and its share in any unit; may be repeated. "
+                        "spaced:SOURCE is English text in the spacing of WikiText, needs cpu1[spacing]")  # fmt: skip
     p.add_argument("--bytes", type=byte_size, required=True, help="of the mixture, like 24M")
     p.add_argument("--field", default="text", help="field or column of the text")
     p.add_argument("--seed", type=count, default=0, help="another seed takes other pieces")

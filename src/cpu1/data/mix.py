@@ -19,16 +19,21 @@ from numpy.typing import NDArray
 
 from cpu1.data.formats import cut
 from cpu1.data.sources import STDIN, documents
+from cpu1.data.spacing import spaced
 from cpu1.errors import UserError
 from cpu1.files import atomic
 
 PIECE = 64 << 10  # bytes, at most
 BREAK = b"\f\n"  # the line that parts two documents
+SPACED = "spaced:"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A text (see `sources.documents`) and its share of the mixture, in any unit: 60 and 40 are 3 and 2."""
+    """A text and its share of the mixture, in any unit: 60 and 40 are 3 and 2.
+
+    The text is one of `sources.documents`, or `spaced:` and one, for its documents in the spacing of WikiText.
+    """
 
     source: str
     share: float
@@ -67,7 +72,7 @@ def mix(
     """
     if not parts or not all(0 < part.share < float("inf") for part in parts):
         raise UserError("a mixture needs texts with positive shares, like books/=60 reference.txt=40")
-    if any(part.source == STDIN for part in parts):
+    if any(part.source.removeprefix(SPACED) == STDIN for part in parts):
         raise UserError("a mixture reads its texts twice, which standard input does not allow: save it to a file first")
     total = sum(part.share for part in parts)
     plain = hashlib.sha256()
@@ -90,8 +95,8 @@ def mix(
 
 
 def _pieces(source: str, field: str) -> Iterator[bytes]:
-    for document in documents(source, field):
-        yield from cut(document, PIECE)
+    for document in documents(source.removeprefix(SPACED), field):
+        yield from cut(spaced(document) if source.startswith(SPACED) else document, PIECE)
 
 
 def _choose(source: str, field: str, seed: int, wanted: float, progress: Callable[[int], None]) -> NDArray[np.bool_]:
