@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cpu1 import device as devices
 from cpu1.distill.teacher import Lesson, Piece, batches, content
 from cpu1.errors import UserError
 from cpu1.files import read_json
@@ -16,7 +17,7 @@ BATCH = 16_384  # bytes
 
 
 class OwnRun:
-    """Predicts as in scoring: in fp32, deleting hard, every window from a cold start.
+    """Predicts in the precision of training, deleting hard, every window from a cold start.
 
     A hidden state is the trunk's vector s after a whole patch. UserError when the folder has no trained byte-level run.
     """
@@ -26,6 +27,7 @@ class OwnRun:
         if trained.recipe.level != "byte":
             raise UserError(f"{folder}: this run reads BPE tokens of its own; a byte-level run can teach")
         self._model = trained.model
+        self._precision = devices.fast_precision(torch.device("cpu"))
         self.width = trained.recipe.width
         self.window = int(read_json(folder / "settings.json")["window"])
         self.identity: dict[str, Any] = {"kind": "run", "sha256": content([folder / "model.safetensors"])}
@@ -35,12 +37,11 @@ class OwnRun:
         patch = self._model.patch
         for batch in batches([piece.end for piece in pieces], BATCH):
             longest = max(pieces[i].end for i in batch)
-            units = np.zeros(
-                (len(batch), (longest // patch + 1) * patch), np.int64
-            )  # s after the last whole patch, too
+            units = np.zeros((len(batch), (longest // patch + 1) * patch), np.int64)  # with s after the last patch
             for row, i in enumerate(batch):
                 units[row, : pieces[i].end] = pieces[i].text[: pieces[i].end]
-            output = self._model(torch.from_numpy(units), hard=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bf16"):
+                output = self._model(torch.from_numpy(units), hard=True)
             probabilities = torch.softmax(output.logits.float(), -1).numpy()
             for row, i in enumerate(batch):
                 begin, end = pieces[i].begin, pieces[i].end
