@@ -30,7 +30,11 @@ class OwnRun:
         self._precision = devices.fast_precision(torch.device("cpu"))
         self.width = trained.recipe.width
         self.window = int(read_json(folder / "settings.json")["window"])
-        self.identity: dict[str, Any] = {"kind": "run", "sha256": content([folder / "model.safetensors"])}
+        self.identity: dict[str, Any] = {
+            "kind": "run",
+            "sha256": content([folder / "model.safetensors"]),
+            "precision": self._precision,
+        }
 
     @torch.inference_mode()
     def read(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, Lesson]]:
