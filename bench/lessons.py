@@ -93,8 +93,8 @@ def measure(folder: Path, data: str, cache: Path, alphas: list[float], count: in
     rows = [(alpha, *moments.estimate()) for alpha, moments in zip(alphas, found, strict=True)]
     return {
         "run": settings.run, "scale": settings.scale, "round": settings.round, "seed": settings.seed,
-        "data_sha256": corpus.sha256, "teacher_cache": lessons.manifest.key[:16], "windows": count,
-        "window": settings.window, "batch": settings.batch,
+        "data_sha256": corpus.sha256, "lessons": cache.name, "teacher": lessons.manifest.teacher, "windows": count,
+        "window": settings.window, "batch": settings.batch, "units": settings.steps * settings.batch * settings.window,
         "rows": [{"alpha": alpha, "noise": noise, "signal": signal, "windows_alike": noise / signal,
                   "of_first": noise / rows[0][1]} for alpha, noise, signal in rows],
     }  # fmt: skip

@@ -175,6 +175,20 @@ def compression() -> str:
     return table(["text", "compressor", "bytes", "bits per byte", "KB/s", "KB/s back"], "llrrrr", lines)
 
 
+def lessons() -> str:
+    """How much of a gradient's noise a teacher takes away: `bench/lessons.py --json`."""
+    lines = []
+    for path in sorted((RESULTS / "bench").glob("lessons-*.json")):
+        found = read_json(path)
+        text, *taught = found["rows"]
+        for row in taught:
+            weights = f"{found['run']}, {found['scale']}, {found['units'] / 1e6:.0f} MB"
+            alike = f"{text['windows_alike']:.1f}", f"{row['windows_alike']:.1f}"
+            lines.append([weights, found["lessons"], f"{row['alpha']:g}", signed(f"{row['of_first'] - 1:.0%}"), *alike])
+    head = ["weights of run", "teacher", "alpha", "noise", "noise scale without", "with"]
+    return table(head, "llrrrr", lines)
+
+
 def teacher() -> str:
     """A teacher's tokens and bytes in the same windows: `bench/teacher.py --json`."""
     lines = []
@@ -230,15 +244,18 @@ TABLES: dict[str, tuple[Callable[[Card], str], str]] = {
     "baselines-demo": (baselines, "demo"),
 }
 
-SWEEPS = ("sweep-nano", "sweep-nano-ternary", "sweep-nano-r2", "sweep-small-r1", "sweep-distill", "sweep-gate")
+SWEEPS = (
+    *("sweep-nano", "sweep-nano-ternary", "sweep-nano-r2", "sweep-small-r1", "sweep-gate"),
+    *("sweep-distill", "sweep-batch", "sweep-lessons", "sweep-temperature", "sweep-hidden", "sweep-longer-teacher"),
+)
 # Studies, smallest first, in which each ingredient's effect is told; speed and size are those of the first.
 EFFECTS = {"nano-r1": "nano, 3 MB", "nano-r2": "nano, 23 MB", "small-r1": "small, 21 MB"}
 SHIPPED = "small-r2/04-small-r2-s0"  # the run that checkpoints/default.cpu1 is packed from
 PAIRED = ("nano-r1", "nano-r2", "small-r1")  # studies whose runs are compared as follows
 DRAWN = ("nano-r1",)  # studies whose figures are in docs/figures/
 PAIRS = (("03", "02"), ("04", "03"), ("05", "03"), ("07", "04"), ("07", "03"))
-TAUGHT = ("nano-r1",)  # and studies of what a teacher brings
-LESSONS = (("14", "16"), ("15", "16"), ("15", "14"))
+TAUGHT = ("nano-r1", "small-r1")  # and studies of what a teacher brings
+LESSONS = (("14", "16"), ("15", "16"), ("15", "14"), ("14", "04"))
 
 
 def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
@@ -257,6 +274,7 @@ def main() -> int:
         "language": language(),
         "compression": compression(),
         "teacher": teacher(),
+        "noise": lessons(),
     }
     made["shipped"] = other_texts(SHIPPED)
     made |= {f"pairs-{study}": pairs(study, PAIRS) for study in PAIRED}
