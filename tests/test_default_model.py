@@ -146,6 +146,5 @@ def test_committed_checkpoints_are_runs_of_the_results():
         about = cpu1.load(ROOT / "checkpoints" / model["file"]).about["run"]
         name = "{run}-{scale}-{round}-s{seed}".format(**model)
         assert name == "{run}-{scale}-{round}-s{seed}".format(**about)
-        (found,) = (ROOT / "results").glob(f"*/{name}/result.json")
-        result = json.loads(found.read_text())
-        assert (model["bpb"], model["params"]) == (result["bpb"], result["params"])
+        results = [json.loads(path.read_text()) for path in (ROOT / "results").glob(f"*/{name}/result.json")]
+        assert (model["bpb"], model["params"]) in [(result["bpb"], result["params"]) for result in results]
