@@ -53,6 +53,16 @@ def test_two_runs_are_compared_on_each_text_that_both_read(study: Path) -> None:
     assert expected.low < (0.1 * 800 + 0.1 * 200) / 1400 / np.log(2) < (expected.high or 0)
 
 
+def test_one_seed_is_compared_with_the_same_seed_of_the_other(study: Path) -> None:
+    for seed in range(1, 4):
+        add_text(make_run(study, "05", seed), "news", [1.3, 1.3, 1.3])
+    _, news = compare_runs(study, "05", "04")
+    assert (news.seeds, news.difference.seeds) == ((1, 1), False)
+    shared = (0.2 * 400 + 0.22 * 800 + 0.4 * 200) / 1400 / np.log(2)  # seed 1 of run 04, less 1.3 nats
+    assert news.difference.value == pytest.approx(-shared)
+    assert news.bpb[1] - news.bpb[0] == pytest.approx(shared)
+
+
 def test_the_card_shows_texts_that_all_seeds_read(study: Path) -> None:
     card = build_card(study)
     by_run = {row.run: row.figures for row in card.rows}

@@ -12,7 +12,7 @@ from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.study.card import section_rank
 from cpu1.study.columns import against_parent, number, signed
-from cpu1.study.figures import bytes_of, check_documents, compare, nats, texts
+from cpu1.study.figures import bytes_of, check_documents, compare, in_common, nats, texts
 from cpu1.study.folders import RunFolder, load_runs
 
 
@@ -23,7 +23,7 @@ class Line:
     scale: str
     round: str
     text: str  # "" is the study's own, held out
-    seeds: tuple[int, int]
+    seeds: tuple[int, int]  # how many were compared: those that both have, or all where none is shared
     bpb: tuple[float, float]
     difference: Interval
 
@@ -44,6 +44,7 @@ def compare_runs(study: Path, first: str, second: str) -> list[Line]:
 
 
 def _line(scale: str, round: str, text: str, one: list[RunFolder], other: list[RunFolder]) -> Line:
+    one, other = in_common(one, other)
     bpb = [bpb_interval(nats(side, text), bytes_of(side, text)).value for side in (one, other)]
     difference = compare(one, other, text)
     assert difference

@@ -113,10 +113,21 @@ def on_text(name: str, done: list[RunFolder], parents: list[RunFolder]) -> OnTex
     return OnText(interval.value, interval, compare(done, parents, name) if paired else None)
 
 
+def in_common(one: list[RunFolder], other: list[RunFolder]) -> tuple[list[RunFolder], list[RunFolder]]:
+    """Of both sides the runs whose seeds both have: a seed decides the order of text, of which some serve every run
+    better. All of them where no seed is shared.
+    """
+    seeds = {folder.key.seed for folder in one} & {folder.key.seed for folder in other}
+    if not seeds:
+        return one, other
+    return [folder for folder in one if folder.key.seed in seeds], [f for f in other if f.key.seed in seeds]
+
+
 def compare(children: list[RunFolder], parents: list[RunFolder], text: str = "") -> Interval | None:
     """BPB less the parent rung's, or None when no seed of the parent has finished beside it."""
     if not parents:
         return None
+    children, parents = in_common(children, parents)
     return difference(nats(children, text), nats(parents, text), bytes_of(children, text))
 
 
