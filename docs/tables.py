@@ -251,9 +251,9 @@ SWEEPS = (
 # Studies, smallest first, in which each ingredient's effect is told; speed and size are those of the first.
 EFFECTS = {"nano-r1": "nano, 3 MB", "nano-r2": "nano, 23 MB", "small-r1": "small, 21 MB"}
 SHIPPED = "small-r2/04-small-r2-s0"  # the run that checkpoints/default.cpu1 is packed from
-PAIRED = ("nano-r1", "nano-r2", "small-r1")  # studies whose runs are compared as follows
+PAIRED = ("nano-r1", "nano-r2", "nano-r3", "small-r1")  # studies whose runs are compared as follows
 DRAWN = ("nano-r1", "nano-r2")  # studies whose figures are in docs/figures/
-PAIRS = (("03", "02"), ("04", "03"), ("05", "03"), ("07", "04"), ("07", "03"))
+PAIRS = (("03", "02"), ("04", "03"), ("04", "02"), ("05", "03"), ("07", "04"), ("07", "03"))
 TAUGHT = ("nano-r1", "nano-r2", "small-r1", "small-r1-own")  # and studies of what a teacher brings
 LESSONS = (("14", "16"), ("15", "16"), ("15", "14"), ("14", "04"))
 
