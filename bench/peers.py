@@ -8,11 +8,8 @@ llama.cpp runs a llama model of the same trunk sizes as run_07 at base scale, it
 F32. Its ternary types need rows of a multiple of 256 weights, so its FFN has 1280 inner values to our 1376: it has a
 little less to do. It is driven as its own llama-bench drives it: tokens of a random text, logits, no sampling. Ours
 decodes four bytes a step and draws each of them. One of our steps (a patch) stands against one of its tokens.
-A gate that deletes 30% is tuned on the random text that is the prompt; of a few texts drawn, the one with the nearest
-share of deleted steps is timed.
-
-Each round times all contestants in turn, every second round in reverse. Rates are medians over rounds; a ratio is the
-median of the rounds' own ratios, so it need not be the quotient of the two rates. Pages and caches are warm.
+Rates are medians over rounds; a ratio is the median of the rounds' own ratios, so it need not be the quotient of the
+two rates (`contest.py`). Pages and caches are warm.
 
 llama.cpp needs the extra `peers`, best built for this processor:
 
@@ -25,121 +22,34 @@ import argparse
 import ctypes
 import json
 import os
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from contest import DELETING, GENERATED, LEAST_REPEATS, PROMPT, TEXT, Case, Contestant, Ours, measure, ratio
 
 from cpu1 import ladder
 from cpu1.errors import UserError
 from cpu1.ingredients import SwiGLU
-from cpu1.lowering import lower
-from cpu1.model import Model, build
-from cpu1.pack import pack
 from cpu1.recipes import Recipe
-from cpu1.runtime.engine import Engine
-from cpu1.runtime.session import Session
-from cpu1.sampling import Sampler, Sampling
 
 SCALE = "base"
-GENERATED, PROMPT, WARM = 128, 512, 8  # steps; the last untimed
-TEXT = np.random.default_rng(0).integers(0, 256, 4 * PROMPT)  # the prompt, and what gates are tuned on
-KEEP_ALL = 100.0  # a gate's bias with which it never deletes
-SEEDS = 8  # of texts drawn, to find one with the wanted share of deleted steps
-LEAST_REPEATS = 5
 INSTALL = "pip install --no-binary llama-cpp-python '.[lab,peers]'"
 
-
-class Contestant(Protocol):
-    """What is timed. `reset` goes back to the start of a document; steps are patches or tokens."""
-
-    def reset(self) -> None: ...
-    def generate(self, steps: int) -> None: ...
-    def prompt(self, steps: int) -> None: ...
-
-
-# ---------------------------------------------------------------------------------------------- ours
-
-
-@dataclass(frozen=True)
-class Case:
-    """A run of the ladder, packed."""
-
-    run: str
-    dense: str  # width of full-precision matrices
-    deleted: float = 0.0  # share of steps that the gate, if there is one, is tuned to delete
-
-
-DELETING = 0.3
 CASES = {
-    "run_07, gate never deletes": Case("07", "int8"),
-    "run_07, gate deletes 30%": Case("07", "int8", DELETING),
-    "run_04, ternary": Case("04", "int8"),
-    "run_04, ternary, the rest bf16": Case("04", "bf16"),
-    "run_03, bf16": Case("03", "bf16"),
+    "run_07, gate never deletes": Case("07", SCALE),
+    "run_07, gate deletes 30%": Case("07", SCALE, deleted=DELETING),
+    "run_04, ternary": Case("04", SCALE),
+    "run_04, ternary, the rest bf16": Case("04", SCALE, "bf16"),
+    "run_03, bf16": Case("03", SCALE, "bf16"),
 }
 NEVER, SOME, TERNARY, TERNARY_BF16, FULL = CASES
-
-
-class Ours:
-    """A model of random weights in our engine."""
-
-    def __init__(self, case: Case, folder: Path) -> None:
-        model = randomised(case)
-        program, tensors = lower(model)
-        path = folder / "ours.cpu1"  # read whole by the engine
-        self.file_bytes = pack(program, tensors, path, case.dense, recipe=model.recipe.to_json())
-        engine = Engine(path)
-        self.isa, self._patch = engine.isa, engine.patch
-        self._session = Session(engine)
-        self._start = self._session.state
-        self._seed, self.deleted = 0, 0.0
-        if case.deleted:
-            shares = {seed: self._deleted(model, seed) for seed in range(SEEDS)}
-            self._seed, self.deleted = min(shares.items(), key=lambda found: abs(found[1] - case.deleted))
-
-    def reset(self) -> None:
-        self._session.state = self._start
-
-    def generate(self, steps: int) -> None:
-        self._draw(steps, self._seed)
-
-    def prompt(self, steps: int) -> None:
-        self._session.advance(TEXT[: steps * self._patch])
-
-    def _draw(self, steps: int, seed: int) -> NDArray[np.uint32]:
-        """At temperature 1: a random model's best text soon repeats, and with it what its gate decides."""
-        sampler = Sampler(Sampling(temperature=1, seed=seed))
-        return self._session.generate(steps * self._patch, sampler, end=None)
-
-    @torch.inference_mode()
-    def _deleted(self, model: Model, seed: int) -> float:
-        """The share of steps that the gate deletes in the text of a seed."""
-        self.reset()
-        text = torch.from_numpy(self._draw(GENERATED, seed).astype(np.int64))
-        return float((model(text[None], hard=True).keep == 0).float().mean())
-
-
-def randomised(case: Case) -> Model:
-    """The run's starting weights, its gate tuned on a random text."""
-    model = build(ladder.recipe(case.run, SCALE)).eval()
-    if model.gate is not None:
-        with torch.no_grad():
-            model.gate.down_bias.zero_()
-            scores = model(torch.from_numpy(TEXT)[None]).keep.logit()
-            model.gate.down_bias.fill_(-scores.quantile(case.deleted) if case.deleted else KEEP_ALL)
-    return model
-
 
 # ----------------------------------------------------------------------------------------- llama.cpp
 
@@ -252,42 +162,6 @@ class LlamaCpp:
 # ------------------------------------------------------------------------------------------- measure
 
 PEER = "llama.cpp, TQ2_0"
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Steps a second, one figure a round."""
-
-    generate: list[float]
-    prompt: list[float]
-
-    def plain(self) -> dict[str, float]:
-        """The medians."""
-        return {"generate": statistics.median(self.generate), "prompt": statistics.median(self.prompt)}
-
-
-def measure(contestants: dict[str, Contestant], repeats: int) -> dict[str, Rates]:
-    rates = {name: Rates([], []) for name in contestants}
-    for number in range(repeats):
-        turn = list(contestants.items())
-        for name, contestant in reversed(turn) if number % 2 else turn:
-            rates[name].generate.append(rate(contestant, contestant.generate, GENERATED))
-            rates[name].prompt.append(rate(contestant, contestant.prompt, PROMPT))
-    return rates
-
-
-def rate(contestant: Contestant, work: Callable[[int], None], steps: int) -> float:
-    """Steps a second of one piece of work, from the start of a document."""
-    contestant.reset()
-    work(WARM)
-    contestant.reset()
-    begun = time.perf_counter()
-    work(steps)
-    return steps / (time.perf_counter() - begun)
-
-
-def ratio(over: list[float], under: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
 
 def compare(repeats: int, folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cpu1.study.figures import Figures
 from cpu1.study.folders import HELD_OUT, load_runs
 from cpu1.study.markdown import markdown
 from cpu1.study.plots import drawings, standalone
+from cpu1.study.publish import json_text
 from cpu1.study.sweep_table import markdown as sweep_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,6 +98,19 @@ def training_speed() -> str:
         rows.append(list(cells))
     head = ["run 07", "a step", "two threads", "of the bf16 matrix rate", "times plain eager fp32", "memory"]
     return table(head, "lrrrrr", rows)
+
+
+def generation() -> str:
+    """Generation speed of the byte-level runs by scale, as `bench/generation.py --json` measured each."""
+    found = {scale: read_json(RESULTS / "bench" / f"generation-{scale}.json") for scale in ("nano", "small", "base")}
+    rows = {scale: {row["run"]: row for row in bench["rows"]} for scale, bench in found.items()}
+    lines = []
+    for run in rows["base"]:
+        rung = LADDER[run]
+        speeds = (f"{runs[run]['bytes_per_s'] / 1e3:,.1f}" for runs in rows.values())
+        over = (f"× {runs[run]['over_parent']:.2f}" if runs[run]["over_parent"] else "" for runs in rows.values())
+        lines.append([run, rung.title, *speeds, rung.parent or "", *over])
+    return table(["run", "is", *(f"{scale}, KB/s" for scale in rows), "parent", *rows], "llrrrlrrr", lines)
 
 
 def stability() -> str:
@@ -264,11 +278,14 @@ def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
 
 
 def main() -> int:
-    studies = {study for _, study in TABLES.values()} | {*PAIRED, *EFFECTS, SHIPPED.split("/")[0]}
-    cards = {study: build_card(RESULTS / study) for study in sorted(studies)}
-    made = {"peers": peers(), "training-speed": training_speed(), "stability": stability()} | {
-        name: sweep(name) for name in SWEEPS
-    }
+    studies = sorted(path.parent.name for path in RESULTS.glob("*/study.json"))
+    cards = {study: build_card(RESULTS / study) for study in studies}
+    made = {
+        "peers": peers(),
+        "training-speed": training_speed(),
+        "stability": stability(),
+        "generation": generation(),
+    } | {name: sweep(name) for name in SWEEPS}
     made |= {
         "ingredients": ingredients(cards),
         "language": language(),
@@ -281,6 +298,7 @@ def main() -> int:
     made |= {f"lessons-{study}": pairs(study, LESSONS) for study in TAUGHT}
     made |= {name: make(cards[study]) for name, (make, study) in TABLES.items()}
     wanted = {RESULTS / study / "card.md": markdown(card) for study, card in cards.items()}
+    wanted |= {RESULTS / study / "card.json": json_text(card) for study, card in cards.items()}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         wanted[page] = BLOCK.sub(lambda found: found[1] + made[found[2]] + found[3], text)

@@ -23,6 +23,7 @@ from cpu1.study.card import Card, build_card, to_json
 from cpu1.study.columns import AS_ORIGINAL, BESIDE, DIFFERENCE, INTERVAL, SEEDS, groups, tables
 from cpu1.study.labels import nearest_free, overlap, spread
 from cpu1.study.markdown import escape, fenced
+from cpu1.study.plots import LETTERS, drawings
 from cpu1.study.publish import write_card
 from cpu1.study.terminal import print_card
 
@@ -239,6 +240,25 @@ def test_damaged_baselines_are_named(tmp_path: Path) -> None:
     write(tmp_path / "baselines.json", {"zstd -19": {"bits": 2}})
     with pytest.raises(UserError, match=r'baselines\.json: "zstd -19\.bpb" is missing'):
         build_card(tmp_path, ORDER)
+
+
+def test_the_fastest_seed_says_how_fast_a_run_is(tmp_path: Path) -> None:
+    for seed, units in enumerate((420.0, 455.0, 210.0)):  # the last beside other work
+        write(
+            make_run(tmp_path, "04", seed) / "speed.json",
+            {"patches_per_s": units, "bytes_per_s": 4 * units, "unit": "patch"},
+        )
+    figures = row_of(write_card(tmp_path, order=ORDER), "04").figures
+    assert (figures.patches_per_s, figures.bytes_per_s) == (455.0, 1820.0)
+
+
+def test_baselines_off_the_scale_fit_under_the_figure(tmp_path: Path) -> None:
+    make_run(tmp_path, "04")
+    write(tmp_path / "baselines.json", {f"a baseline called {i}": {"bpb": 90.0 + i} for i in range(4)})
+    (by_run, *_) = drawings(write_card(tmp_path, order=ORDER).sections[0], build_card(tmp_path, ORDER).baselines)
+    names = [line for line in re.findall(r">([^<>]+)</text>", by_run.svg) if "baseline" in line or "scale" in line]
+    assert len(names) > 1
+    assert all(len(line) <= LETTERS for line in names)
 
 
 def test_a_run_without_speed_is_named_under_the_figure(tmp_path: Path) -> None:

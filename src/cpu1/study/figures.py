@@ -26,7 +26,7 @@ class OnText:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a row's finished seeds reached: means over seeds, PPL the exponential of the mean loss."""
+    """What a row's finished seeds reached: means over seeds, but for speed; PPL is the exponential of the mean loss."""
 
     params: int
     ram_fp32_mb: float
@@ -44,7 +44,7 @@ class Figures:
     delta_uniform: float  # nats a byte, less ln 256
     frequency_bpb: float
     nonfinite_steps: int  # summed over seeds
-    patches_per_s: float | None  # generated; patches or tokens
+    patches_per_s: float | None  # generated, patches or tokens, by the fastest seed: other work can only slow one
     bytes_per_s: float | None
     gate: Gate | None
     ternary: Ternary | None
@@ -68,6 +68,7 @@ def build_figures(done: list[RunFolder], parents: list[RunFolder], before: "Figu
                 raise UserError(f'{folder.path} and {done[0].path} differ in "{name}", so they are no seeds of one run')
     loss = mean([result.val_loss for result in results])
     speeds = [folder.speed for folder in done if folder.speed]
+    fastest = max(speeds, key=lambda speed: speed.bytes_per_s, default=None)
     parents_done = [folder for folder in parents if folder.result]
     return Figures(
         params=first.params,
@@ -86,8 +87,8 @@ def build_figures(done: list[RunFolder], parents: list[RunFolder], before: "Figu
         delta_uniform=mean([result.delta_uniform for result in results]),
         frequency_bpb=first.frequency_bpb,
         nonfinite_steps=sum(result.nonfinite_steps for result in results),
-        patches_per_s=mean([speed.patches_per_s for speed in speeds]) if speeds else None,
-        bytes_per_s=mean([speed.bytes_per_s for speed in speeds]) if speeds else None,
+        patches_per_s=fastest.patches_per_s if fastest else None,
+        bytes_per_s=fastest.bytes_per_s if fastest else None,
         gate=mean_of(Gate, [result.gate for result in results if result.gate]),
         ternary=mean_of(Ternary, [result.ternary for result in results if result.ternary]),
         generations_passed=sum(result.generation.verdict == "PASS" for result in results),

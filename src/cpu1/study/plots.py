@@ -6,6 +6,7 @@ and dark modes reach into the figures. A hollow mark is a token-level run.
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -26,6 +27,7 @@ INK, DIM, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
 VARIABLES = {INK: "var(--ink)", DIM: "var(--dim)", RULE: "var(--rule)", PAPER: "var(--paper)"}
 COLOURS = {"full precision": "#3f7fd0", "ternary": "#d2751c", "small": "#2b9c70"}
 SIZE = (6.4, 4.9)  # inches
+LETTERS = 62  # that stand side by side in the narrowest frame that the layout leaves
 FAR = 1.2  # times the median BPB: runs above it would press the others flat
 
 Draw = Callable[["Axes", list[Row], Sequence[Baseline]], None]
@@ -172,13 +174,14 @@ def by_run(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> None
 def outlying(baselines: Sequence[Baseline], shown: Sequence[Baseline]) -> str:
     """Names the baselines that lie off the scale."""
     off = [f"{baseline.name} {baseline.bpb:.2f}" for baseline in baselines if baseline not in shown]
-    return f"   (off the scale: {', '.join(off)})" if off else ""
+    lines = textwrap.wrap(f"(off the scale: {', '.join(off)})", LETTERS)
+    return "\n".join(["", *lines]) if off else ""
 
 
 def name_lines(axes: "Axes", baselines: Sequence[Baseline]) -> None:
     """Baselines as upright lines, each named above the frame on the lowest level where its name is free."""
     low, high = axes.get_xlim()
-    width_of_letter = (high - low) / 62  # of the narrowest frame that the layout leaves
+    width_of_letter = (high - low) / LETTERS
     ends: list[float] = []  # of the last name on each level
     for baseline in sorted(baselines, key=lambda baseline: baseline.bpb):
         text = f"{baseline.name} {baseline.bpb:.2f}"

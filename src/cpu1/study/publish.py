@@ -14,8 +14,13 @@ def write_card(study: Path, out: Path | None = None, order: Sequence[str] | None
     """Writes card.json, card.md and card.html into `out` (by default the study itself); returns the card."""
     card = build_card(study, order)
     out = Path(out or study)
-    rows = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in to_json(card))
-    write_atomic(out / "card.json", f"[\n{rows}\n]\n")
+    write_atomic(out / "card.json", json_text(card))
     write_atomic(out / "card.md", markdown(card))
     write_atomic(out / "card.html", page(card))
     return card
+
+
+def json_text(card: Card) -> str:
+    """The text of card.json: a row a line."""
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in to_json(card))
+    return "[\n" + ",\n".join(lines) + "\n]\n"

@@ -14,8 +14,8 @@ def notes(card: Card) -> list[str]:
         "their sizes, its source code is lost.",
         "Loss is in nats per unit, a byte or a BPE token; PPL is its exponential. BPB is true bits per byte "
         "for every run, token-level runs included, and Δ uniform is nats per byte less ln 256. P/s counts "
-        "patches of four bytes, or tokens, generated in one stream. RAM is four bytes a parameter, in MB of "
-        "a million bytes.",
+        "patches of four bytes, or tokens, generated in one stream, by the fastest seed. RAM is four bytes a "
+        "parameter, in MB of a million bytes.",
         caution(card),
         f"The original's figures ({SOURCE}, {LICENCE}) are from another text and another machine: they do "
         "not compare digit by digit. Its BPB is printed for byte-level runs only.",
