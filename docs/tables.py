@@ -265,6 +265,7 @@ SWEEPS = (
 # Studies, smallest first, in which each ingredient's effect is told; speed and size are those of the first.
 EFFECTS = {"nano-r1": "nano, 3 MB", "nano-r2": "nano, 23 MB", "small-r1": "small, 21 MB"}
 SHIPPED = "small-r2/04-small-r2-s0"  # the run that checkpoints/default.cpu1 is packed from
+LARGEST = "base-r1/07-base-r1-s0"
 PAIRED = ("nano-r1", "nano-r2", "nano-r3", "small-r1")  # studies whose runs are compared as follows
 DRAWN = ("nano-r1", "nano-r2", "small-r1")  # studies whose figures are in docs/figures/
 PAIRS = (("03", "02"), ("04", "03"), ("04", "02"), ("05", "03"), ("07", "04"), ("07", "03"))
@@ -293,7 +294,7 @@ def main() -> int:
         "teacher": teacher(),
         "noise": lessons(),
     }
-    made["shipped"] = other_texts(SHIPPED)
+    made |= {"shipped": other_texts(SHIPPED), "largest": other_texts(LARGEST)}
     made |= {f"pairs-{study}": pairs(study, PAIRS) for study in PAIRED}
     made |= {f"lessons-{study}": pairs(study, LESSONS) for study in TAUGHT}
     made |= {name: make(cards[study]) for name, (make, study) in TABLES.items()}
