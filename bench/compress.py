@@ -31,8 +31,8 @@ from cpu1.cli.options import byte_size, positive
 from cpu1.data.formats import read_chunks
 from cpu1.errors import UserError
 from cpu1.runtime import archive
-from cpu1.runtime.packed import PackedModel
-from cpu1.sampling import Sampler, Sampling
+from cpu1.runtime.model import PackedModel
+from cpu1.runtime.sampling import Sampler, Sampling
 
 UNITS = 4096  # of a round of generating, encoding and decoding
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
 from cpu1 import ops
-from cpu1.model import Model
+from cpu1.model.network import Model
 from cpu1.ops import reference
 from cpu1.ops.reference import EPS, LEVELS, Precision, Quantised
 

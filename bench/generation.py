@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from contest import DELETING, GENERATED, LEAST_REPEATS, PROMPT, Case, Ours, Rates, measure, ratio
 
-from cpu1 import ladder
+from cpu1.model import ladder
 from cpu1.errors import UserError
-from cpu1.ingredients.embedding import PATCH
+from cpu1.model.ingredients.embedding import PATCH
 
 
 def race(runs: list[str], scale: str, repeats: int, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-// The closed set of operations, in one table: docs/operations.md says what each computes, cpu1/operations.py is the
+// The closed set of operations, in one table: docs/operations.md says what each computes, cpu1/format/operations.py is the
 // same table in Python. All checks of a program follow from it.
 #pragma once
 #include <stdint.h>

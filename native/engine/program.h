@@ -1,5 +1,5 @@
 // The program of a packed file: read from JSON and checked, so that running it can go wrong nowhere.
-// The set of operations and what each computes: docs/operations.md; the same table in Python: cpu1/operations.py.
+// The set of operations and what each computes: docs/operations.md; the same table in Python: cpu1/format/operations.py.
 #pragma once
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-// From logits to one unit; the same draws as cpu1/sampling.py from equal seeds.
+// From logits to one unit; the same draws as cpu1/runtime/sampling.py from equal seeds.
 #pragma once
 #include <vector>
 

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.model import Model
-    from cpu1.recipes import Recipe
-    from cpu1.runtime.packed import PackedModel
+    from cpu1.model.network import Model
+    from cpu1.model.recipe import Recipe
+    from cpu1.runtime.model import PackedModel
 
 __all__ = ["UserError", "build", "evaluate", "generate", "load", "recipe", "train"]
 
 
 def recipe(run: str, scale: str = "card") -> "Recipe":
     """The recipe of a run of the ladder ("01" ... "16") at a scale: demo, nano, small, base, or the card's own."""
-    from cpu1 import ladder
+    from cpu1.model import ladder
 
     return ladder.recipe(run, scale)
 
 
 def build(recipe: "Recipe", seed: int = 0) -> "Model":
     """A freshly initialised torch module; `model(bytes (B, N) int64).logits` is (B, N, 256)."""
-    from cpu1.model import build as build_model
+    from cpu1.model.network import build as build_model
 
     return build_model(recipe, seed)
 
@@ -85,7 +85,7 @@ def load(file: str | Path | None = None, threads: int = 1) -> "PackedModel":
     Without a file, the model that `cpu1.runtime.default` finds: that of CPU1_MODEL, or of the installation.
     """
     from cpu1.runtime.default import default_model
-    from cpu1.runtime.packed import PackedModel
+    from cpu1.runtime.model import PackedModel
 
     return PackedModel(default_model() if file is None else file, threads)
 
@@ -104,14 +104,14 @@ def generate(
 ) -> str:
     """Text that continues `prompt`, by a packed file or, through torch, a run folder.
 
-    `sampling` as in `cpu1.sampling.Sampling` (temperature, top_k, top_p, min_p, seed).
+    `sampling` as in `cpu1.runtime.sampling.Sampling` (temperature, top_k, top_p, min_p, seed).
     """
     if Path(source).is_file():
         return load(source).generate(prompt, max_bytes, stop, **sampling)
-    from cpu1.inference import generate as stream
-    from cpu1.runs import load as load_run
-    from cpu1.sampling import Sampling
-    from cpu1.text import stream_text
+    from cpu1.runs.generate import generate as stream
+    from cpu1.runs.trained import load as load_run
+    from cpu1.runtime.sampling import Sampling
+    from cpu1.runtime.text import stream_text
 
     chunks = stream(load_run(source), prompt.encode(errors="surrogateescape"), max_bytes, Sampling(**sampling))
     return "".join(stream_text(chunks, stop))

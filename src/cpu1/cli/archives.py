@@ -41,7 +41,7 @@ def compress(words: argparse.Namespace) -> int:
     """Makes a file small by a packed model, lossless. To get it back, the same model is needed."""
     from cpu1.runtime.archive import compress as make
     from cpu1.runtime.default import default_model
-    from cpu1.runtime.packed import PackedModel
+    from cpu1.runtime.model import PackedModel
 
     out = _target(words, Path(f"{words.file}{SUFFIX}"))
     model, text = PackedModel(words.model or default_model()), input_bytes(words.file)

@@ -10,7 +10,7 @@ from cpu1.cli.options import Verb, byte_size, count, positive
 from cpu1.cli.words import DEFAULT_HELP
 from cpu1.errors import UserError
 from cpu1.files import write_json
-from cpu1.language.work import Progress
+from cpu1.evaluation.language.work import Progress
 
 
 def add(verb: Verb) -> None:
@@ -34,9 +34,9 @@ def add(verb: Verb) -> None:
 
 def check(words: argparse.Namespace) -> int:
     """Checks a packed model's language: grammar (BLiMP), last words (LAMBADA), the share of real words it writes."""
-    from cpu1.language import table
+    from cpu1.evaluation.language import table
     from cpu1.runtime.default import default_model
-    from cpu1.runtime.packed import PackedModel
+    from cpu1.runtime.model import PackedModel
 
     if not (words.blimp or words.lambada or words.words):
         raise UserError("nothing to check: give --blimp, --lambada or --words, each with a file")
@@ -54,9 +54,9 @@ def check(words: argparse.Namespace) -> int:
 
 
 def _checks(model: Any, words: argparse.Namespace) -> dict[str, Any]:
-    from cpu1.language import blimp, lambada
-    from cpu1.language import words as real
-    from cpu1.language.reading import text_chunks
+    from cpu1.evaluation.language import blimp, lambada
+    from cpu1.evaluation.language import vocabulary as real
+    from cpu1.evaluation.language.reading import text_chunks
 
     found: dict[str, Any] = {}
     if words.blimp:

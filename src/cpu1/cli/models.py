@@ -22,7 +22,7 @@ from cpu1.cli.words import DEFAULT_HELP, is_packed, model_and_text, words_option
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.sampling import Sampling
+    from cpu1.runtime.sampling import Sampling
 
 
 def add(verb: Verb) -> None:
@@ -100,8 +100,8 @@ def evaluate(words: argparse.Namespace) -> int:
 
 def generate(words: argparse.Namespace) -> int:
     """Continues a prompt, streaming whole characters."""
-    from cpu1.sampling import Sampling
-    from cpu1.text import stream_text
+    from cpu1.runtime.sampling import Sampling
+    from cpu1.runtime.text import stream_text
 
     sampling = Sampling(words.temperature, words.top_k, words.top_p, words.min_p, words.seed)
     model, text = model_and_text(words)
@@ -119,14 +119,14 @@ def _continuation(
     model: Path, prompt: bytes, size: int, sampling: "Sampling", threads: int, device: str
 ) -> Iterator[bytes]:
     if is_packed(model):
-        from cpu1.runtime.packed import PackedModel
+        from cpu1.runtime.model import PackedModel
 
         return PackedModel(model, threads).chunks(prompt, size, sampling)
     import torch
 
     from cpu1.device import choose
-    from cpu1.inference import generate as continue_text
-    from cpu1.runs import load
+    from cpu1.runs.generate import generate as continue_text
+    from cpu1.runs.trained import load
 
     torch.set_num_threads(threads)
     return continue_text(load(model, choose(device)), prompt, size, sampling)
@@ -134,7 +134,7 @@ def _continuation(
 
 def score(words: argparse.Namespace) -> int:
     """Says how many bits per byte a packed model needs for a text."""
-    from cpu1.runtime.packed import PackedModel
+    from cpu1.runtime.model import PackedModel
 
     model, name = model_and_text(words, needs_text=True)
     if name is None:
@@ -175,7 +175,7 @@ def bench(words: argparse.Namespace) -> int:
 
 def pack(words: argparse.Namespace) -> int:
     """Packs a trained run into one small file that runs without torch."""
-    from cpu1.lowering import pack_run
+    from cpu1.runs.pack import pack_run
 
     size = pack_run(words.folder, words.out, words.dense)
     print(f"{words.out}: {size:,} bytes")
@@ -184,8 +184,8 @@ def pack(words: argparse.Namespace) -> int:
 
 def unpack(words: argparse.Namespace) -> int:
     """Makes a run folder with fp32 weights of a packed file."""
-    from cpu1.pack import open_packed
-    from cpu1.pack import unpack as write_folder
+    from cpu1.format.packed import open_packed
+    from cpu1.format.packed import unpack as write_folder
 
     if words.out.exists():
         raise UserError(f"{words.out} exists; name a new folder")

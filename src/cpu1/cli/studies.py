@@ -101,7 +101,7 @@ def add(verb: Verb) -> None:
 
 def ladder(words: argparse.Namespace) -> int:
     """Prints the chain with its differences, or the sizes beside the card's."""
-    from cpu1.study import ladder_table
+    from cpu1.report import ladder_table
 
     if words.json:
         rows = ladder_table.sizes(words.scale) if words.params else ladder_table.chain()
@@ -192,7 +192,7 @@ def held_out(words: argparse.Namespace) -> int:
 
     from cpu1.device import choose
     from cpu1.study.held_out import Request, score_study
-    from cpu1.study.publish import write_card
+    from cpu1.report.write import write_card
 
     if words.threads:
         torch.set_num_threads(words.threads)
@@ -209,7 +209,7 @@ def held_out(words: argparse.Namespace) -> int:
 
 def compare(words: argparse.Namespace) -> int:
     """Compares two runs of a study on every text: difference in bits per byte with its interval."""
-    from cpu1.study.comparison import compare_runs, print_comparison, to_json
+    from cpu1.report.comparison import compare_runs, print_comparison, to_json
 
     lines = compare_runs(words.study, words.first, words.second)
     if words.json:
@@ -221,8 +221,8 @@ def compare(words: argparse.Namespace) -> int:
 
 def card(words: argparse.Namespace) -> int:
     """Rebuilds the card from the run folders of a study."""
-    from cpu1.study.publish import write_card
-    from cpu1.study.terminal import print_card
+    from cpu1.report.write import write_card
+    from cpu1.report.render.terminal import print_card
 
     print_card(write_card(words.study, words.out))
     print(f"written: {words.out or words.study}/card.md, card.json, card.html")

@@ -24,7 +24,7 @@ from cpu1.data.formats import LONGEST_DOCUMENT
 from cpu1.data.split import SPLITS, Split, write_split
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic, write_json
-from cpu1.tokens import FORMAT, SEPARATOR, VOCABULARIES, WORDS, Tokens
+from cpu1.format.tokens import FORMAT, SEPARATOR, VOCABULARIES, WORDS, Tokens
 
 LIBRARY_WORDS = WORDS.replace(r"\x80-\xff", r"\x{80}-\x{ff}")  # as Oniguruma writes them
 WORD_BORDER = re.compile(rb"(?<=\S)(?=\s)")

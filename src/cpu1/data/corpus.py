@@ -26,7 +26,7 @@ from cpu1.data.sources import STDIN, documents, identity, title
 from cpu1.data.split import SPLITS, Split, write_split
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_json
-from cpu1.tokens import SEPARATOR
+from cpu1.format.tokens import SEPARATOR
 
 FORMAT = 1
 LEAST_BYTES = 4096

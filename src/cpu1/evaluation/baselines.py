@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpu1.errors import UserError
-from cpu1.tokens import SEPARATOR
+from cpu1.format.tokens import SEPARATOR
 
 TRAIN_LIMIT = 32 << 20  # bytes of the training split that are counted
 PIECE = 1 << 20

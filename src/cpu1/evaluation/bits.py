@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cpu1.data.bpe import Tokenizer
 from cpu1.errors import UserError
-from cpu1.model import Model
+from cpu1.model.network import Model
 
 UNITS_A_BATCH = 16_384
 TOKEN_BYTES = 4  # context bytes a token stands for, so that BPE and byte runs have trunks of one length

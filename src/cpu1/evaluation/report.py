@@ -17,9 +17,9 @@ from cpu1.evaluation.baselines import baselines
 from cpu1.evaluation.bits import Score, context_bytes, score
 from cpu1.evaluation.statistics import bpb_interval
 from cpu1.files import read_json
-from cpu1.inference import continuation
-from cpu1.runs import Trained, load
-from cpu1.sampling import Sampling
+from cpu1.runs.generate import continuation
+from cpu1.runs.trained import Trained, load
+from cpu1.runtime.sampling import Sampling
 
 EVAL_BYTES = 256 * 1024  # held-out bytes scored by default
 EXCERPT_BYTES = 8 * 1024  # documents are scored in excerpts of at most so many

@@ -8,7 +8,7 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import read_json
-from cpu1.study.folders import HELD_OUT
+from cpu1.runs.folders import HELD_OUT
 from cpu1.training.settings import Settings
 
 NEEDED = {

@@ -14,11 +14,11 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic, write_json
-from cpu1.lowering import pack_run
+from cpu1.runs.pack import pack_run
 from cpu1.publishing.facts import Facts, Terms, read_facts
 from cpu1.publishing.folders import write_folder
 from cpu1.publishing.model_card import model_card
-from cpu1.recipes import Recipe
+from cpu1.model.recipe import Recipe
 
 PACKED = "model.cpu1"
 COPIED = ("model.safetensors", "recipe.json", "result.json", "tokenizer.json")
@@ -47,7 +47,7 @@ def configuration(facts: Facts) -> dict[str, Any]:
     recipe = Recipe.from_json(facts.recipe, str(facts.folder / "recipe.json"))
     return {
         "model_type": "cpu1",
-        "architectures": ["cpu1.model.Model"],
+        "architectures": ["cpu1.model.network.Model"],
         "torch_dtype": "float32",
         "vocab_size": recipe.embedding.vocabulary,
         "hidden_size": recipe.width,

@@ -11,7 +11,7 @@ from typing import Any
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.publishing.facts import LANGUAGE_FILE, Facts, Terms
-from cpu1.study.folders import HELD_OUT
+from cpu1.runs.folders import HELD_OUT
 
 HUB = "hf:"  # how a text on the hub is named when training
 DENSE = {"int8": "8 bits, with a scale a row", "bf16": "bfloat16", "fp32": "fp32"}

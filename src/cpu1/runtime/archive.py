@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from cpu1.errors import UserError
 from cpu1.files import digest
-from cpu1.runtime.packed import PackedModel
+from cpu1.runtime.model import PackedModel
 
 MAGIC, VERSION = b"cpu1z", 1
 HEAD = struct.Struct("<5sBB8sIQ")  # magic, version, arithmetic, mark of the model, bytes a block, bytes in all

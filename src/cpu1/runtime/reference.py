@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cpu1.operations import OPERATIONS
-from cpu1.pack import Packed
-from cpu1.program import Op, Slice
+from cpu1.format.operations import OPERATIONS
+from cpu1.format.packed import Packed
+from cpu1.format.program import Op, Slice
 
 Vector = NDArray[np.float32]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cpu1.runtime.engine import Engine, native
-from cpu1.sampling import Sampler
-from cpu1.tokens import SEPARATOR
+from cpu1.runtime.sampling import Sampler
+from cpu1.format.tokens import SEPARATOR
 
 HALF = (1 << 64) - 1
 

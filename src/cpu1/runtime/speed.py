@@ -22,8 +22,8 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
 
     from cpu1.runtime.engine import Engine, native
     from cpu1.runtime.session import Session
-    from cpu1.sampling import Sampler, Sampling
-    from cpu1.tokens import Tokens
+    from cpu1.runtime.sampling import Sampler, Sampling
+    from cpu1.format.tokens import Tokens
 
     native()
     sampler = Sampler(Sampling(temperature=0))

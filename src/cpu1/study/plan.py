@@ -8,9 +8,9 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_json
-from cpu1.study.fields import Fields
-from cpu1.study.folders import Key
-from cpu1.study.progress import Progress
+from cpu1.runs.fields import Fields
+from cpu1.runs.folders import Key
+from cpu1.runs.progress import Progress
 
 FORMAT = 1
 

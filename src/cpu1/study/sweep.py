@@ -20,15 +20,15 @@ from cpu1 import device as devices
 from cpu1.data.corpus import Corpus, describe
 from cpu1.errors import UserError
 from cpu1.files import write_atomic, write_json
-from cpu1.model import parameter_count
-from cpu1.recipes import Recipe
+from cpu1.model.network import parameter_count
+from cpu1.model.recipe import Recipe
 from cpu1.study.plan import make_jobs, record
 from cpu1.study.runner import TRAIN, locked, run_jobs
 from cpu1.study.start import Request, make_plan, measure_speeds, prepare_text
 from cpu1.study.sweep_table import Member, markdown, tabulate
 from cpu1.training.job import Job, draft, make_recipe
 from cpu1.training.settings import KNOBS, read_value
-from cpu1.training.teaching import open_cache
+from cpu1.training.lessons import open_cache
 
 PLAIN = "plain"  # the folder of runs with nothing varied
 VALUE = re.compile(r"[\w.+-]+")  # what may stand in the name of a folder

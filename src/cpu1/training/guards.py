@@ -8,8 +8,8 @@ from torch import Tensor
 
 from cpu1 import ops
 from cpu1.errors import UserError
-from cpu1.ingredients.linear import TernaryProjection
-from cpu1.model import Model, build
+from cpu1.model.ingredients.linear import TernaryProjection
+from cpu1.model.network import Model, build
 
 GRACE = 20  # steps before the first verdict
 NONFINITE_SHARE = 0.05

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn, optim
 
-from cpu1.ingredients.decoder import LocalByteDecoderModule
-from cpu1.ingredients.embedding import PATCH
-from cpu1.ingredients.linear import DenseProjection, TernaryProjection
-from cpu1.model import Model
+from cpu1.model.ingredients.decoder import LocalByteDecoderModule
+from cpu1.model.ingredients.embedding import PATCH
+from cpu1.model.ingredients.linear import DenseProjection, TernaryProjection
+from cpu1.model.network import Model
 from cpu1.training.settings import Settings
 
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cpu1.errors import UserError
-from cpu1.ingredients.linear import TernaryProjection
-from cpu1.model import Model
+from cpu1.model.ingredients.linear import TernaryProjection
+from cpu1.model.network import Model
 from cpu1.training.settings import Settings
 
 T = TypeVar("T")

@@ -14,13 +14,7 @@ from cpu1.ops.gpu.arithmetic import mix, silu_slope
 from cpu1.ops.gpu.launch import launch
 from cpu1.ops.native import dense, optional
 from cpu1.ops.operator import nothing
-from cpu1.ops.scan import (
-    gate_scan_backward_op,
-    gate_scan_op,
-    leaky_scan_backward_op,
-    leaky_scan_op,
-    one_layout,
-)
+from cpu1.ops.scan import gate_scan_backward_op, gate_scan_op, leaky_scan_backward_op, leaky_scan_op, one_layout
 
 CHANNELS = {"BLOCK": 32, "num_warps": 1}  # of one program: few, for many programs wait for memory better than one
 

@@ -1,0 +1,117 @@
+"""BLiMP: does a model find the grammatical sentence of a pair more probable? (Warstadt et al., arXiv 1912.00582)
+
+Each of 67 paradigms has 1,000 pairs of sentences that differ in one point of grammar. A pair is right when the total
+log-probability of the good sentence, read from the start of a document, is above that of the bad one; equal is wrong,
+and chance is 50%. Nothing is added at a sentence's end, and length is not made up for, as in the paper.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpu1.evaluation.statistics import share_interval
+from cpu1.evaluation.language.reading import records
+from cpu1.evaluation.language.work import Progress, in_blocks
+from cpu1.runtime.model import PackedModel, Stream, Units
+
+#: the paper's phenomena and their paradigms (its table 4)
+PHENOMENA = {
+    "anaphor agreement": "anaphor_gender_agreement anaphor_number_agreement",
+    "argument structure": """animate_subject_passive animate_subject_trans causative drop_argument inchoative
+        intransitive passive_1 passive_2 transitive""",
+    "binding": """principle_A_c_command principle_A_case_1 principle_A_case_2 principle_A_domain_1
+        principle_A_domain_2 principle_A_domain_3 principle_A_reconstruction""",
+    "control/raising": """existential_there_object_raising existential_there_subject_raising
+        expletive_it_object_raising tough_vs_raising_1 tough_vs_raising_2""",
+    "determiner-noun agreement": """determiner_noun_agreement_1 determiner_noun_agreement_2
+        determiner_noun_agreement_irregular_1 determiner_noun_agreement_irregular_2
+        determiner_noun_agreement_with_adj_2 determiner_noun_agreement_with_adj_irregular_1
+        determiner_noun_agreement_with_adj_irregular_2 determiner_noun_agreement_with_adjective_1""",
+    "ellipsis": "ellipsis_n_bar_1 ellipsis_n_bar_2",
+    "filler-gap": """wh_questions_object_gap wh_questions_subject_gap wh_questions_subject_gap_long_distance
+        wh_vs_that_no_gap wh_vs_that_no_gap_long_distance wh_vs_that_with_gap wh_vs_that_with_gap_long_distance""",
+    "irregular forms": "irregular_past_participle_adjectives irregular_past_participle_verbs",
+    "island effects": """adjunct_island complex_NP_island coordinate_structure_constraint_complex_left_branch
+        coordinate_structure_constraint_object_extraction left_branch_island_echo_question
+        left_branch_island_simple_question sentential_subject_island wh_island""",
+    "NPI licensing": """matrix_question_npi_licensor_present npi_present_1 npi_present_2 only_npi_licensor_present
+        only_npi_scope sentential_negation_npi_licensor_present sentential_negation_npi_scope""",
+    "quantifiers": """existential_there_quantifiers_1 existential_there_quantifiers_2 superlative_quantifiers_1
+        superlative_quantifiers_2""",
+    "subject-verb agreement": """distractor_agreement_relational_noun distractor_agreement_relative_clause
+        irregular_plural_subject_verb_agreement_1 irregular_plural_subject_verb_agreement_2
+        regular_plural_subject_verb_agreement_1 regular_plural_subject_verb_agreement_2""",
+}
+PHENOMENON = {uid: name for name, uids in PHENOMENA.items() for uid in uids.split()}
+
+KEYS = {"uid": "UID", "good": "sentence_good", "bad": "sentence_bad"}  # and those of the paper's own files
+
+
+@dataclass(frozen=True)
+class Pair:
+    uid: str
+    good: bytes
+    bad: bytes
+
+
+def read_pairs(path: str | Path, limit: int | None = None) -> list[Pair]:
+    """The pairs of a file, at most the first `limit` of each paradigm. UserError for a file that is not of pairs."""
+    seen: dict[str, int] = {}
+    pairs = []
+    for row in records(Path(path), KEYS):
+        seen[row["uid"]] = seen.get(row["uid"], 0) + 1
+        if limit is None or seen[row["uid"]] <= limit:
+            good, bad = (row[name].encode("utf-8", "surrogatepass") for name in ("good", "bad"))
+            pairs.append(Pair(row["uid"], good, bad))
+    return pairs
+
+
+def check(
+    model: PackedModel, pairs: Sequence[Pair], threads: int = 1, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Shares of right pairs: of all, of each phenomenon and each paradigm, with Wilson's 95% intervals.
+
+    Intervals say how far a share would move with other pairs of the same paradigms. A uid that the paper has not is a
+    phenomenon of its own.
+    """
+    right = np.array(list(in_blocks(lambda block: judge(model, block), pairs, threads, progress)), np.bool_)
+    uids = np.array([pair.uid for pair in pairs])
+    phenomena = np.array([PHENOMENON.get(uid, uid) for uid in uids.tolist()])
+    found: dict[str, Any] = {}
+    for name in sorted(set(phenomena.tolist()), key=str.lower):
+        here = phenomena == name
+        inside = sorted(set(uids[here].tolist()))
+        found[name] = {**_share(right[here]), "paradigms": {uid: float(right[uids == uid].mean()) for uid in inside}}
+    return {**_share(right), "phenomena": found}
+
+
+def judge(model: PackedModel, pairs: Sequence[Pair]) -> list[bool]:
+    """Whether each pair is right."""
+    stream = model.session()
+    start = stream.state
+    found = []
+    for pair in pairs:
+        stream.state = start
+        found.append(_is_right(stream, model.encode(pair.good), model.encode(pair.bad)))
+    return found
+
+
+def _is_right(stream: Stream, good: Units, bad: Units) -> bool:
+    """What both begin with is read once, and costs both the same."""
+    shorter = min(len(good), len(bad))
+    differs = np.flatnonzero(good[:shorter] != bad[:shorter])
+    common = int(differs[0]) if len(differs) else shorter
+    common -= common % 4  # a step is at most a patch of four: whole steps are read side by side, others unit by unit
+    stream.advance(good[:common])
+    between = stream.state
+    cost = stream.score(good[common:]).sum()
+    stream.state = between
+    return bool(cost < stream.score(bad[common:]).sum())
+
+
+def _share(right: np.ndarray) -> dict[str, Any]:
+    low, high = share_interval(int(right.sum()), len(right))
+    return {"accuracy": float(right.mean()), "interval": [low, high], "pairs": len(right)}

@@ -1,0 +1,148 @@
+"""From a trained model to a program: the ingredients append their operations to a `Builder`.
+
+Each ingredient's module has a method `lower`. A branch of a block (mixer, FFN, memory) takes the builder and the slice
+of the residual stream, and returns the slice that is to be added to it. Only modules know what they are made of; here
+stands how operations, registers, states and tensors are gathered.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cpu1 import ops
+from cpu1.errors import UserError
+from cpu1.files import read_json
+from cpu1.model.network import Model
+from cpu1.format.operations import OPERATIONS
+from cpu1.format.packed import Derived, Ternary, Value, pack
+from cpu1.format.program import SECTIONS, Op, Program, Slice
+from cpu1.runs.trained import Trained, load
+
+RUN_KEYS = ("run", "title", "scale", "round", "seed", "bpb")  # of a result, carried in the packed file
+
+
+class Builder:
+    """Gathers what modules lower to. Tensors keep the names that they have in the model's weights file."""
+
+    LATER = -1  # the target of a skip that has not landed
+
+    def __init__(self, model: nn.Module) -> None:
+        self.registers: dict[str, int] = {}
+        self.states: dict[str, int] = {}
+        self.sections: dict[str, list[Op]] = {name: [] for name in SECTIONS}
+        self.tensors: dict[str, Value] = {}
+        self._tensor_names = {id(t): name for name, t in [*model.named_parameters(), *model.named_buffers()]}
+        self._module_names = {id(module): name for name, module in model.named_modules()}
+        self._saved = set(model.state_dict())
+
+    def register(self, name: str, size: int) -> Slice:
+        """The whole of a register; blocks share registers of one name."""
+        if self.registers.setdefault(name, size) != size:
+            raise ValueError(f"register {name} has {self.registers[name]} values, not {size}")
+        return Slice(name, 0, size)
+
+    def state(self, owner: nn.Module, size: int) -> str:
+        """A state under the name of the module that owns it."""
+        name = self._module_names[id(owner)]
+        self.states[name] = size
+        return name
+
+    def emit(self, name: str, source: Slice | None, out: Slice | None, **fields: Any) -> None:
+        """Appends an operation that reads `source` and writes `out`; fields of None are left out."""
+        fields = {"in": source, "out": out, **fields}
+        present = {field: value for field, value in fields.items() if value is not None}
+        self.sections[OPERATIONS[name].section].append(Op(name, present))
+
+    def land_skips(self) -> None:
+        """Lets the gates emitted so far skip to the operation that comes next."""
+        trunk = self.sections["trunk"]
+        for index, op in enumerate(trunk):
+            if op.get("skip_to") == self.LATER:
+                trunk[index] = Op(op.name, {**op.fields, "skip_to": len(trunk)})
+
+    def tensor(self, tensor: torch.Tensor, value: torch.Tensor | None = None) -> str:
+        """A trained tensor in full precision, as it is or as a `value` of its shape, from which it acts the same."""
+        name = self._tensor_names[id(tensor)]
+        self.tensors[name] = array(tensor if value is None else value)
+        return name
+
+    def ternary(self, weight: torch.Tensor, parts: Sequence[int]) -> str:
+        """Stacked matrices of which only signs and scales are used."""
+        name = self._tensor_names[id(weight)]
+        w, scale = ops.ternarise(weight.detach().float(), parts)
+        self.tensors[name] = Ternary(w.cpu().numpy(), array(scale), tuple(parts))
+        return name
+
+    def derived(self, name: str, compute: Callable[..., NDArray[np.float32]], *sources: torch.Tensor) -> str:
+        """A tensor computed from others as they stand in the file, named after the first of them.
+
+        Those that belong to the weights file are carried along, so that unpacking finds them.
+        """
+        first = self._tensor_names[id(sources[0])]
+        known = [self.tensor(t) if self._tensor_names[id(t)] in self._saved else array(t) for t in sources]
+        self.tensors[f"{first}.{name}"] = Derived(tuple(known), compute)
+        return f"{first}.{name}"
+
+    def missing(self) -> set[str]:
+        """Tensors of the weights file that nobody lowered."""
+        return self._saved - set(self.tensors)
+
+
+def array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    """A copy as numpy fp32."""
+    return tensor.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()
+
+
+@torch.no_grad()
+def lower(model: Model) -> tuple[Program, dict[str, Value]]:
+    """The program of a model and its tensors, without what only training uses (`Recipe.distill`).
+
+    Raises UserError naming a module that does not say how it lowers.
+    """
+    for name, module in model.named_modules():
+        container = isinstance(module, nn.ModuleList | nn.ParameterList) or name.startswith("distill")
+        if not container and not hasattr(module, "lower"):
+            raise UserError(f"{type(module).__name__} has no `lower`: the model trains, but cannot be packed")
+    builder = Builder(model)
+    model.lower(builder)
+    for name in builder.missing():
+        if not name.startswith("distill."):
+            raise ValueError(f"tensor {name} was not lowered")
+    recipe, sections = model.recipe, {name: tuple(ops_) for name, ops_ in builder.sections.items()}
+    program = Program(
+        level=recipe.level,
+        patch=recipe.embedding.patch,
+        vocabulary=recipe.embedding.vocabulary,
+        width=recipe.width,
+        registers=builder.registers,
+        states=builder.states,
+        **sections,
+    )
+    return program, builder.tensors
+
+
+def pack_run(folder: str | Path, path: str | Path, dense: str = "int8") -> int:
+    """Packs the trained model of a run folder into one file; returns its size in bytes. UserError for bad input."""
+    result = Path(folder) / "result.json"
+    about = read_json(result) if result.exists() else {}
+    if not isinstance(about, dict):
+        raise UserError(f"{result}: not an object; was the folder written by cpu1?")
+    return pack_trained(load(folder), about, path, dense)
+
+
+def pack_trained(trained: Trained, about: dict[str, Any], path: str | Path, dense: str = "int8") -> int:
+    """Packs a trained model, with the `RUN_KEYS` of what is known `about` its run; returns the file's size."""
+    program, tensors = lower(trained.model)
+    tokenizer = (trained.folder / "tokenizer.json").read_bytes() if trained.tokenizer else None
+    # What distillation trained is the same model as any other.
+    recipe = trained.recipe.replace(distill=None).to_json()
+    run = {key: about[key] for key in RUN_KEYS if key in about}
+    try:
+        return pack(program, tensors, path, dense, recipe=recipe, run=run, tokenizer=tokenizer)
+    except ValueError as error:
+        raise UserError(f"{trained.folder}: {error}") from None

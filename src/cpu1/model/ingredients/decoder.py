@@ -1,0 +1,129 @@
+"""From the trunk's vectors to the logits of the next units.
+
+`recent` (B, look_back) holds the bytes before the first unit of a call, ABSENT where the document had not begun.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cpu1 import ops
+from cpu1.errors import UserError
+from cpu1.model.ingredients.embedding import PATCH
+from cpu1.format.program import Slice
+from cpu1.model.recipe import ingredient
+from cpu1.records import later
+
+if TYPE_CHECKING:
+    from cpu1.model.builder import Builder
+
+LOWERED = 3  # bytes that the runtime's operation looks back
+FARTHEST = 8  # bytes that a decoder may look back
+
+
+@ingredient("head")
+class FourHeads:
+    """Four independent predictions, one for each byte of the next patch."""
+
+    def build(self, width: int) -> nn.Module:
+        return FourHeadsModule(width)
+
+
+class FourHeadsModule(nn.Module):
+    look_back = 0
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.output = nn.Parameter(torch.empty(PATCH * 256, width))
+
+    def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
+        """s (B, T, D) -> (B, T, 4, 256)."""
+        return ops.linear(s, self.output).unflatten(-1, (PATCH, 256))
+
+    def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        to.emit("patch_heads", s, None, output=to.tensor(self.output))
+
+
+@ingredient("head")
+class TokenHead:
+    """An untied projection onto the BPE vocabulary."""
+
+    vocabulary: int
+
+    def build(self, width: int) -> nn.Module:
+        return TokenHeadModule(self.vocabulary, width)
+
+
+class TokenHeadModule(nn.Module):
+    look_back = 0
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.output = nn.Parameter(torch.empty(vocabulary, width))
+
+    def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
+        """s (B, T, D) -> (B, T, 1, V)."""
+        return ops.linear(s, self.output).unsqueeze(-2)
+
+    def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        to.emit("patch_heads", s, None, output=to.tensor(self.output))
+
+
+@ingredient("head")
+class LocalByteDecoder:
+    """Predicts each byte from the trunk's vector and the n = `look_back` bytes before it, across the patch border.
+
+        x = C_j s + D_1 e(b_{i-1}) + ... + D_n e(b_{i-n})
+        x += W_down relu(W_up norm(x) + b_up)² + b_down
+        logits = W_out norm(x) + b_out
+
+    j is the slot in the patch, e the byte table. The form is a reconstruction under the card's size.
+    """
+
+    width: int = 192
+    hidden: int = 864
+    look_back: int = later(default=3)  # bytes, at most `FARTHEST`
+
+    def build(self, width: int) -> nn.Module:
+        if self.look_back > FARTHEST:
+            raise UserError(f"LocalByteDecoder: look_back {self.look_back} is more than {FARTHEST} bytes")
+        return LocalByteDecoderModule(self, width)
+
+
+class LocalByteDecoderModule(nn.Module):
+    def __init__(self, config: LocalByteDecoder, width: int) -> None:
+        super().__init__()
+        inner, self.look_back = config.width, config.look_back
+        self.slots = nn.Parameter(torch.empty(PATCH * inner, width))  # C_j, stacked
+        self.back = nn.Parameter(torch.empty(self.look_back, inner, width // PATCH))  # D_k
+        self.up = nn.Parameter(torch.empty(config.hidden, inner))
+        self.up_bias = nn.Parameter(torch.empty(config.hidden))
+        self.down = nn.Parameter(torch.empty(inner, config.hidden))
+        self.down_bias = nn.Parameter(torch.empty(inner))
+        self.output = nn.Parameter(torch.empty(256, inner))
+        self.output_bias = nn.Parameter(torch.empty(256))
+
+    def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
+        """s (B, T, D), bytes (B, 4 T), recent (B, look_back), table (256, D / 4) -> (B, T, 4, 256)."""
+        # D_k e(b) are 256 x look_back fixed vectors for one set of weights: looked up and added
+        vectors = ops.linear(table, self.back.flatten(0, 1)).view(-1, *self.back.shape[:2])
+        x = ops.linear(s, self.slots).view(*units.shape, -1)
+        x = ops.look_back(x, vectors, torch.cat((recent, units), dim=1))
+        x = ops.relu2_mlp(x, self.up, self.up_bias, self.down, self.down_bias)
+        return ops.linear(x, self.output, self.output_bias, norm=True).unflatten(1, (-1, PATCH))
+
+    def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        if self.look_back > LOWERED:
+            raise UserError(f"look_back {self.look_back} cannot be packed yet: the runtime reads {LOWERED} bytes back")
+        names = ("slots", "up", "up_bias", "down", "down_bias", "output", "output_bias")
+        tensors = {name: to.tensor(getattr(self, name)) for name in names}
+        to.emit("local_decode", s, None, **tensors, back=to.derived("bytes", _look_back_vectors, self.back, table))
+
+
+def _look_back_vectors(back: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """D_k e(b) (3, 256, inner), summed in double so that every machine rounds the same; a D_k not there is zero."""
+    vectors = np.einsum("kiw,vw->kvi", back.astype(np.float64), table.astype(np.float64)).astype(np.float32)
+    return np.pad(vectors, ((0, LOWERED - len(vectors)), (0, 0), (0, 0)))

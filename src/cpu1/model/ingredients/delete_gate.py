@@ -1,0 +1,102 @@
+"""DeleteGate, after MrT5 (arXiv 2410.20771): a patch that tells nothing new skips the later blocks.
+
+    k = sigmoid(MLP(norm(x)))          d -> 32 -> 1, behind block ⌊L/4⌋
+
+Soft, k scales the later branches and state updates. Hard, a patch with k < 1/2 skips them: its own
+residual stream goes on to the head and their states stay as they are. Hard is what is deployed, so
+most of training runs hard (`harden`).
+
+A hard decision has no gradient. Straight-through gradients mislead: what a branch is worth falls with k, so they
+push kept patches down and deleted ones up, until every score lies at the threshold and decisions are all but random.
+Therefore every sixteenth patch, each in its turn, is a probe: its branches count half, where the slope in k is close
+to what keeping is worth against deleting, whatever the gate would have decided. Only probes teach the gate.
+A proportional-integral controller steers the rate of deletion to `target`.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from cpu1 import ops
+from cpu1.errors import UserError
+from cpu1.format.program import Slice
+from cpu1.model.recipe import ingredient
+
+if TYPE_CHECKING:
+    from cpu1.model.builder import Builder
+
+PROPORTIONAL, INTEGRAL, LIMIT = 0.5, 0.02, 2.0  # nats per unit of k
+PROBES, HALF = 16, 0.5  # one patch in so many is a probe; how much its branches count
+
+
+@ingredient("gate")
+class DeleteGate:
+    hidden: int = 32
+    target: float = 0.3  # share of patches deleted
+    harden: float = 0.25  # share of training after which decisions are hard
+
+    def build(self, width: int) -> nn.Module:
+        if not 0 <= self.target < 1:
+            raise UserError(f"DeleteGate: target {self.target} is not in [0, 1)")
+        return DeleteGateModule(self, width)
+
+    def position(self, layers: int) -> int:
+        """How many blocks run before the gate."""
+        return max(1, layers // 4)
+
+
+class DeleteGateModule(nn.Module):
+    pressure: Tensor
+
+    def __init__(self, config: DeleteGate, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.up = nn.Parameter(torch.empty(config.hidden, width))
+        self.up_bias = nn.Parameter(torch.empty(config.hidden))
+        self.down = nn.Parameter(torch.empty(1, config.hidden))
+        self.down_bias = nn.Parameter(torch.empty(1))
+        self.register_buffer("pressure", torch.zeros(()))  # the controller's integral, saved with the weights
+        self.progress, self.turn = 0.0, 0  # share of training done and steps, set by the trainer
+
+    def forward(self, x: Tensor, hard: bool) -> Tensor:
+        """x (B, T, D) -> k (B, T) that scales the branches; exactly 0 or 1 when `hard`.
+
+        In training, hard decisions are 0 or 1 without a gradient, and probes exactly a half with the gradient of k.
+        """
+        inner = nn.functional.silu(ops.linear(x, self.up, self.up_bias, norm=True))
+        # In fp32 under autocast as well: this is a decision, not a feature.
+        k = ((inner * self.down[0]).sum(-1) + self.down_bias).sigmoid()
+        if not self.training:
+            return (k >= HALF).to(k.dtype) if hard else k
+        if not hard and self.progress < self.config.harden:
+            return k
+        probe = (torch.arange(k.shape[1], device=k.device) + self.turn) % PROBES == 0
+        return torch.where(probe, HALF + (k - k.detach()), (k >= HALF).to(k.dtype))
+
+    @staticmethod
+    def shares(keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Of k (B, T), probes aside: the mean of 1 - k, and the share of patches that would be deleted."""
+        decided = (keep != HALF).to(keep.dtype)
+        count = decided.sum().clamp(min=1)
+        return ((1 - keep) * decided).sum() / count, (keep < HALF).to(keep.dtype).sum() / count
+
+    def lower(self, to: "Builder", x: Slice) -> None:
+        """k < 1/2 is a negative score; the builder lets the skip land behind the blocks."""
+        to.tensor(self.pressure)
+        names = ("up", "up_bias", "down", "down_bias")
+        to.emit("delete_gate", x, None, **{name: to.tensor(getattr(self, name)) for name in names}, skip_to=to.LATER)
+
+    def penalty(self, keep: Tensor, taken: Tensor) -> Tensor:
+        """The regulariser to add to the loss (nats); moves the controller on by one step.
+
+        `keep` k (B, T) is of the windows at hand, `taken` the first of `shares` over the whole batch, which other
+        processes may share: the controller is one for all.
+        """
+        ramp = min(1.0, self.progress / (0.5 * self.config.harden)) if self.config.harden else 1.0
+        with torch.no_grad():
+            error = self.config.target * ramp - taken
+            # NaN would stay in the controller for good, though the trainer skips the step that brought it
+            self.pressure.add_(INTEGRAL * error.nan_to_num()).clamp_(-LIMIT, LIMIT)
+            weight = PROPORTIONAL * error + self.pressure
+        return weight * keep.mean()

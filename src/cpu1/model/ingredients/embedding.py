@@ -1,0 +1,125 @@
+"""Units to vectors: a patch of four bytes, or one BPE token."""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpu1 import ops
+from cpu1.errors import UserError
+from cpu1.format.program import Slice
+from cpu1.model.recipe import ingredient
+
+if TYPE_CHECKING:
+    from cpu1.model.builder import Builder
+
+PATCH = 4  # bytes
+ABSENT = 256  # stands for "no byte": it contributes nothing
+
+
+@ingredient("embedding")
+class PatchEmbedding:
+    """The vectors of a patch's four bytes, side by side; a learned vector stands before the first patch."""
+
+    level = "byte"
+    patch = PATCH
+    vocabulary = 256
+
+    def build(self, width: int) -> nn.Module:
+        return PatchEmbeddingModule(_quarter(width))
+
+
+class PatchEmbeddingModule(nn.Module):
+    def __init__(self, quarter: int) -> None:
+        super().__init__()
+        self.bytes = nn.Parameter(torch.empty(256, quarter))
+        self.start = nn.Parameter(torch.empty(PATCH * quarter))  # never zero: a zero row has no direction
+
+    def table(self) -> Tensor:
+        """The byte table (256, D / 4), shared with the local decoder."""
+        return self.bytes
+
+    def first(self, batch: int) -> Tensor:
+        return self.start.expand(batch, 1, -1)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Bytes (B, 4 T) -> (B, T, D)."""
+        return F.embedding(units, self.bytes).unflatten(1, (-1, PATCH)).flatten(-2)
+
+    def lower(self, to: "Builder", x: Slice) -> None:
+        to.emit("embed_bytes", None, x, table=to.tensor(self.bytes), start=to.tensor(self.start))
+
+
+@ingredient("embedding")
+class BolmoPatchEmbedding:
+    """A causal depthwise mix of the four byte vectors inside the patch, added to them.
+
+    Bolmo (arXiv 2512.15586) pools a patch by the state of its last byte after a local causal mixer;
+    this is its form under the card's size. With fixed patches any look-ahead would leak.
+    """
+
+    level = "byte"
+    patch = PATCH
+    vocabulary = 256
+
+    def build(self, width: int) -> nn.Module:
+        return BolmoPatchEmbeddingModule(_quarter(width))
+
+
+class BolmoPatchEmbeddingModule(PatchEmbeddingModule):
+    def __init__(self, quarter: int) -> None:
+        super().__init__(quarter)
+        self.taps = nn.Parameter(torch.empty(PATCH, quarter))  # tap k weighs the byte k places back
+        self.bias = nn.Parameter(torch.empty(quarter))
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Bytes (B, 4 T) -> (B, T, D): each byte's vector plus Σ_k tap_k · the vector of the byte k places back."""
+        # tap_k · e(b) are 4 x 256 fixed vectors for one set of weights: looked up and added, patch by patch
+        taps = self.bytes[:, None] * self.taps
+        vectors = torch.cat(((self.bytes + self.bias)[:, None] + taps[:, :1], taps[:, 1:]), dim=1)
+        patches = units.reshape(-1, PATCH)
+        stream = F.pad(patches, (PATCH - 1, 1), value=ABSENT)  # `look_back` begins one symbol back, this with its own
+        mixed = ops.look_back(vectors.new_zeros(*patches.shape, vectors.shape[-1]), vectors, stream)
+        return mixed.view(len(units), -1, PATCH * vectors.shape[-1])
+
+    def lower(self, to: "Builder", x: Slice) -> None:
+        tensors = {"table": self.bytes, "start": self.start, "taps": self.taps, "bias": self.bias}
+        to.emit("embed_bytes", None, x, **{name: to.tensor(tensor) for name, tensor in tensors.items()})
+
+
+def _quarter(width: int) -> int:
+    if width % PATCH:
+        raise UserError(f"patch embedding: the width {width} is not a multiple of {PATCH}")
+    return width // PATCH
+
+
+@ingredient("embedding")
+class TokenEmbedding:
+    """One vector a BPE token; the separator token (0) stands before the first."""
+
+    vocabulary: int
+    level = "token"
+    patch = 1
+
+    def build(self, width: int) -> nn.Module:
+        return TokenEmbeddingModule(self.vocabulary, width)
+
+
+class TokenEmbeddingModule(nn.Module):
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.empty(vocabulary, width))
+
+    def table(self) -> Tensor:
+        return self.tokens
+
+    def first(self, batch: int) -> Tensor:
+        return self.tokens[:1].expand(batch, 1, -1)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Tokens (B, T) -> (B, T, D)."""
+        return F.embedding(units, self.tokens)
+
+    def lower(self, to: "Builder", x: Slice) -> None:
+        to.emit("embed_token", None, x, table=to.tensor(self.tokens))

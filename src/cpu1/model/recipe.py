@@ -1,0 +1,188 @@
+"""What a model is: a frozen recipe of ingredients, JSON both ways, content hash.
+
+A recipe holds every number that is needed to build the model, and nothing else: budget, seed, data
+and scale belong to the study. Ingredients are open: any class marked with `@ingredient` can stand in
+a recipe, in the field that it names, and is written to JSON under its own name.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+
+from cpu1.errors import UserError
+from cpu1.records import later, written
+
+if TYPE_CHECKING:
+    from cpu1.model import parts as interface
+
+FORMAT = 1
+SIZES = ("width", "layers")  # the fields of a recipe that are no ingredients
+LARGEST = 65536  # of any size in a recipe
+Kind = TypeVar("Kind")
+
+_registry: dict[str, dict[str, type]] = {}  # field of a recipe -> the ingredients that fit it, by name
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(later,))
+def ingredient(part: str) -> Callable[[type[Kind]], type[Kind]]:
+    """Marks a config class as an ingredient for the field `part` of a recipe, like "ffn".
+
+    It becomes a frozen dataclass, known to JSON by its class name; its whole numbers are sizes, from 1 to `LARGEST`.
+    """
+
+    def mark(cls: type[Kind]) -> type[Kind]:
+        frozen = dataclass(frozen=True)(cls)
+        _registry.setdefault(part, {})[frozen.__name__] = frozen
+        return frozen
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model. `patch` units (bytes or tokens) enter and leave the trunk at a time."""
+
+    width: int  # d, of the residual stream
+    layers: int  # L
+    embedding: "interface.Embedding"
+    mixer: "interface.Mixer"
+    ffn: "interface.FFN"
+    linear: "interface.Linear"
+    head: "interface.Head"
+    residual: "interface.Residual | None" = None
+    gate: "interface.Gate | None" = None
+    memory: "interface.Memory | None" = None
+    distill: "interface.Distill | None" = None
+
+    def __post_init__(self) -> None:
+        for name in SIZES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= LARGEST:
+                raise UserError(f"recipe: {name} is {value!r}; it must be a whole number from 1 to {LARGEST}")
+
+    @property
+    def level(self) -> str:
+        """'byte' or 'token': what a unit is."""
+        return self.embedding.level
+
+    def replace(self, **changes: Any) -> "Recipe":
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **{name: _plain(value) for name, value in written(self).items()}}
+
+    @classmethod
+    def from_json(cls, value: Any, source: str = "recipe") -> "Recipe":
+        """Reads what `to_json` gave; the ingredients' modules must have been imported.
+
+        Raises UserError naming `source` for another format version, unknown ingredients or fields.
+        """
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            found = value.get("format") if isinstance(value, dict) else value
+            raise UserError(f"{source}: recipe format {found!r} is not {FORMAT}; made by another version of cpu1?")
+        rest = {key: item for key, item in value.items() if key != "format"}
+        return _construct(cls, rest, source)
+
+    def hash(self) -> str:
+        """Content hash: equal recipes, equal hash, on every machine."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(child: Recipe, parent: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two recipes differ: name -> (parent's value, child's value)."""
+    pairs = {f.name: (getattr(parent, f.name), getattr(child, f.name)) for f in dataclasses.fields(Recipe)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def changed(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
+    """The recipe with fields set by name, one after the other, as on a command line.
+
+    ("ffn", "ReLU2") puts an ingredient with its default fields, ("gate", "none") takes an optional one out,
+    ("head.hidden", "512") and ("layers", "4") set one number. Raises UserError that lists what is known.
+    """
+    value = recipe.to_json()
+    for name, text in changes:
+        part, dot, field = name.partition(".")
+        if part not in _fields(Recipe):
+            raise UserError(f"{name}={text}: a recipe has no {part!r}; it has {', '.join(_fields(Recipe))}")
+        if not dot:
+            value[part] = _read(text) if part in SIZES else None if text == "none" else {"kind": text}
+        elif isinstance(value.get(part), dict):
+            value[part][field] = _read(text)
+        else:
+            present = ", ".join(key for key, item in value.items() if isinstance(item, dict))
+            raise UserError(f"{name}={text}: {part} is no ingredient of this recipe; it has {present}")
+    return Recipe.from_json(value, " ".join(f"{name}={text}" for name, text in changes))
+
+
+def _read(text: str) -> Any:
+    """A number or truth value, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {"kind": type(value).__name__, **{name: _plain(item) for name, item in written(value).items()}}
+    return value
+
+
+def _construct(cls: type, fields: dict[str, Any], source: str) -> Any:
+    known = _fields(cls)
+    if unknown := sorted(set(fields) - set(known)):
+        raise UserError(f"{source}: {cls.__name__} has no field {unknown[0]!r}; it has {', '.join(known)}")
+    required = {name for name, field in known.items() if field.default is dataclasses.MISSING}
+    if missing := sorted(required - set(fields)):
+        raise UserError(f"{source}: {cls.__name__} lacks the field {missing[0]!r}")
+    make = _part if cls is Recipe else _value
+    return cls(**{name: make(cls, known[name], item, source) for name, item in fields.items()})
+
+
+def _part(cls: type, field: dataclasses.Field, item: Any, source: str) -> Any:
+    """A field of a recipe: a size, an ingredient by its kind, or none."""
+    if field.name in SIZES:
+        return _fitting(cls, field.name, item, (int,), source)
+    if item is None and field.default is None:
+        return None
+    known = _registry.get(field.name, {})
+    if not isinstance(item, dict):
+        raise UserError(f"{source}: {field.name}: {item!r} is not an ingredient; known: {', '.join(sorted(known))}")
+    kind = item.get("kind")
+    if kind not in known:
+        raise UserError(f"{source}: {field.name}: unknown ingredient {kind!r}; known: {', '.join(sorted(known))}")
+    return _construct(known[kind], {k: v for k, v in item.items() if k != "kind"}, f"{source}: {field.name}")
+
+
+def _value(cls: type, field: dataclasses.Field, item: Any, source: str) -> Any:
+    """A field of an ingredient: a plain number, text or truth value of the declared type."""
+    value = _fitting(cls, field.name, item, _types(typing.get_type_hints(cls)[field.name]), source)
+    if type(value) is int and not 1 <= value <= LARGEST:
+        raise UserError(f"{source}: {cls.__name__}.{field.name} is {value}; it must be from 1 to {LARGEST}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{source}: {cls.__name__}.{field.name} is {value}; it must be finite")
+    return value
+
+
+def _fitting(cls: type, name: str, item: Any, allowed: tuple[type, ...], source: str) -> Any:
+    """`item` as the type that is declared, where it is of one of the types `allowed`."""
+    fits = isinstance(item, allowed) and (not isinstance(item, bool) or bool in allowed)
+    if not fits:
+        raise UserError(f"{source}: {cls.__name__}.{name} is {item!r}; expected {allowed[0].__name__}")
+    return float(item) if allowed[0] is float else item
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return (*kinds, int) if float in kinds else kinds
+
+
+def _fields(cls: type) -> dict[str, dataclasses.Field]:
+    return {field.name: field for field in dataclasses.fields(cls)}

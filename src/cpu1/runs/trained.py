@@ -1,0 +1,121 @@
+"""A run folder: what training writes and everything else reads.
+
+recipe.json  settings.json  env.json  metrics.jsonl  checkpoints/     while it runs
+model.safetensors  [tokenizer.json]  result.json  documents.json      when it is done
+error.json                                                            when a guard or bad input ended it
+"""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from cpu1.data.bpe import Tokenizer
+from cpu1.errors import UserError
+from cpu1.files import read_json, write_atomic
+from cpu1.model.network import Model
+from cpu1.model.recipe import Recipe
+
+
+@dataclass
+class Trained:
+    """A model ready for use, in evaluation mode, with its tokenizer if it reads tokens."""
+
+    model: Model
+    recipe: Recipe
+    tokenizer: Tokenizer | None
+    folder: Path
+
+    def encode(self, text: bytes) -> torch.Tensor:
+        """Bytes to units (1, N), int64, on the model's device."""
+        import numpy as np
+
+        units = self.tokenizer.encode(text) if self.tokenizer else np.frombuffer(text, np.uint8)
+        device = next(self.model.parameters()).device
+        return torch.from_numpy(units.astype(np.int64))[None].to(device)
+
+    def decode(self, unit: int) -> bytes:
+        """One unit to its bytes."""
+        return self.tokenizer.token_bytes[unit] if self.tokenizer else bytes((unit,))
+
+
+def save_weights(model: Model, path: Path) -> None:
+    """All tensors in fp32, "unpacked" as the card published them; the recipe stands in the header."""
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_atomic(path, save(tensors, {"cpu1": json.dumps(model.recipe.to_json())}))
+
+
+def load(folder: str | Path, device: torch.device | str = "cpu") -> Trained:
+    """The trained model of a run folder on a device; UserError when it is unfinished, damaged or of another version."""
+    folder = Path(folder)
+    weights = folder / "model.safetensors"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder; train one with `cpu1 train RUN --out {folder}`")
+    if not weights.exists():
+        raise UserError(f"{folder}: no model.safetensors; the run is unfinished, start it again to go on")
+    recipe = Recipe.from_json(read_json(folder / "recipe.json"), str(folder / "recipe.json"))
+    model = Model(recipe)
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise UserError(f"{weights}: damaged, or not of this recipe ({error})") from None
+    tokenizer = Tokenizer.load(folder / "tokenizer.json") if recipe.level == "token" else None
+    return Trained(model.eval().to(device), recipe, tokenizer, folder)
+
+
+class Metrics:
+    """`metrics.jsonl`: one object a line, appended; lines after a resumed step are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = [line for line in self.read(path) if line["step"] <= step]
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.file = path.open("a", encoding="utf-8")
+
+    def write(self, **values: Any) -> None:
+        self.file.write(json.dumps(values) + "\n")
+        self.file.flush()
+
+    @staticmethod
+    def read(path: Path) -> Iterator[dict[str, Any]]:
+        """The whole lines of a metrics file; a line cut short by a crash ends it."""
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
+    """What a result depends on beside recipe and settings."""
+    from importlib.metadata import version
+
+    return {
+        "cpu1": version("cpu1"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processes": processes,
+        "threads": torch.get_num_threads(),  # of one process
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,200 @@
+"""What a teacher said about a training text, on disk, memory-mapped.
+
+    cache.json           the teacher, the text, and how it was asked: see `Manifest`
+    00000.safetensors    the first SHARD bytes of the training stream, and so on
+        ids     U8 (N, k)         the likeliest bytes, likeliest first
+        codes   U8 (N, k + 1)     their probabilities and that of all others, see `quantise`
+        ends    U8 (N)            1 where a hidden state stands: the teacher's after that byte
+        hidden  I8 (T, 128)       projected by a fixed random matrix, T ones in `ends`
+        scales  F32 (T)           of each vector
+
+Position i is byte i of the training split's stream, NUL bytes between documents included. Each shard names the
+manifest it belongs to, so that no shard of another cache is read, and is there whole or not at all. Damage inside
+the numbers is not looked for.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from cpu1.format.container import Raw, write
+from cpu1.data.corpus import Corpus
+from cpu1.teachers.quantise import decode
+from cpu1.errors import UserError
+from cpu1.files import read_json, write_atomic, write_json
+
+FORMAT = 1
+SHARD = 1 << 18  # bytes of text
+HIDDEN = 128  # values kept of a hidden state
+MOST_KEPT = 64  # likeliest bytes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a cache is of. Two caches with the same manifest hold the same."""
+
+    teacher: dict[str, Any]
+    corpus: str  # its name, for people
+    sha256: str  # of the corpus
+    units: int  # bytes of the training stream
+    top_k: int
+    window: int  # bytes that the teacher read at once
+    shard: int = SHARD
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top_k <= MOST_KEPT:
+            raise UserError(f"top-k is {self.top_k}: keep 1 to {MOST_KEPT} bytes a position")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """UserError when there is none, or it is damaged or of another version."""
+        path = folder / "cache.json"
+        about = read_json(path)
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            version = about.get("format") if isinstance(about, dict) else None
+            raise UserError(f"{path}: format {version}, not {FORMAT}; make the cache anew with `cpu1 teach`")
+        try:
+            found = cls(**about)
+            sound = isinstance(found.teacher, dict) and found.units > 0 and found.shard > 0
+        except TypeError as error:
+            raise UserError(f"{path}: damaged ({error}); make the cache anew with `cpu1 teach`") from None
+        if not sound:
+            raise UserError(f"{path}: damaged; make the cache anew with `cpu1 teach`")
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Writes the manifest, or finds it there; UserError when the folder holds a cache of something else."""
+        if not (folder / "cache.json").exists():
+            write_json(folder / "cache.json", asdict(self))
+            return
+        found, wanted = asdict(Manifest.read(folder)), asdict(self)
+        if key := next((key for key in wanted if found[key] != wanted[key]), None):
+            raise UserError(
+                f"{folder}: holds a cache with {key} = {found[key]!r}, asked for is {wanted[key]!r}; "
+                "choose another folder or remove this one"
+            )
+
+    @cached_property
+    def key(self) -> str:
+        """What shards name their manifest by."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def shards(self) -> int:
+        return -(-self.units // self.shard)
+
+    def span(self, index: int) -> tuple[int, int]:
+        """The bytes of a shard: [start, stop)."""
+        return index * self.shard, min((index + 1) * self.shard, self.units)
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    return folder / f"{index:05}.safetensors"
+
+
+def write_shard(folder: Path, manifest: Manifest, index: int, tensors: dict[str, NDArray[Any]]) -> int:
+    """Writes one shard atomically; returns its size."""
+    names = {np.dtype(np.uint8): "U8", np.dtype(np.int8): "I8", np.dtype(np.float32): "F32"}
+    raw = {name: Raw(names[array.dtype], array.shape, array.tobytes()) for name, array in tensors.items()}
+    data = write(raw, {"cache": manifest.key})
+    write_atomic(shard_path(folder, index), data)
+    return len(data)
+
+
+def open_shard(folder: Path, manifest: Manifest, index: int) -> Any:
+    """A memory-mapped shard; UserError when it is missing, cut short, damaged or of another cache."""
+    path = shard_path(folder, index)
+    remedy = "run `cpu1 teach` again to go on"
+    if not path.exists():
+        raise UserError(
+            f"{folder}: shard {index + 1} of {manifest.shards} is missing, the cache is unfinished; {remedy}"
+        )
+    try:
+        shard = safe_open(path, "numpy")
+        pieces = {name: shard.get_slice(name) for name in shard.offset_keys()}
+        shapes = {name: (piece.get_dtype(), tuple(piece.get_shape())) for name, piece in pieces.items()}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged or cut short ({error}); remove it and {remedy}") from None
+    if (shard.metadata() or {}).get("cache") != manifest.key:
+        raise UserError(f"{path}: belongs to another cache; remove it and {remedy}")
+    start, stop = manifest.span(index)
+    size, k, count = stop - start, manifest.top_k, shapes.get("scales", ("", (0,)))[1][0]
+    wanted = {"ids": ("U8", (size, k)), "codes": ("U8", (size, k + 1)), "ends": ("U8", (size,)),
+              "hidden": ("I8", (count, HIDDEN)), "scales": ("F32", (count,))}  # fmt: skip
+    if shapes != wanted:
+        raise UserError(f"{path}: damaged (it holds {shapes}); remove it and {remedy}")
+    return shard
+
+
+class Cache:
+    """A finished cache, for training."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """UserError for a folder that is not a whole cache of this version."""
+        self.folder = Path(folder)
+        self.manifest = Manifest.read(self.folder)
+        self._shards = [open_shard(self.folder, self.manifest, i) for i in range(self.manifest.shards)]
+        self._ends = [shard.get_slice("ends")[:] for shard in self._shards]
+        for index, (shard, ends) in enumerate(zip(self._shards, self._ends, strict=True)):
+            if ends.max(initial=0) > 1 or ends.sum() != shard.get_slice("scales").get_shape()[0]:
+                raise UserError(f"{shard_path(self.folder, index)}: damaged; remove it and run `cpu1 teach` again")
+
+    def check(self, corpus: Corpus) -> None:
+        """UserError unless the cache is of this corpus's training stream."""
+        units = len(corpus.splits["train"].stream)
+        if (self.manifest.sha256, self.manifest.units) != (corpus.sha256, units):
+            raise UserError(
+                f"{self.folder}: the cache is of {self.manifest.corpus} ({self.manifest.units:,} bytes, "
+                f"sha256 {self.manifest.sha256[:12]}), the training text is {corpus.name} ({units:,} bytes, "
+                f"sha256 {corpus.sha256[:12]}); make one of this text with `cpu1 teach`"
+            )
+
+    def window(self, start: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Of stream[start : start + length]: the likeliest bytes (N, k), their probabilities and the rest (N, k + 1).
+
+        Each row of these sums to 1. IndexError beyond the stream.
+        """
+        spans = list(self._spans(start, length))
+        ids, codes = (
+            np.concatenate([self._shards[i].get_slice(name)[begin:end] for i, begin, end in spans])
+            for name in ("ids", "codes")
+        )
+        return ids, decode(codes)
+
+    def hidden(self, start: int, length: int, patch: int = 4) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Of each patch of stream[start : start + length]: the teacher's vector after the last of its tokens that
+        ends in the patch (T, 128), and whether one does (T,). IndexError beyond the stream; `patch` divides `length`.
+        """
+        if length % patch:
+            raise ValueError(f"{length} bytes are no whole number of patches of {patch}")
+        vectors = np.zeros((length // patch, HIDDEN), np.float32)
+        found = np.zeros(length // patch, bool)
+        for i, begin, end in self._spans(start, length):
+            ends = self._ends[i]
+            first = int(np.count_nonzero(ends[:begin]))
+            places = np.flatnonzero(ends[begin:end]) + i * self.manifest.shard + begin - start
+            rows = slice(first, first + len(places))
+            integers, scales = (self._shards[i].get_slice(name)[rows] for name in ("hidden", "scales"))
+            patches = places // patch
+            last = np.append(patches[1:] != patches[:-1], True)[: len(patches)]
+            vectors[patches[last]] = integers[last] * scales[last, None]
+            found[patches[last]] = True
+        return vectors, found
+
+    def _spans(self, start: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """The parts of a window: (shard, begin, end)."""
+        stop = start + length
+        if not (0 <= start < stop <= self.manifest.units):
+            raise IndexError(f"bytes {start} to {stop} of {self.manifest.units}")
+        for i in range(start // self.manifest.shard, -(-stop // self.manifest.shard)):
+            first, last = self.manifest.span(i)
+            yield i, max(start, first) - first, min(stop, last) - first

@@ -1,0 +1,161 @@
+"""The ladder: sizes as the card printed them, each rung its parent plus what the card says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cpu1.model import ladder
+from cpu1.cli import main
+from cpu1.errors import UserError
+from cpu1.model.ingredients import MLGRU, LocalByteDecoder, ReLU2, Ternary
+from cpu1.model.network import parameter_count
+from cpu1.model.recipe import Recipe, changed, differences
+from cpu1.report import original
+from cpu1.report.ladder_table import sizes
+from cpu1.training.settings import Settings
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+def test_all_sixteen_rows_match_both_size_columns_of_the_card():
+    rows = sizes()
+    assert [row["run"] for row in rows] == list(ladder.ORDER)
+    assert len(rows) == 16
+    for row in rows:
+        card = original.find(row["run"], "r1")
+        assert (f"{row['params'] / 1e6:.1f}", f"{row['ram_fp32_mb']:.1f}") == (
+            f"{card.params_m:.1f}",
+            f"{card.ram_fp32_mb:.1f}",
+        ), row["run"]
+        assert row["same"]
+
+
+def test_the_size_check_can_fail():
+    assert not any(row["same"] for row in sizes("nano"))
+
+
+def test_params_as_json(capsys):
+    assert main(["ladder", "--params", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"run", "params", "ram_fp32_mb", "card_params_m", "card_ram_mb", "same"} <= set(rows[0])
+    assert all(row["same"] for row in rows)
+
+
+@pytest.mark.parametrize("scale", ["card", *ladder.SCALES])
+@pytest.mark.parametrize("run", ladder.ORDER)
+def test_recipes_survive_json(run, scale):
+    recipe = ladder.recipe(run, scale)
+    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    assert again == recipe
+    assert again.hash() == recipe.hash()
+
+
+def test_each_rung_differs_from_its_parent_as_the_card_says():
+    for run, rung in ladder.LADDER.items():
+        if rung.parent:
+            changed = differences(ladder.recipe(run, "base"), ladder.recipe(rung.parent, "base"))
+            assert set(changed) == set().union(*(ladder.SAYS[word] for word in rung.says)), run
+
+
+def test_a_rung_that_changes_more_than_it_says_is_refused():
+    chain = ladder.Ladder()
+    chain.root("a", "", ladder.recipe("02"))
+    with pytest.raises(ValueError, match="run b: the card says"):
+        chain.rung("b", "a", "", ["MLGRU"], mixer=MLGRU(), linear=Ternary())
+    with pytest.raises(ValueError, match="run b"):
+        chain.rung("b", "a", "", ["LocalByteDecoder"], head=LocalByteDecoder())  # changes nothing
+    chain.rung("b", "a", "", ["MLGRU"], mixer=MLGRU())
+    assert chain.rungs["b"].parent == "a"
+
+
+def test_nano_has_one_to_two_million_parameters():
+    for run in ladder.ORDER:
+        assert 1e6 <= parameter_count(ladder.recipe(run, "nano")) <= 2e6, run
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UserError, match="no run '99' on the ladder; it has 01"):
+        ladder.recipe("99")
+    with pytest.raises(UserError, match="no scale 'huge'"):
+        ladder.recipe("07", "huge")
+    assert ladder.recipe("run_07") == ladder.recipe("07")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 9}, "format 9"),
+        ({"mixer": {"kind": "Eval"}}, "unknown ingredient 'Eval'; known: Attention, FoldedAttention, MLGRU"),
+        ({"mixer": {"kind": "SwiGLU"}}, "mixer: unknown ingredient 'SwiGLU'"),
+        ({"mixer": None}, "mixer: None is not an ingredient"),
+        ({"ffn": {"kind": "SwiGLU", "multiple": 0}}, "SwiGLU.multiple is 0; it must be from 1"),
+        ({"gate": {"kind": "DeleteGate", "target": float("nan")}}, "DeleteGate.target is nan"),
+        ({"mixer": {"kind": "MLGRU", "output": 3}}, "MLGRU.output is 3"),
+        ({"mixer": {"kind": "MLGRU", "depth": 3}}, "no field 'depth'"),
+        ({"mixer": "MLGRU"}, "not an ingredient"),
+        ({"width": "wide"}, "Recipe.width is 'wide'"),
+        ({"width": -4}, "width is -4"),
+        ({"surprise": 1}, "no field 'surprise'"),
+    ],
+)
+def test_damaged_recipes_are_refused_with_a_reason(change, message):
+    with pytest.raises(UserError, match=message):
+        Recipe.from_json({**ladder.recipe("07").to_json(), **change}, "recipe.json")
+
+
+def test_a_recipe_without_a_field_is_refused():
+    value = ladder.recipe("07").to_json()
+    del value["ffn"]
+    with pytest.raises(UserError, match="lacks the field 'ffn'"):
+        Recipe.from_json(value)
+
+
+def test_run_folders_written_before_a_field_joined_read_and_write_the_same():
+    """Their JSON is what a folder is compared with when it is resumed, and names its checkpoints."""
+    paths = sorted(RESULTS.glob("*/*/recipe.json"))
+    assert paths
+    for path in paths:
+        held = json.loads(path.read_text())
+        assert Recipe.from_json(held).to_json() == held
+        settings = path.with_name("settings.json")
+        assert str(Settings.read(settings).to_json()) == str(json.loads(settings.read_text()))
+
+
+def test_a_field_that_joined_later_is_written_where_it_differs():
+    assert Ternary().sub_norm
+    plain, bare = (ladder.recipe("04", "nano").replace(linear=Ternary(gains)) for gains in (True, False))
+    assert plain.to_json()["linear"] == {"kind": "Ternary"}
+    assert bare.to_json()["linear"] == {"kind": "Ternary", "sub_norm": False}
+    assert plain.hash() == ladder.recipe("04", "nano").hash() != bare.hash()
+    assert Recipe.from_json(bare.to_json()) == bare
+
+
+def test_a_recipe_is_changed_by_name():
+    base = ladder.recipe("07", "nano")
+    changes = [("ffn", "ReLU2"), ("ffn.multiple", "16"), ("layers", "4"), ("gate", "none"), ("head.hidden", "512")]
+    wanted = base.replace(ffn=ReLU2(16), layers=4, gate=None, head=LocalByteDecoder(96, 512))
+    assert changed(base, changes) == wanted
+    assert changed(base, [("mixer.output", "false")]) == base.replace(mixer=MLGRU(output=False))
+    assert changed(base, [("gate", "none"), ("gate", "DeleteGate")]) == base
+    assert changed(base, []) == base
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("colour", "3"), "no 'colour'; it has width, layers, embedding, mixer"),
+        (("ffn", "MLGRU"), "unknown ingredient 'MLGRU'; known: .*ReLU2, .*SwiGLU"),
+        (("ffn", "none"), "ffn: None is not an ingredient; known: .*ReLU2, .*SwiGLU"),
+        (("head.depth", "3"), "LocalByteDecoder has no field 'depth'; it has width, hidden, look_back"),
+        (("head.hidden", "many"), "LocalByteDecoder.hidden is 'many'; expected int"),
+        (("head.hidden", "0"), "LocalByteDecoder.hidden is 0; it must be from 1"),
+        (("memory.width", "8"), "memory is no ingredient of this recipe; it has embedding, mixer"),
+        (("layers", "four"), "layers is 'four'; expected int"),
+        (("layers.x", "1"), "layers is no ingredient"),
+        (("embedding", "TokenEmbedding"), "TokenEmbedding lacks the field 'vocabulary'"),
+    ],
+)
+def test_changes_that_do_not_fit_are_refused_with_what_is_known(change, message):
+    with pytest.raises(UserError, match=message):
+        changed(ladder.recipe("07", "nano"), [change])

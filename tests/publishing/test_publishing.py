@@ -1,0 +1,249 @@
+"""What is handed on: whole folders that say what was measured, load as what they are, and overwrite nothing else."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+from helpers.text import write_text
+
+import cpu1
+from cpu1.cli import main
+from cpu1.errors import UserError
+from cpu1.files import read_json, write_json
+from cpu1.publishing import checkpoints, folder
+from cpu1.publishing.facts import Terms, read_facts
+from cpu1.publishing.model_card import model_card
+from cpu1.runs.trained import load
+from cpu1.training.job import Job, train
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A byte run and a BPE run, barely trained."""
+    place = tmp_path_factory.mktemp("runs")
+    text = write_text(place)
+    for run in ("07", "13"):
+        train(Job(run=run, folder=place / run, scale="demo", data=str(text), threads=1, eval_bytes=2000,
+                  overrides=(("steps", 3), ("batch", 2), ("window", 64))))  # fmt: skip
+    write_json(place / "07" / "speed.json", {"bytes_per_s": 12345.6, "engine": "native"})
+    return place
+
+
+@pytest.mark.parametrize("run", ["07", "13"])
+def test_a_published_folder_is_a_run_folder_and_a_packed_model(runs, tmp_path, run):
+    to = tmp_path / "deep" / "model"
+    assert main(["publish", str(runs / run), "--to", str(to)]) == 0
+    assert {path.name for path in to.iterdir()} == folder.FILES - ({"tokenizer.json"} if run == "07" else set())
+    ours, theirs = load(runs / run), load(to)
+    assert all((a == b).all() for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True))
+    wanted = cpu1.load(runs / run / "model.cpu1").generate("The ", max_bytes=40)
+    assert cpu1.load(to / "model.cpu1").generate("The ", max_bytes=40) == wanted
+    about = read_json(to / "config.json")
+    assert (about["model_type"], about["recipe"]) == ("cpu1", read_json(runs / run / "recipe.json"))
+    assert about["vocab_size"] == (256 if run == "07" else 512)
+    assert main(["eval", str(to), "--data", str(runs / "topics.txt"), "--max-bytes", "500"]) == 0
+
+
+def test_no_path_of_this_machine_is_published(runs, tmp_path):
+    folder.publish(runs / "07", tmp_path / "model")
+    for path in (tmp_path / "model").glob("*"):
+        assert str(runs).encode() not in path.read_bytes(), path.name
+
+
+def test_the_card_names_the_teacher(runs):
+    facts = read_facts(runs / "07")
+    for taught, said in (
+        ({"teacher": "abc123"}, "a byte-level run whose weights begin with SHA-256 abc123"),
+        ({"teacher_cache": "def456", "alpha": 0.8},
+         "what `cpu1 teach` kept of one (cache def456), 0.8 of the loss, at temperature 1"),
+    ):  # fmt: skip
+        known = replace(facts, settings=facts.settings | taught)
+        assert f"| teacher | {said} |" in model_card(known, Terms(), "model.cpu1", 1, "int8", unpacked=False)
+    assert "| teacher |" not in model_card(facts, Terms(), "model.cpu1", 1, "int8", unpacked=False)
+
+
+def test_the_card_says_what_was_measured(runs):
+    facts, terms = read_facts(runs / "07"), Terms(language=("en",), datasets=("a/b",), about_text="Topics of Python.")
+    card = model_card(facts, terms, "model.cpu1", 123456, "int8", unpacked=True)
+    result = facts.result
+    for part in (
+        f"{result['bpb']:.3f} [",
+        f"{result['params']:,}",
+        f"{result['bytes_seen']:,} bytes of text",
+        facts.settings["data_sha256"],
+        *("12,346 bytes", "123,456 bytes", "Topics of Python.", "2 windows of 64 bytes"),
+        *("patches deleted", "## Limits", "## Licence", "in 8 bits"),
+    ):
+        assert part in card
+    assert "LAMBADA" not in card
+    assert "not measured" in model_card(read_facts(runs / "13"), terms, "model.cpu1", 1, "int8", unpacked=False)
+
+
+def test_other_texts_and_checks_of_language_are_on_the_card(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "07", run)
+    documents = {"nats": [70.0, 80.0], "bytes": [50, 50]}
+    write_json(run / "held-out.json", {"wiki": {"corpus": {"bytes": 100}, "bpb": 2.164, "documents": documents}})
+    (tmp_path / "pairs.jsonl").write_text('{"uid": "passive_1", "good": "a b c", "bad": "a b d"}\n')
+    (tmp_path / "passages.jsonl").write_text('{"text": "of the old man"}\n')
+    checks = ["--blimp", str(tmp_path / "pairs.jsonl"), "--lambada", str(tmp_path / "passages.jsonl"), "--bytes", "1k",
+              "--words", str(runs / "topics.txt"), "--held-out", str(runs / "topics.txt")]  # fmt: skip
+    assert main(["check", str(run / "model.cpu1"), *checks, "--out", str(run / "language.json")]) == 0
+    card = model_card(read_facts(run), Terms(), "model.cpu1", 1, "int8", unpacked=False)
+    for part in ("bits per byte of wiki, 95% | 2.164 [2.0", "100 bytes", "of 1 pairs", "LAMBADA, greedy | 0.0%",
+                 "at temperature 0.8; of held-out text 100.0%"):  # fmt: skip
+        assert part in card
+    write_json(run / "held-out.json", {"wiki": {"bpb": 1}})
+    with pytest.raises(UserError, match=r"held-out\.json or language\.json is not what cpu1 writes"):
+        model_card(read_facts(run), Terms(), "model.cpu1", 1, "int8", unpacked=False)
+    write_json(run / "language.json", [])
+    with pytest.raises(UserError, match=r"language\.json: not an object"):
+        read_facts(run)
+
+
+def test_the_front_matter_is_that_of_the_hub(runs):
+    yaml = pytest.importorskip("yaml")
+    facts = read_facts(runs / "07")
+    facts.settings["data_source"] = "hf:someone/texts:train"
+    facts.result["corpus"]["name"] = 'odd: "name" # here'
+    card = model_card(facts, Terms("mit", ("en", "es"), ("a/b",)), "model.cpu1", 1, "int8", unpacked=True)
+    _, front, rest = card.split("---\n", 2)
+    found = yaml.safe_load(front)
+    assert rest.startswith("\n# CPU-1 run_07")
+    assert (found["license"], found["language"], found["datasets"]) == ("mit", ["en", "es"], ["a/b", "someone/texts"])
+    assert {"ternary", "byte-level"} <= set(found["tags"])
+    measured = found["model-index"][0]["results"][0]
+    assert measured["dataset"]["type"] == 'odd: "name" # here'
+    assert measured["metrics"][0]["value"] == pytest.approx(facts.result["bpb"], abs=1e-4)
+
+
+def test_an_earlier_folder_is_replaced_and_no_other(runs, tmp_path, capsys):
+    to = tmp_path / "model"
+    to.mkdir()
+    folder.publish(runs / "13", to)  # an empty folder is no obstacle
+    folder.publish(runs / "07", to)
+    assert not (to / "tokenizer.json").exists()
+    assert read_json(to / "result.json")["run"] == "07"
+    (to / "notes.txt").write_text("mine")
+    before = sorted(path.name for path in to.iterdir())
+    assert main(["publish", str(runs / "13"), "--to", str(to)]) == 2
+    assert "holds something else (notes.txt)" in capsys.readouterr().err
+    assert sorted(path.name for path in to.iterdir()) == before
+    for other in (runs / "07", runs / "topics.txt"):
+        with pytest.raises(UserError, match=r"something else|is a file"):
+            folder.publish(runs / "07", other)
+    assert list(tmp_path.iterdir()) == [to]
+
+
+def test_what_fails_leaves_the_earlier_folder(runs, tmp_path):
+    to, broken = tmp_path / "model", tmp_path / "broken"
+    folder.publish(runs / "07", to)
+    shutil.copytree(runs / "07", broken)
+    (broken / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="damaged"):
+        folder.publish(broken, to)
+    assert load(to).recipe == load(runs / "07").recipe
+    assert sorted(tmp_path.iterdir()) == [broken, to]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "result.json").unlink(), "only a finished run"),
+        (lambda run: (run / "env.json").unlink(), "env.json: no such file"),
+        (lambda run: write_json(run / "result.json", {"run": "07"}), "no 'title'"),
+        (lambda run: write_json(run / "settings.json", []), "no 'data'"),
+        (lambda run: (run / "model.safetensors").unlink(), "no model.safetensors"),
+    ],
+)
+def test_folders_that_are_no_finished_run(runs, tmp_path, capsys, damage, message):
+    shutil.copytree(runs / "07", tmp_path / "run")
+    damage(tmp_path / "run")
+    assert main(["publish", str(tmp_path / "run"), "--to", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+class FakeRepository(str):
+    """Like the library's RepoUrl: an address that knows its name."""
+
+    @property
+    def repo_id(self) -> str:
+        return str(self)
+
+
+class FakeHub:
+    """Stands for huggingface_hub: keeps what would be uploaded."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, bool]] = []
+        self.files: dict[str, bytes] = {}
+        self.refuses = False
+
+    def HfApi(self):
+        return self
+
+    def create_repo(self, name, private, exist_ok):
+        if self.refuses:
+            raise PermissionError("not logged in")
+        self.made.append((name, private))
+        return FakeRepository(f"me/{name}")
+
+    def upload_folder(self, repo_id, folder_path, commit_message):
+        self.files = {f"{repo_id}/{path.name}": path.read_bytes() for path in folder_path.iterdir()}
+
+
+def test_upload(runs, capsys, monkeypatch):
+    hub = FakeHub()
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert main(["publish", str(runs / "07"), "--to", "hub:small", "--private"]) == 0
+    assert hub.made == [("small", True)]
+    assert capsys.readouterr().out == "me/small\n"
+    assert {name.removeprefix("me/small/") for name in hub.files} == folder.FILES - {"tokenizer.json"}
+    hub.refuses = True
+    assert main(["publish", str(runs / "07"), "--to", "hub:small"]) == 2
+    assert "PermissionError: not logged in" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert main(["publish", str(runs / "07"), "--to", "hub:small"]) == 2
+    assert "pip install 'cpu1[hub]'" in capsys.readouterr().err
+    for words in (
+        ["--to", "hub:a/b/c"],
+        ["--to", "hub:"],
+        ["--to", "x", "--private"],
+        ["--to", "x", "--language", "?"],
+    ):
+        assert main(["publish", str(runs / "07"), *words]) == 2
+
+
+def test_checkpoints_are_models_with_cards_and_an_index(runs, tmp_path, capsys):
+    to = tmp_path / "checkpoints"
+    words = ["checkpoints", str(runs / "07"), str(runs / "13"), "--default", str(runs / "07"), "--to", str(to)]
+    assert main(words) == 0
+    names = ["default", "13-demo-r1-s0"]
+    assert {p.name for p in to.iterdir()} == {"README.md", "index.json"} | {
+        n + e for n in names for e in (".cpu1", ".md")
+    }
+    index = json.loads((to / "index.json").read_text())["models"]
+    assert [model["file"] for model in index] == [f"{name}.cpu1" for name in names]
+    for model in index:
+        assert model["bytes"] == (to / model["file"]).stat().st_size
+        assert cpu1.load(to / model["file"]).about["run"]["run"] == model["run"]
+    assert (to / "default.md").read_text().count("default.cpu1") >= 3
+    assert "[13-demo-r1-s0.cpu1](13-demo-r1-s0.md)" in (to / "README.md").read_text()
+
+    assert main([*words[:1], *words[3:]]) == 0  # again, with one model: the folder is replaced
+    assert {p.name for p in to.iterdir()} == {"README.md", "index.json", "default.cpu1", "default.md"}
+    (to / "mine.cpu1").write_bytes(b"")
+    assert main(words) == 2
+    assert "holds something else (mine.cpu1)" in capsys.readouterr().err
+
+
+def test_checkpoints_that_are_refused(runs, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="both 07-demo"):
+        checkpoints.build(runs / "13", [runs / "07", runs / "07"], tmp_path / "x")
+    monkeypatch.setattr(checkpoints, "LARGEST", 1000)
+    with pytest.raises(UserError, match="leave some out"):
+        checkpoints.build(runs / "07", [], tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []

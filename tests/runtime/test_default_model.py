@@ -1,0 +1,150 @@
+"""Which model runs where none is named, and how words of a command line tell a model from a text."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.bare import WITHOUT_LAB
+from helpers.packing import packed_run
+
+import cpu1
+from cpu1.cli import main
+from cpu1.errors import UserError
+from cpu1.runtime import default, engine
+
+ROOT = Path(__file__).parent.parent
+CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.cpu1"))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two packed models whose texts differ."""
+    folder = tmp_path_factory.mktemp("packed")
+    return packed_run("07", folder).path, packed_run("04", folder).path
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An installation without a model, in a folder with a text."""
+    monkeypatch.delenv(default.VARIABLE, raising=False)
+    monkeypatch.setattr(default, "PACKAGE", tmp_path / "checkout" / "src" / "cpu1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("Once upon a time")
+    return tmp_path
+
+
+def put(model: Path, to: Path) -> Path:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(model.read_bytes())
+    return to
+
+
+def test_the_order_of_places(models, place, monkeypatch):
+    with pytest.raises(UserError, match="CPU1_MODEL"):
+        default.default_model()
+    source = put(models[0], place / "checkout" / "checkpoints" / "default.cpu1")
+    assert default.default_model() == source
+    installed = put(models[0], place / "checkout" / "src" / "cpu1" / "default.cpu1")
+    assert default.default_model() == installed
+    monkeypatch.setenv(default.VARIABLE, str(models[1]))
+    assert default.default_model() == models[1]
+    monkeypatch.setenv(default.VARIABLE, "nowhere.cpu1")
+    with pytest.raises(UserError, match=r"'nowhere\.cpu1', which does not exist"):
+        default.default_model()
+
+
+def test_checkpoints_beside_an_installed_package_are_not_taken(models, place, monkeypatch):
+    monkeypatch.setattr(default, "PACKAGE", place / "lib" / "site-packages" / "cpu1")
+    put(models[0], place / "lib" / "checkpoints" / "default.cpu1")
+    with pytest.raises(UserError, match="came without one"):
+        default.default_model()
+
+
+def test_words_of_generate(models, place, monkeypatch, capsys):
+    one, other = models
+    monkeypatch.setenv(default.VARIABLE, str(one))
+
+    def said(*words: str) -> str:
+        assert main(["generate", *words, "--max-bytes", "24", "--temperature", "0"]) == 0
+        return capsys.readouterr().out
+
+    texts = {path: cpu1.load(path).generate("Once", max_bytes=24, temperature=0) + "\n" for path in models}
+    assert said("Once") == said(str(one), "Once") == texts[one] != texts[other]
+    assert said(str(other), "Once") == said("--model", str(other), "Once") == texts[other]
+    assert said(str(other), "--seed", "1", "Once") == texts[other]  # options between the words
+    assert said() == said("") == said(str(one))
+    assert said("--model", str(one), "text.txt") != said(str(one))  # not the file: its name is the prompt
+    assert said("x" * 5000) != said("")  # too long for the name of a file
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generate", "a", "b", "c"], "3 words where 2 can be: put a text of several words in quotes"),
+        (["generate", "--model", "a", "b", "c"], "2 words where 1 can be"),
+        (["generate", "typo.cpu1"], "typo.cpu1: no such file"),
+        (["generate", "Once upon"], "no model is named"),
+        (["generate", "text.txt"], "text.txt: "),
+        (["score", "text.txt"], "no model is named"),
+        (["score", "--model", "a.cpu1"], "no text is named"),
+        (["bench"], "no model is named"),
+        (["check", "--words", "text.txt"], "no model is named"),
+    ],
+)
+def test_bad_words_are_one_clear_line(place, words, message, capsys):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("cpu1: ")
+    assert message in error
+
+
+def test_unknown_options_are_refused(capsys):
+    for words in (["generate", "a", "--colour"], ["bench", "a", "b"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_score_bench_check_and_load_take_the_default(models, place, monkeypatch, capsys):
+    monkeypatch.setenv(default.VARIABLE, str(models[0]))
+    scores = []
+    for words in (["text.txt"], [str(models[0]), "text.txt"], [str(models[0]), "--json", "text.txt"]):
+        assert main(["score", *words, "--json"]) == 0
+        scores.append(json.loads(capsys.readouterr().out)["bits"])
+    assert scores[0] == scores[1] == scores[2] == pytest.approx(cpu1.load().score(b"Once upon a time").sum())
+    assert main(["check", "--words", "text.txt", "--bytes", "1k", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == models[0].name
+    if engine.available():
+        assert main(["bench", "--steps", "8", "--repeats", "3", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["file"] == str(models[0])
+
+
+def test_the_default_needs_no_lab(models, monkeypatch):
+    monkeypatch.setenv(default.VARIABLE, str(models[0]))
+    words = [sys.executable, "-c", WITHOUT_LAB, "generate", "Once upon a time", "--max-bytes", "20"]
+    assert subprocess.run(words, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.name)
+def test_committed_checkpoints_run_and_have_cards(path):
+    assert cpu1.load(path).generate("Once upon a time", max_bytes=40).strip()
+    assert path.with_suffix(".md").is_file()
+
+
+def test_committed_checkpoints_are_small():
+    assert sum(path.stat().st_size for path in CHECKPOINTS) <= 40_000_000
+
+
+def test_committed_checkpoints_are_runs_of_the_results():
+    """Their sizes and figures are those of the files and of the committed results."""
+    index = json.loads((ROOT / "checkpoints" / "index.json").read_text())
+    assert {model["file"] for model in index["models"]} == {path.name for path in CHECKPOINTS}
+    for model in index["models"]:
+        assert (ROOT / "checkpoints" / model["file"]).stat().st_size == model["bytes"]
+        about = cpu1.load(ROOT / "checkpoints" / model["file"]).about["run"]
+        name = "{run}-{scale}-{round}-s{seed}".format(**model)
+        assert name == "{run}-{scale}-{round}-s{seed}".format(**about)
+        results = [json.loads(path.read_text()) for path in (ROOT / "results").glob(f"*/{name}/result.json")]
+        assert (model["bpb"], model["params"]) in [(result["bpb"], result["params"]) for result in results]

@@ -1,0 +1,305 @@
+"""The engine against the numpy reference and torch; the same bits however the work is divided; hostile files."""
+
+import json
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.packing import Pair, packed_run, some_units
+
+from cpu1.format import container
+from cpu1.model import ladder
+from cpu1.errors import UserError
+from cpu1.format.operations import OPERATIONS
+from cpu1.runtime import engine
+from cpu1.runtime.engine import Engine
+from cpu1.runtime.reference import Reference
+from cpu1.runtime.session import Batch, Session
+from cpu1.runtime.sampling import Sampler, Sampling
+
+pytestmark = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
+NATIVE = Path(__file__).resolve().parent.parent / "native" / "engine"
+UNITS = 80
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> dict[str, Pair]:
+    """Runs that have every operation between them."""
+    folder = tmp_path_factory.mktemp("packed")
+    return {run: packed_run(run, folder) for run in ("01", "02a", "08", "10")}
+
+
+def torch_nats(pair: Pair, units: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        logits = pair.model(torch.from_numpy(units)[None], hard=True).logits[0]
+        return torch.nn.functional.cross_entropy(logits, torch.from_numpy(units), reduction="none").numpy()
+
+
+def test_it_knows_every_operation_and_no_other():
+    assert engine.operations() == list(OPERATIONS)
+
+
+@pytest.mark.parametrize("run", ladder.ORDER)
+def test_every_run_costs_what_torch_and_the_reference_say(run, tmp_path):
+    pair = packed_run(run, tmp_path)
+    units = some_units(pair, UNITS)
+    nats = Session(Engine(pair.path)).score(units)
+    np.testing.assert_allclose(nats, torch_nats(pair, units), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(nats / np.log(2), Reference(pair.packed).score(units), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("run", ["01", "03", "07", "08"])
+@pytest.mark.parametrize("dense", ["bf16", "int8"])
+def test_narrow_weights_cost_what_the_reference_says(run, dense, tmp_path):
+    pair = packed_run(run, tmp_path, dense)
+    units = some_units(pair, UNITS, seed=4)  # no activation so near a tie that the last bit of fp32 decides it
+    bits = Session(Engine(pair.path)).score(units) / np.log(2)
+    # int8 products round their inputs to 15 bits, which may turn a rounding further on
+    tolerance = 0.05 if dense == "int8" else 2e-5
+    expected = Reference(pair.packed).score(units)
+    np.testing.assert_allclose(bits, expected, rtol=0, atol=tolerance)
+    assert abs(bits.mean() - expected.mean()) < 5e-4
+
+
+def test_greedy_generation_is_that_of_torch(pairs):
+    from cpu1.runs.generate import generate
+    from cpu1.runs.trained import Trained
+
+    pair = pairs["10"]
+    how = Sampling(temperature=0)
+    trained = Trained(pair.model, pair.model.recipe, None, pair.path.parent)
+    expected = b"".join(generate(trained, b"some text", 200, how, may_end=False))
+    session = Session(Engine(pair.path))
+    session.advance(b"some text")
+    assert session.generate(200, Sampler(how), may_end=False).astype(np.uint8).tobytes() == expected
+
+
+@pytest.mark.parametrize("run", ["01", "02a", "08", "10"])
+def test_blocks_and_steps_and_generation_agree_to_the_bit(pairs, run):
+    pair = pairs[run]
+    model, units = Engine(pair.path), some_units(pair, 150)
+    whole = Session(model)
+    costs = whole.score(units)
+    pieces, one = Session(model), Session(model)
+    parts = [pieces.score(part) for part in np.split(units, [1, 6, 70, 71, 140])]
+    assert np.array_equal(np.concatenate(parts), costs)
+    for unit in units:
+        one.advance([unit])
+    read = Session(model)
+    read.advance(units)
+    for session in (pieces, one, read):
+        assert np.array_equal(session.next_logits(), whole.next_logits())
+        assert session.state == whole.state
+
+
+@pytest.mark.parametrize("run", ["01", "10"])
+def test_threads_change_no_bit(pairs, run):
+    model, units = Engine(pairs[run].path), some_units(pairs[run], 300)
+    one, two = Session(model), Session(model, threads=2)
+    assert np.array_equal(one.score(units), two.score(units))
+    how = Sampling(temperature=0.9, seed=5)
+    assert np.array_equal(one.generate(80, Sampler(how), end=None), two.generate(80, Sampler(how), end=None))
+    assert one.state == two.state
+
+
+@pytest.mark.parametrize("run", ["01", "02a", "08", "10"])
+def test_streams_change_no_bit(pairs, run):
+    model, lengths = Engine(pairs[run].path), [0, 3, 37, 150, 64, 5]
+    batch = Batch(model, len(lengths))
+    rows = [some_units(pairs[run], length, seed) for seed, length in enumerate(lengths)]
+    batch.advance(rows)
+    drawn = batch.generate(40, [Sampler(Sampling(seed=seed)) for seed in range(len(lengths))])
+    for stream, row in enumerate(rows):
+        alone = Session(model)
+        alone.advance(row)
+        assert np.array_equal(alone.generate(40, Sampler(Sampling(seed=stream))), drawn[stream])
+        assert np.array_equal(alone.next_logits(), batch.next_logits()[stream])
+        assert alone.state == batch.save(stream)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Sampling(temperature=0),
+        Sampling(temperature=1.3, seed=1),
+        Sampling(top_k=5, seed=2),
+        Sampling(top_p=0.7, seed=3),
+        Sampling(min_p=0.1, seed=4),
+        Sampling(temperature=2.0, top_k=40, top_p=0.9, min_p=0.02, seed=5),
+        Sampling(top_k=10**30, seed=6),
+    ],
+)
+@pytest.mark.parametrize("may_end", [True, False])
+def test_units_are_drawn_as_in_python(pairs, how, may_end):
+    model = Engine(pairs["02a"].path)
+    fast, slow, sampler = Session(model), Session(model), Sampler(how)
+    expected: list[int] = []
+    while len(expected) < 60:
+        logits = slow.next_logits()
+        if not may_end:
+            logits[0] = -1e30
+        unit = sampler(logits)
+        if unit == 0:
+            break
+        expected.append(unit)
+        slow.advance([unit])
+    native = Sampler(how)
+    assert fast.generate(60, native, may_end=may_end).tolist() == expected
+    assert native.state == sampler.state
+
+
+@pytest.mark.parametrize("run", ["01", "08", "10"])
+def test_a_saved_state_goes_on_alike(pairs, run):
+    model = Engine(pairs[run].path)
+    first = Session(model)
+    first.advance(some_units(pairs[run], 203))
+    second = Session(model)
+    second.state = first.state
+    how = Sampling(seed=3)
+    assert np.array_equal(first.generate(50, Sampler(how)), second.generate(50, Sampler(how)))
+    assert first.state == second.state
+
+
+def test_a_state_of_another_model_or_a_damaged_one_is_refused(pairs):
+    session, other = Session(Engine(pairs["10"].path)), Session(Engine(pairs["08"].path))
+    state = session.state
+    for bad in (other.state, b"", state[:-1], state + b"x", b"x" * len(state)):
+        with pytest.raises(ValueError, match="state"):
+            session.state = bad
+    assert session.state == state
+
+
+def test_sessions_of_several_threads_are_independent(pairs):
+    model = Engine(pairs["10"].path)
+    texts = [some_units(pairs["10"], 400, seed) for seed in range(4)]
+    expected = [Session(model).score(text) for text in texts]
+    found: dict[int, np.ndarray] = {}
+    workers = [threading.Thread(target=lambda i=i: found.update({i: Session(model).score(texts[i])})) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(np.array_equal(found[i], expected[i]) for i in range(4))
+
+
+def test_units_that_are_none_are_refused(pairs):
+    session = Session(Engine(pairs["10"].path))
+    for bad in ([256], [-1], [0.5], [[1]], [2**40]):
+        with pytest.raises(ValueError, match="unit"):
+            session.advance(bad)
+
+
+def test_time_is_told_by_operation(pairs):
+    session = Session(Engine(pairs["10"].path))
+    session.profile(True)
+    session.generate(8, Sampler(Sampling()), end=None)
+    spent = session.profile()
+    assert {"ternary_linear", "gate_scan", "local_decode"} <= set(spent) <= set(OPERATIONS)
+    assert all(seconds > 0 and calls > 0 for seconds, calls in spent.values())
+
+
+# ------------------------------------------------------------------------------------ hostile files
+
+
+def edited(pair: Pair, change) -> bytes:
+    """The file with a changed header: `change` gets the header, and `about` as a dict."""
+    data = pair.path.read_bytes()
+    tensors, metadata = container.read(data)
+    about = json.loads(metadata["cpu1"])
+    change(about, tensors)
+    return container.write(tensors, {"cpu1": json.dumps(about)})
+
+
+def trunk(about: dict, name: str) -> dict:
+    return next(op for op in about["program"]["trunk"] if op["op"] == name)
+
+
+CHANGES = {
+    "format 2": (lambda a, t: a.update(format=2), "format"),
+    "another kind": (lambda a, t: a.update(kind="zip"), "not a packed model"),
+    "an unknown field": (lambda a, t: a.update(more=1), "unknown field"),
+    "an unknown operation": (lambda a, t: trunk(a, "add").update(op="jump"), "unknown operation 'jump'"),
+    "an unknown field of one": (lambda a, t: trunk(a, "add").update(speed=1), "unknown field 'speed'"),
+    "a field is missing": (lambda a, t: trunk(a, "add").pop("in"), "field in is missing"),
+    "no such register": (lambda a, t: trunk(a, "add").update({"in": ["y", 0, 1]}), "no register 'y'"),
+    "beyond a register": (lambda a, t: trunk(a, "add").update({"in": ["branch", 1, 128]}), "from 1 to 127"),
+    "sizes disagree": (lambda a, t: trunk(a, "add").update({"in": ["branch", 0, 64]}), "has size"),
+    "a skip backwards": (lambda a, t: trunk(a, "delete_gate").update(skip_to=0), "skip_to must be a whole number"),
+    "a skip beyond the end": (lambda a, t: trunk(a, "delete_gate").update(skip_to=999), "skip_to must be"),
+    "a state twice": (
+        lambda a, t: [o.update(state="blocks.0.mixer") for o in a["program"]["trunk"] if o["op"] == "gate_scan"],
+        "belongs to another operation",
+    ),
+    "a read before a write": (lambda a, t: a["program"]["trunk"].pop(0), "reads what no operation has written"),
+    "a tensor is missing": (lambda a, t: t.pop("head.up"), "tensor 'head.up' is not in the file"),
+    "a scale that is not finite": (
+        lambda a, t: t.update({"blocks.0.ffn.input.weight.scale": container.Raw("F32", (2,), b"\xff" * 8)}),
+        "not finite and above 0",
+    ),
+    "a value of 3": (
+        lambda a, t: t.update(
+            {"blocks.0.ffn.input.weight.trits": replaced(t["blocks.0.ffn.input.weight.trits"], b"\xff")}
+        ),
+        "a value of 3",
+    ),
+    "a huge register": (lambda a, t: a["program"]["registers"].update(big=1 << 40), "size of 'big'"),
+    "a register nobody writes": (lambda a, t: a["program"]["registers"].update(big=1 << 18), "not written whole"),
+    "a tokenizer": (lambda a, t: t.update(tokenizer=container.Raw("U8", (1,), b"x")), "tokenizer"),
+}
+
+
+def replaced(tensor: container.Raw, byte: bytes) -> container.Raw:
+    return container.Raw(tensor.dtype, tensor.shape, byte + tensor.data[1:])
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_hostile_file_is_refused_with_words(pairs, what):
+    change, words = CHANGES[what]
+    with pytest.raises(ValueError, match=words):
+        Engine(edited(pairs["10"], change))
+
+
+def test_a_file_cut_anywhere_is_refused(pairs):
+    data = pairs["10"].path.read_bytes()
+    for end in [*range(0, 200, 7), len(data) // 2, len(data) - 1]:
+        with pytest.raises(ValueError, match=r"\w"):
+            Engine(data[:end])
+    with pytest.raises(ValueError, match="longer than its tensors"):
+        Engine(data + b"\0")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.cpu1"):
+        Engine(tmp_path / "none.cpu1")
+
+
+def test_a_short_run_of_the_fuzzer(pairs):
+    """The loader without sanitizers; native/engine/fuzz.sh has them, and runs for as long as one likes."""
+    rng = np.random.default_rng(0)
+    data = pairs["10"].path.read_bytes()
+    for _ in range(300):
+        damaged = bytearray(data)
+        for place in rng.integers(0, min(len(data), 12_000), rng.integers(1, 6)):
+            damaged[place] ^= 1 << int(rng.integers(8))
+        try:
+            session = Session(Engine(bytes(damaged)))
+        except ValueError:
+            continue
+        session.advance(b"abcd")
+        assert session.next_logits().shape == (256,)
+
+
+def test_the_fuzzer_under_sanitizers(pairs, tmp_path):
+    import shutil
+
+    if not shutil.which("g++"):
+        pytest.skip("no g++")
+    words = [NATIVE / "fuzz.sh", pairs["10"].path, "150"]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "cannot find -lasan" in run.stderr:
+        pytest.skip("no AddressSanitizer")
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    assert "150 files" in run.stdout
