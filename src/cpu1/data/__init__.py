@@ -1,0 +1,1 @@
+"""Any text to cached, memory-mapped splits; order; BPE; mixtures. No torch."""

@@ -1,0 +1,1 @@
+"""Bits per byte, baselines, intervals, the generation check, speed."""

@@ -1,12 +1,11 @@
 """From a trained model to a program: the ingredients append their operations to a `Builder`.
 
 Each ingredient's module has a method `lower`. A branch of a block (mixer, FFN, memory) takes the builder and the slice
-of the residual stream, and returns the slice that is to be added to it. Only modules know what they are made of; here
-stands how operations, registers, states and tensors are gathered.
+of the residual stream, and returns the slice that is to be added to it. Only modules know what they are made of; this
+file gathers operations, registers, states and tensors.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cpu1 import ops
-from cpu1.errors import UserError
-from cpu1.files import read_json
-from cpu1.model.network import Model
 from cpu1.format.operations import OPERATIONS
-from cpu1.format.packed import Derived, Ternary, Value, pack
-from cpu1.format.program import SECTIONS, Op, Program, Slice
-from cpu1.runs.trained import Trained, load
-
-RUN_KEYS = ("run", "title", "scale", "round", "seed", "bpb")  # of a result, carried in the packed file
+from cpu1.format.packed import Derived, Ternary, Value
+from cpu1.format.program import SECTIONS, Op, Slice
 
 
 class Builder:
@@ -96,53 +89,3 @@ class Builder:
 def array(tensor: torch.Tensor) -> NDArray[np.float32]:
     """A copy as numpy fp32."""
     return tensor.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()
-
-
-@torch.no_grad()
-def lower(model: Model) -> tuple[Program, dict[str, Value]]:
-    """The program of a model and its tensors, without what only training uses (`Recipe.distill`).
-
-    Raises UserError naming a module that does not say how it lowers.
-    """
-    for name, module in model.named_modules():
-        container = isinstance(module, nn.ModuleList | nn.ParameterList) or name.startswith("distill")
-        if not container and not hasattr(module, "lower"):
-            raise UserError(f"{type(module).__name__} has no `lower`: the model trains, but cannot be packed")
-    builder = Builder(model)
-    model.lower(builder)
-    for name in builder.missing():
-        if not name.startswith("distill."):
-            raise ValueError(f"tensor {name} was not lowered")
-    recipe, sections = model.recipe, {name: tuple(ops_) for name, ops_ in builder.sections.items()}
-    program = Program(
-        level=recipe.level,
-        patch=recipe.embedding.patch,
-        vocabulary=recipe.embedding.vocabulary,
-        width=recipe.width,
-        registers=builder.registers,
-        states=builder.states,
-        **sections,
-    )
-    return program, builder.tensors
-
-
-def pack_run(folder: str | Path, path: str | Path, dense: str = "int8") -> int:
-    """Packs the trained model of a run folder into one file; returns its size in bytes. UserError for bad input."""
-    result = Path(folder) / "result.json"
-    about = read_json(result) if result.exists() else {}
-    if not isinstance(about, dict):
-        raise UserError(f"{result}: not an object; was the folder written by cpu1?")
-    return pack_trained(load(folder), about, path, dense)
-
-
-def pack_trained(trained: Trained, about: dict[str, Any], path: str | Path, dense: str = "int8") -> int:
-    """Packs a trained model, with the `RUN_KEYS` of what is known `about` its run; returns the file's size."""
-    program, tensors = lower(trained.model)
-    tokenizer = (trained.folder / "tokenizer.json").read_bytes() if trained.tokenizer else None
-    # What distillation trained is the same model as any other.
-    recipe = trained.recipe.replace(distill=None).to_json()
-    run = {key: about[key] for key in RUN_KEYS if key in about}
-    try:
-        return pack(program, tensors, path, dense, recipe=recipe, run=run, tokenizer=tokenizer)
-    except ValueError as error:
-        raise UserError(f"{trained.folder}: {error}") from None

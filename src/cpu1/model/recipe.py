@@ -3,6 +3,12 @@
 A recipe holds every number that is needed to build the model, and nothing else: budget, seed, data
 and scale belong to the study. Ingredients are open: any class marked with `@ingredient` can stand in
 a recipe, in the field that it names, and is written to JSON under its own name.
+
+Shapes of what the modules of its parts compute: B streams, T steps of the trunk (patches or tokens), D width,
+N = T * patch units, V symbols. `keep` (B, T) is the DeleteGate's k for the blocks behind it, None before it.
+
+Modules lower themselves to operations of the runtime (docs/operations.md) with a `cpu1.model.builder.Builder`, `to`
+below: they append to its program what `forward` computes for one step. x is the slice of the residual stream.
 """
 
 import dataclasses
@@ -13,13 +19,12 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from typing import Any, Protocol, TypeVar, dataclass_transform
+
+from torch import nn
 
 from cpu1.errors import UserError
 from cpu1.records import later, written
-
-if TYPE_CHECKING:
-    from cpu1.model import parts as interface
 
 FORMAT = 1
 SIZES = ("width", "layers")  # the fields of a recipe that are no ingredients
@@ -44,21 +49,97 @@ def ingredient(part: str) -> Callable[[type[Kind]], type[Kind]]:
     return mark
 
 
+class Embedding(Protocol):
+    """Units to vectors. Module: `first(batch) -> (B, 1, D)`, `forward(units (B, N)) -> (B, T, D)`, `table()`;
+    `lower(to, x)` writes x."""
+
+    @property
+    def level(self) -> str: ...
+    @property
+    def patch(self) -> int: ...
+    @property
+    def vocabulary(self) -> int: ...
+    def build(self, width: int) -> nn.Module: ...
+
+
+class Linear(Protocol):
+    """The matrices of mixers and FFNs. `input` normalises what it reads; `parts` are stacked matrices.
+
+    Module: `forward(x, inner, up)`, the latter two a Residual's; of an output also `of_swiglu(x, input)`
+    and `of_mlgru(fcg, keep, h0) -> (y, h)`, which may fuse what comes before; `lower(to, x, out)` writes out.
+    """
+
+    def input(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...
+    def output(self, inner: int, width: int) -> nn.Module: ...
+
+
+class Residual(Protocol):
+    """A low-rank path beside a mixer's input projection. Module: `forward(x (B, T, D)) -> (inner, up)`, see
+    `ops.ternary_linear`; `lower(to, x, y)` adds to y."""
+
+    def build(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...
+
+
+class Mixer(Protocol):
+    """Mixes over time. Module: `forward(x, state, keep) -> (y, state)`; state None is the cold start.
+    `lower(to, x) -> y`, with the state under `to.state`."""
+
+    def build(self, recipe: "Recipe") -> nn.Module: ...
+
+
+class FFN(Protocol):
+    """Mixes over channels. Module: `forward(x) -> y`; `lower(to, x) -> y`."""
+
+    def build(self, recipe: "Recipe") -> nn.Module: ...
+
+
+class Head(Protocol):
+    """Vectors to logits. Module: `look_back`, how many units before a call it reads; `forward(s (B, T, D),
+    units (B, N), recent (B, look_back), table) -> (B, T, patch, V)`, where position i may use units < i only;
+    `lower(to, s, table)`."""
+
+    def build(self, width: int) -> nn.Module: ...
+
+
+class Gate(Protocol):
+    """Decides which steps the later blocks see. Module: see `delete_gate.DeleteGateModule`; `lower(to, x)`."""
+
+    def build(self, width: int) -> nn.Module: ...
+    def position(self, layers: int) -> int: ...
+    @property
+    def target(self) -> float: ...
+
+
+class Memory(Protocol):
+    """A branch with state beside each block. Module: `forward(x, state, keep) -> (y, state)`; `lower(to, x) -> y`."""
+
+    def build(self, width: int) -> nn.Module: ...
+
+
+class Distill(Protocol):
+    """Learns from a teacher; nothing of it is lowered. Module, if it needs one: see `distillation.HiddenProjection`."""
+
+    alpha: float
+    temperature: float
+
+    def build(self, width: int) -> nn.Module | None: ...
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One model. `patch` units (bytes or tokens) enter and leave the trunk at a time."""
 
     width: int  # d, of the residual stream
     layers: int  # L
-    embedding: "interface.Embedding"
-    mixer: "interface.Mixer"
-    ffn: "interface.FFN"
-    linear: "interface.Linear"
-    head: "interface.Head"
-    residual: "interface.Residual | None" = None
-    gate: "interface.Gate | None" = None
-    memory: "interface.Memory | None" = None
-    distill: "interface.Distill | None" = None
+    embedding: Embedding
+    mixer: Mixer
+    ffn: FFN
+    linear: Linear
+    head: Head
+    residual: Residual | None = None
+    gate: Gate | None = None
+    memory: Memory | None = None
+    distill: Distill | None = None
 
     def __post_init__(self) -> None:
         for name in SIZES:

@@ -1,0 +1,1 @@
+"""Runs a packed model: native engine, numpy reference, sessions, sampling, archives. No torch."""

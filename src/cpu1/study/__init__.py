@@ -1,1 +1,1 @@
-"""Many runs together: train what is missing, read the run folders, compare, and lay out the card."""
+"""Many runs: plans, their execution, sweeps, and scores on other texts."""

@@ -1,1 +1,1 @@
-"""Teachers of any kind, read as predictors of bytes, and the cache of what they say about a text."""
+"""Teachers: what they expect byte by byte, their tokens summed up to bytes, and the cache of what they say."""

@@ -1,0 +1,1 @@
+"""One training run: settings, loop, optimiser, guards, checkpoints, groups of processes."""

@@ -1,0 +1,1 @@
+"""Tables and comparisons as pure functions of run folders."""
