@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cpu1.format.packed import pack
 from cpu1.model import ladder
 from cpu1.model.lower import lower
 from cpu1.model.network import Model, build
-from cpu1.format.packed import pack
 from cpu1.runtime.engine import Engine
-from cpu1.runtime.session import Session
 from cpu1.runtime.sampling import Sampler, Sampling
+from cpu1.runtime.session import Session
 
 GENERATED, PROMPT, WARM = 128, 512, 8  # steps; the last untimed
 TEXT = np.random.default_rng(0).integers(0, 256, 4 * PROMPT)  # the prompt, and what gates are tuned on

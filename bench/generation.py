@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from contest import DELETING, GENERATED, LEAST_REPEATS, PROMPT, Case, Ours, Rates, measure, ratio
 
-from cpu1.model import ladder
 from cpu1.errors import UserError
+from cpu1.model import ladder
 from cpu1.model.ingredients.embedding import PATCH
 
 

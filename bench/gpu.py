@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from training import matrix_flops
 
-from cpu1.model import ladder
 from cpu1 import ops
+from cpu1.model import ladder
 from cpu1.model.network import Model, build
 from cpu1.ops import reference
 from cpu1.ops.operator import KERNELS

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cpu1.model import ladder
 from cpu1 import ops
+from cpu1.model import ladder
 from cpu1.training import loop, parallel
 from cpu1.training.settings import Settings
 

@@ -21,11 +21,11 @@ from cpu1.cli.options import byte_size
 from cpu1.data.corpus import prepare
 from cpu1.evaluation.bits import score
 from cpu1.files import read_json
+from cpu1.format.tokens import SEPARATOR
 from cpu1.runs.pack import pack_run
 from cpu1.runs.trained import Trained, load
 from cpu1.runtime.model import PackedModel
 from cpu1.runtime.sampling import Sampler, Sampling
-from cpu1.format.tokens import SEPARATOR
 
 CONTEXT = 1024  # units of a window
 GREEDY_BYTES = 2000

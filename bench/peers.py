@@ -34,8 +34,8 @@ import numpy as np
 import torch
 from contest import DELETING, GENERATED, LEAST_REPEATS, PROMPT, TEXT, Case, Contestant, Ours, measure, ratio
 
-from cpu1.model import ladder
 from cpu1.errors import UserError
+from cpu1.model import ladder
 from cpu1.model.ingredients import SwiGLU
 from cpu1.model.recipe import Recipe
 

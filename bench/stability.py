@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
-from cpu1.model import ladder
 from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_json
-from cpu1.runs.trained import Metrics
+from cpu1.model import ladder
 from cpu1.runs.folders import Key
+from cpu1.runs.trained import Metrics
 from cpu1.study.plan import Plan
 from cpu1.study.runner import run_study
 from cpu1.training.job import read_text

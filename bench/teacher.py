@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from cpu1.cli.options import byte_size, positive
 from cpu1.data.formats import read_chunks
-from cpu1.teachers.teacher import Piece, batches
-from cpu1.teachers.open import open_token_model
-from cpu1.teachers.token_teacher import BATCH, TokenModel, TokenTeacher
 from cpu1.errors import UserError
+from cpu1.teachers.open import open_token_model
+from cpu1.teachers.teacher import Piece, batches
+from cpu1.teachers.token_teacher import BATCH, TokenModel, TokenTeacher
 
 FAR = 0.1  # bits of KL in one byte that count as another opinion
 

@@ -23,8 +23,8 @@ import eager
 import numpy as np
 import torch
 
-from cpu1.model import ladder
 from cpu1 import ops
+from cpu1.model import ladder
 from cpu1.model.network import Model, build
 from cpu1.training import loop
 from cpu1.training.optim import optimizer as make_optimizer

@@ -14,13 +14,13 @@ from typing import Any
 from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.files import read_json, write_atomic
 from cpu1.model.ladder import LADDER
-from cpu1.report.report import Card, Row, build_card
 from cpu1.report.comparison import compare_runs
-from cpu1.report.statistics import Figures
-from cpu1.runs.folders import HELD_OUT, load_runs
 from cpu1.report.render.markdown import markdown
 from cpu1.report.render.plots import drawings, standalone
+from cpu1.report.report import Card, Row, build_card
+from cpu1.report.statistics import Figures
 from cpu1.report.write import json_text
+from cpu1.runs.folders import HELD_OUT, load_runs
 from cpu1.study.sweep_table import markdown as sweep_markdown
 
 ROOT = Path(__file__).resolve().parent.parent

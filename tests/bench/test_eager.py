@@ -4,8 +4,8 @@ import eager
 import pytest
 import torch
 
-from cpu1.model import ladder
 from cpu1 import ops
+from cpu1.model import ladder
 from cpu1.model.network import build
 from cpu1.ops import reference
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import stability
 import torch
-from safetensors.torch import load_file, save_file
 from helpers.text import write_text
+from safetensors.torch import load_file, save_file
 
 from cpu1.runs.folders import Key
 from cpu1.training.guards import RunStopped

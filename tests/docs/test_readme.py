@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cpu1.model import ladder
 from cpu1.cli import main
+from cpu1.model import ladder
 from cpu1.model.network import build
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import PackedModel
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from helpers.text import write_text
 
-from cpu1.model import ladder
 from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import score
 from cpu1.evaluation.report import by_position, evaluate_text, frequency_bpb
 from cpu1.evaluation.speed import measure
+from cpu1.model import ladder
 from cpu1.model.network import build
 from cpu1.training.job import Job, train
 

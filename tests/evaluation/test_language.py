@@ -13,9 +13,10 @@ from helpers.packing import packed_run
 
 from cpu1.cli import main
 from cpu1.errors import UserError
-from cpu1.evaluation.statistics import share_interval
-from cpu1.evaluation.language import blimp, lambada, vocabulary as words
+from cpu1.evaluation.language import blimp, lambada
+from cpu1.evaluation.language import vocabulary as words
 from cpu1.evaluation.language.work import in_blocks
+from cpu1.evaluation.statistics import share_interval
 from cpu1.runtime import engine
 from cpu1.runtime.model import PackedModel
 

@@ -9,20 +9,20 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from helpers.packing import Pair, pack_model, packed_run, randomised, some_units, tokenizer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from helpers.packing import Pair, pack_model, packed_run, randomised, some_units, tokenizer
 from safetensors import safe_open
 
 from cpu1 import cli, ops
-from cpu1.format import container
-from cpu1.model import ladder
-from cpu1.format.container import Raw
 from cpu1.errors import UserError
-from cpu1.model.lower import lower
-from cpu1.runs.pack import pack_run
+from cpu1.format import container
+from cpu1.format.container import Raw
 from cpu1.format.packed import WIDTHS, open_packed, pack, read_packed, unpack
 from cpu1.format.tensors import SILENT, Ternary, from_bf16, from_trits, to_bf16, to_int8, to_trits
+from cpu1.model import ladder
+from cpu1.model.lower import lower
+from cpu1.runs.pack import pack_run
 from cpu1.runs.trained import load
 
 # ------------------------------------------------------------------------------------------ both ways

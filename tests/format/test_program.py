@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from helpers.packing import packed_run
 
-from cpu1.model import ladder
-from cpu1.model.lower import lower
 from cpu1.format.operations import OPERATIONS, Choice, Flag, Number, Parts, Read, State, Tensor, Write
 from cpu1.format.program import Program, Slice, Stored
+from cpu1.model import ladder
+from cpu1.model.lower import lower
 
 
 def example() -> dict:
@@ -219,7 +219,7 @@ def test_a_gate_between_two_gates_may_skip_less():
 
 def test_every_operation_is_documented():
     """docs/operations.md has a row for each, with all its fields."""
-    text = (Path(__file__).parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
     for name, operation in OPERATIONS.items():
         for field in operation.fields:

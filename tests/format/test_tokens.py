@@ -1,9 +1,9 @@
 """The runtime's own BPE gives the tokens of the library that the lab encodes with."""
 
 import pytest
+from helpers.text import write_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from helpers.text import write_text
 
 from cpu1.data.bpe import Tokenizer, train_bpe
 from cpu1.data.corpus import prepare

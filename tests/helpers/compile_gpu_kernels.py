@@ -1,6 +1,6 @@
 """Compiles every Triton kernel for an architecture such as 90 (sm_90), and prints their names; no GPU is needed.
 
-    python tests/compile_gpu_kernels.py 90
+    python tests/helpers/compile_gpu_kernels.py 90
 
 Run by test_gpu_kernels.py in a process of its own: there the interpreter took the compiler's place. The operators
 are called on the CPU with a `launch` that compiles instead of running.

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpu1.model import ladder
 from cpu1.data.bpe import FORMAT
+from cpu1.format.packed import Packed, open_packed, pack
+from cpu1.model import ladder
 from cpu1.model.lower import lower
 from cpu1.model.network import Model, build
-from cpu1.format.packed import Packed, open_packed, pack
 from cpu1.model.recipe import Recipe
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpu1.model import ladder
 from cpu1 import ops
 from cpu1.errors import UserError
+from cpu1.model import ladder
 from cpu1.model.ingredients import (
     Attention,
     DeleteGate,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cpu1.model import ladder
 from cpu1.cli import main
 from cpu1.errors import UserError
+from cpu1.model import ladder
 from cpu1.model.ingredients import MLGRU, LocalByteDecoder, ReLU2, Ternary
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe, changed, differences
@@ -15,7 +15,7 @@ from cpu1.report import original
 from cpu1.report.ladder_table import sizes
 from cpu1.training.settings import Settings
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def test_all_sixteen_rows_match_both_size_columns_of_the_card():

@@ -18,7 +18,7 @@ from cpu1.runtime.engine import Engine
 from cpu1.runtime.model import PackedModel
 from cpu1.runtime.session import Session
 
-ENGINE = Path(__file__).resolve().parent.parent / "native" / "engine"
+ENGINE = Path(__file__).resolve().parents[2] / "native" / "engine"
 D, W = 64, 32  # width, width of the decoder
 PROGRAM = {
     "level": "byte",

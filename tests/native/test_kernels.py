@@ -13,7 +13,7 @@ from cpu1.format.tensors import to_trits
 from cpu1.runtime import engine
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
-NATIVE = Path(__file__).resolve().parent.parent / "native" / "engine"
+NATIVE = Path(__file__).resolve().parents[2] / "native" / "engine"
 ISAS = engine.isas() if engine.available() else []
 TERNARY, INT8, BF16, FP32 = range(4)
 KINDS = {"ternary": TERNARY, "int8": INT8, "bf16": BF16, "fp32": FP32}

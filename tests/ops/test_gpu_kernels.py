@@ -17,8 +17,8 @@ import torch
 from helpers.comparing import both, check, close_to_plain, keeps, run
 from torch import Tensor
 
-from cpu1.model import ladder
 from cpu1 import ops
+from cpu1.model import ladder
 from cpu1.model.network import build
 from cpu1.ops import native, reference
 from cpu1.ops.operator import KERNELS
@@ -253,7 +253,7 @@ def test_a_model_learns_the_same(number: str, device: str) -> None:
 @pytest.mark.parametrize("architecture", [80])
 def test_kernels_compile_for_a_gpu(architecture: int) -> None:
     """By Triton's own compiler, to machine code; no product and sum are fused in it."""
-    script = Path(__file__).with_name("compile_gpu_kernels.py")
+    script = Path(__file__).parents[1] / "helpers" / "compile_gpu_kernels.py"
     done = subprocess.run(
         [sys.executable, script, str(architecture)],
         env=os.environ | {"TRITON_INTERPRET": "0"},

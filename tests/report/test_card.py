@@ -12,20 +12,20 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from helpers.study_folders import BASELINES, ORDER, make_run, make_study, write
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from helpers.study_folders import BASELINES, ORDER, make_run, make_study, write
 
 from cpu1.errors import UserError
 from cpu1.report import original
-from cpu1.report.report import Card, build_card, to_json
 from cpu1.report.columns import AS_ORIGINAL, BESIDE, DIFFERENCE, INTERVAL, SEEDS, groups, tables
 from cpu1.report.render.labels import nearest_free, overlap, spread
 from cpu1.report.render.markdown import escape, fenced
 from cpu1.report.render.plots import LETTERS, drawings
-from cpu1.report.write import write_card
 from cpu1.report.render.terminal import print_card
+from cpu1.report.report import Card, build_card, to_json
+from cpu1.report.write import write_card
 
 
 @pytest.fixture(scope="module")

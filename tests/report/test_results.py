@@ -9,7 +9,7 @@ import pytest
 
 from cpu1.report.report import build_card
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ORIGINAL_BEST = 3.10  # bits per byte: the lowest of a ternary byte-level run on the original card
 STUDIES = sorted(path.parent for path in (ROOT / "results").glob("*/study.json"))
 

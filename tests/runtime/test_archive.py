@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.bare import WITHOUT_LAB
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from helpers.packing import packed_run
 from helpers.text import write_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cpu1.cli import main
 from cpu1.errors import UserError

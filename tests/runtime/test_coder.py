@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.packing import Pair, packed_run, some_units
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from helpers.packing import Pair, packed_run, some_units
 
 from cpu1.format.packed import open_packed
 from cpu1.runtime import coder, engine

@@ -14,7 +14,7 @@ from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.runtime import default, engine
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.cpu1"))
 
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from helpers.packing import Pair, packed_run, some_units
 
-from cpu1.format import container
-from cpu1.model import ladder
 from cpu1.errors import UserError
+from cpu1.format import container
 from cpu1.format.operations import OPERATIONS
+from cpu1.model import ladder
 from cpu1.runtime import engine
 from cpu1.runtime.engine import Engine
 from cpu1.runtime.reference import Reference
-from cpu1.runtime.session import Batch, Session
 from cpu1.runtime.sampling import Sampler, Sampling
+from cpu1.runtime.session import Batch, Session
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
-NATIVE = Path(__file__).resolve().parent.parent / "native" / "engine"
+NATIVE = Path(__file__).resolve().parents[2] / "native" / "engine"
 UNITS = 80
 
 

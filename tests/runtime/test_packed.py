@@ -12,13 +12,13 @@ from helpers.packing import pack_model
 from helpers.text import write_text
 
 import cpu1
-from cpu1.model import ladder
 from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import score
+from cpu1.model import ladder
+from cpu1.model.network import build
 from cpu1.runs.generate import generate
 from cpu1.runs.pack import pack_run
-from cpu1.model.network import build
 from cpu1.runs.trained import load
 from cpu1.runtime import engine
 from cpu1.runtime.model import PackedModel

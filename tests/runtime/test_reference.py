@@ -5,11 +5,11 @@ import pytest
 import torch
 from helpers.packing import Pair, pack_model, packed_run, randomised, some_units
 
-from cpu1.model import ladder
 from cpu1 import ops
 from cpu1.errors import UserError
-from cpu1.model.ingredients import Attention, DeleteGate, FoldedAttention, FPResidual
 from cpu1.format.operations import OPERATIONS
+from cpu1.model import ladder
+from cpu1.model.ingredients import Attention, DeleteGate, FoldedAttention, FPResidual
 from cpu1.model.recipe import changed
 from cpu1.runtime import reference
 from cpu1.runtime.reference import Reference, State

@@ -13,10 +13,10 @@ from cpu1.cli import main
 from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import difference
-from cpu1.report.report import build_card
 from cpu1.report.comparison import compare_runs
-from cpu1.runs.folders import load_runs
 from cpu1.report.render.markdown import markdown
+from cpu1.report.report import build_card
+from cpu1.runs.folders import load_runs
 from cpu1.training.job import Job, train
 
 

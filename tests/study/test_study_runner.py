@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from cpu1.errors import UserError
-from cpu1.study import runner
 from cpu1.runs.folders import load_runs
+from cpu1.study import runner
 from cpu1.study.live import LiveView
 from cpu1.study.plan import Plan, make_jobs, with_teachers
 from cpu1.study.runner import run_study

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 from helpers.text import write_text
+from rich.console import Console
 
 from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import difference
-from cpu1.study import runner
 from cpu1.runs.folders import Point
+from cpu1.study import runner
 from cpu1.study.start import Request
 from cpu1.study.sweep import Sweep, make_members, start
 from cpu1.study.sweep_table import at, markdown
@@ -27,7 +27,7 @@ from cpu1.study.sweep_table import at, markdown
 TRAINER = """
 import json, os, pathlib, shutil, signal, sys, tempfile, time
 sys.path.insert(0, os.environ["TESTS"])
-import study_folders
+from helpers import study_folders
 run, words = sys.argv[1], [word for word in sys.argv[2:] if word != "--quiet"]
 options = list(zip(words[::2], words[1::2]))
 one, chosen = dict(options), dict(value.split("=") for name, value in options if name in ("--set", "--with"))
@@ -76,7 +76,7 @@ def sweep(tmp_path, text):
 def trainer(tmp_path, monkeypatch):
     """A training command that only pretends."""
     monkeypatch.setattr(runner, "TICK", 0.02)
-    monkeypatch.setenv("TESTS", str(Path(__file__).parent))
+    monkeypatch.setenv("TESTS", str(Path(__file__).parents[1]))
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
     return [sys.executable, str(script)]

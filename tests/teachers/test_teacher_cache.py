@@ -14,16 +14,16 @@ from helpers.text import write_text
 from cpu1 import device as devices
 from cpu1.cli import main
 from cpu1.data.corpus import prepare
+from cpu1.errors import UserError
+from cpu1.model.ingredients.distillation import fixed_projection
 from cpu1.teachers import cache as cache_module
 from cpu1.teachers import quantise
 from cpu1.teachers.cache import Cache, shard_path
+from cpu1.teachers.open import open_teacher
 from cpu1.teachers.own_run import OwnRun
 from cpu1.teachers.pieces import CONTEXT, WORD, cut
 from cpu1.teachers.teach import teach
 from cpu1.teachers.teacher import Piece
-from cpu1.teachers.open import open_teacher
-from cpu1.errors import UserError
-from cpu1.model.ingredients.distillation import fixed_projection
 from cpu1.training.job import Job, train
 
 SMALL = 40_000  # bytes a shard, so that there are a few

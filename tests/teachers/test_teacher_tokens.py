@@ -7,16 +7,16 @@ from helpers.text import write_text
 from helpers.token_models import SIZES, byte_level_tokenizer, open_in_fp32, write_qwen
 
 from cpu1.data.corpus import prepare
+from cpu1.errors import UserError
 from cpu1.teachers.byte_level import ByteLevelTokenizer
 from cpu1.teachers.cache import Cache
 from cpu1.teachers.gguf_file import LAYER, open_gguf
 from cpu1.teachers.hugging_face import open_model
 from cpu1.teachers.marginal import Path, byte_probabilities
+from cpu1.teachers.open import open_teacher
 from cpu1.teachers.teach import teach
 from cpu1.teachers.teacher import Piece
-from cpu1.teachers.open import open_teacher
 from cpu1.teachers.token_teacher import TokenTeacher
-from cpu1.errors import UserError
 
 transformers = pytest.importorskip("transformers")
 gguf = pytest.importorskip("gguf")

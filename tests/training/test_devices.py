@@ -9,14 +9,14 @@ import torch
 from helpers.settings import PLAN
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cpu1.model import ladder
 from cpu1 import ops
+from cpu1.model import ladder
 from cpu1.model.network import Model
 from cpu1.ops import native, reference
 from cpu1.ops.operator import KERNELS
 from cpu1.training import loop
-from cpu1.training.parallel import Group
 from cpu1.training.lessons import ModelTeacher
+from cpu1.training.parallel import Group
 
 TRITON_LESS = """
 import sys

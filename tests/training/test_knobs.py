@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers.settings import PLAN
 
-from cpu1.model import ladder
 from cpu1.errors import UserError
+from cpu1.model import ladder
 from cpu1.model.network import Output, build
 from cpu1.training import loop
 from cpu1.training.optim import SplitMuon, follow, optimizer

@@ -15,16 +15,16 @@ from helpers.text import write_text
 from cpu1.cli import main
 from cpu1.data.corpus import prepare
 from cpu1.data.order import Windows
-from cpu1.teachers.cache import Cache, shard_path
-from cpu1.teachers.teach import teach
-from cpu1.teachers.open import open_teacher
 from cpu1.errors import UserError
 from cpu1.model.ingredients.distillation import HiddenProjection, likeliest_divergence
 from cpu1.model.network import Output
 from cpu1.study.plan import Plan, make_jobs, with_teachers
+from cpu1.teachers.cache import Cache, shard_path
+from cpu1.teachers.open import open_teacher
+from cpu1.teachers.teach import teach
 from cpu1.training.job import Job, train
-from cpu1.training.loop import Interrupted
 from cpu1.training.lessons import CacheTeacher
+from cpu1.training.loop import Interrupted
 
 SHORT = (("steps", 12), ("batch", 2), ("window", 64))
 

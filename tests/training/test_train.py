@@ -15,10 +15,10 @@ import torch
 from helpers.settings import PLAN
 from helpers.text import write_text
 
-from cpu1.model import ladder
 from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
 from cpu1.evaluation.report import evaluation
+from cpu1.model import ladder
 from cpu1.model.network import build
 from cpu1.model.recipe import Recipe
 from cpu1.runs.trained import load

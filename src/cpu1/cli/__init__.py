@@ -5,7 +5,8 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from cpu1.cli import archives, language, models, publishing, studies, teach as teaching, training
+from cpu1.cli import archives, language, models, publishing, studies, training
+from cpu1.cli import teach as teaching
 from cpu1.cli.words import parse
 from cpu1.errors import UserError
 

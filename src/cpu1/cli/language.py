@@ -9,8 +9,8 @@ from typing import Any
 from cpu1.cli.options import Verb, byte_size, count, positive
 from cpu1.cli.words import DEFAULT_HELP
 from cpu1.errors import UserError
-from cpu1.files import write_json
 from cpu1.evaluation.language.work import Progress
+from cpu1.files import write_json
 
 
 def add(verb: Verb) -> None:

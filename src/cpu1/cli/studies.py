@@ -191,8 +191,8 @@ def held_out(words: argparse.Namespace) -> int:
     from rich.console import Console
 
     from cpu1.device import choose
-    from cpu1.study.held_out import Request, score_study
     from cpu1.report.write import write_card
+    from cpu1.study.held_out import Request, score_study
 
     if words.threads:
         torch.set_num_threads(words.threads)
@@ -221,8 +221,8 @@ def compare(words: argparse.Namespace) -> int:
 
 def card(words: argparse.Namespace) -> int:
     """Rebuilds the card from the run folders of a study."""
-    from cpu1.report.write import write_card
     from cpu1.report.render.terminal import print_card
+    from cpu1.report.write import write_card
 
     print_card(write_card(words.study, words.out))
     print(f"written: {words.out or words.study}/card.md, card.json, card.html")

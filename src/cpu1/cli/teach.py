@@ -29,8 +29,8 @@ def teach(words: argparse.Namespace) -> int:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from cpu1.data.corpus import prepare
-    from cpu1.teachers.teach import teach as ask
     from cpu1.teachers.open import open_teacher
+    from cpu1.teachers.teach import teach as ask
 
     if words.threads:
         torch.set_num_threads(words.threads)

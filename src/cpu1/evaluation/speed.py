@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from cpu1.files import write_json
-from cpu1.runs.generate import generate
+from cpu1.format.tokens import SEPARATOR
 from cpu1.model.ingredients.embedding import PATCH
+from cpu1.runs.generate import generate
 from cpu1.runs.trained import Trained, load
 from cpu1.runtime.model import PackedModel
 from cpu1.runtime.sampling import Sampler, Sampling
-from cpu1.format.tokens import SEPARATOR
 
 STEPS = 256  # patches or tokens generated in one repeat
 TORCH_BYTES = 256

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu1.format import container
-from cpu1.format.container import Raw
 from cpu1.errors import UserError
 from cpu1.files import write_atomic, write_json
+from cpu1.format import container
+from cpu1.format.container import Raw
 from cpu1.format.program import Program, Stored
 from cpu1.format.tensors import Ternary, from_trits, groups, load_dense, raw, store_dense, to_trits
 

@@ -1,7 +1,7 @@
 """What a model computes, as data: a short list of operations from a closed set, JSON both ways, validated.
 
-Ingredients are open, operations are closed: an ingredient lowers itself to operations of `cpu1.format.operations`, and a
-runtime that knows those runs every model. Registers are fp32 vectors of fixed size, one set a step. Torch-free.
+Ingredients are open, operations are closed: an ingredient lowers itself to operations of `cpu1.format.operations`, and
+a runtime that knows those runs every model. Registers are fp32 vectors of fixed size, one set a step. Torch-free.
 """
 
 import json

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 import cpu1.model.ingredients  # noqa: F401 (a model may be built of any of them)
 from cpu1 import ops
 from cpu1.errors import UserError
+from cpu1.format.program import Slice
 from cpu1.model.ingredients.embedding import ABSENT
 from cpu1.model.ingredients.pfnet import PFNetModule, starting_theta
-from cpu1.format.program import Slice
 from cpu1.model.recipe import Recipe
 
 if TYPE_CHECKING:

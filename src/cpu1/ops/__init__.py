@@ -5,8 +5,8 @@ import importlib.util
 
 import torch
 
-from cpu1.ops.dense import linear, relu2_mlp
 from cpu1.ops.arena import retain_memory
+from cpu1.ops.dense import linear, relu2_mlp
 from cpu1.ops.native import native_available, use_reference
 from cpu1.ops.quantise import mlgru_quantise, quantise
 from cpu1.ops.rows import branch, rms_norm, swiglu

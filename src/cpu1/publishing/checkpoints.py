@@ -11,10 +11,10 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic, write_json
-from cpu1.runs.pack import pack_run
 from cpu1.publishing.facts import Facts, Terms, read_facts
 from cpu1.publishing.folders import write_folder
 from cpu1.publishing.model_card import bits, model_card, speed, title
+from cpu1.runs.pack import pack_run
 
 DEFAULT = "default"
 LARGEST = 40_000_000  # bytes of all models: they stand in a repository

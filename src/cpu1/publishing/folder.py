@@ -14,11 +14,11 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic, write_json
-from cpu1.runs.pack import pack_run
+from cpu1.model.recipe import Recipe
 from cpu1.publishing.facts import Facts, Terms, read_facts
 from cpu1.publishing.folders import write_folder
 from cpu1.publishing.model_card import model_card
-from cpu1.model.recipe import Recipe
+from cpu1.runs.pack import pack_run
 
 PACKED = "model.cpu1"
 COPIED = ("model.safetensors", "recipe.json", "result.json", "tokenizer.json")

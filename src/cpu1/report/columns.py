@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cpu1.evaluation.statistics import Interval
-from cpu1.report.report import Card, Row, Section
 from cpu1.report.original import OriginalRow, is_small
+from cpu1.report.report import Card, Row, Section
 
 NONE = "–"
 MINUS = "\u2212"

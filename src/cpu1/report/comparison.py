@@ -10,8 +10,8 @@ from rich.text import Text
 
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, bpb_interval
-from cpu1.report.report import section_rank
 from cpu1.report.columns import against_parent, number, signed
+from cpu1.report.report import section_rank
 from cpu1.report.statistics import bytes_of, check_documents, compare, in_common, nats, texts
 from cpu1.runs.folders import RunFolder, load_runs
 

@@ -13,8 +13,8 @@ from typing import Any
 from cpu1.errors import UserError
 from cpu1.files import read_json
 from cpu1.report import original
-from cpu1.runs.fields import Fields
 from cpu1.report.statistics import Figures, build_figures, check_documents
+from cpu1.runs.fields import Fields
 from cpu1.runs.folders import Point, RunFolder, load_runs
 from cpu1.runs.progress import progress
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cpu1.files import write_atomic
-from cpu1.report.report import Card, build_card, to_json
-from cpu1.report.render.markdown import markdown
 from cpu1.report.render.html import page
+from cpu1.report.render.markdown import markdown
+from cpu1.report.report import Card, build_card, to_json
 
 
 def write_card(study: Path, out: Path | None = None, order: Sequence[str] | None = None) -> Card:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import torch
 
+from cpu1.format.tokens import SEPARATOR
 from cpu1.runs.trained import Trained
 from cpu1.runtime.sampling import Sampler, Sampling
-from cpu1.format.tokens import SEPARATOR
 
 BLOCK = 1024  # units of a prompt read at a time
 

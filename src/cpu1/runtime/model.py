@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpu1.errors import UserError
+from cpu1.format.tokens import SEPARATOR, Tokens
 from cpu1.runtime import engine
 from cpu1.runtime.sampling import Sampler, Sampling
 from cpu1.runtime.text import stream_text
-from cpu1.format.tokens import SEPARATOR, Tokens
 
 CHUNK_UNITS = 16  # generated between two looks at what was written: four patches
 

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cpu1.format.tokens import SEPARATOR
 from cpu1.runtime.coder import Decoder, Encoder
 from cpu1.runtime.reference import Reference, State
 from cpu1.runtime.sampling import Sampler
-from cpu1.format.tokens import SEPARATOR
 
 FORBIDDEN = np.float32(-1e30)
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cpu1.format.tokens import SEPARATOR
 from cpu1.runtime.engine import Engine, native
 from cpu1.runtime.sampling import Sampler
-from cpu1.format.tokens import SEPARATOR
 
 HALF = (1 << 64) - 1
 

@@ -20,10 +20,10 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
     """
     import numpy as np
 
-    from cpu1.runtime.engine import Engine, native
-    from cpu1.runtime.session import Session
-    from cpu1.runtime.sampling import Sampler, Sampling
     from cpu1.format.tokens import Tokens
+    from cpu1.runtime.engine import Engine, native
+    from cpu1.runtime.sampling import Sampler, Sampling
+    from cpu1.runtime.session import Session
 
     native()
     sampler = Sampler(Sampling(temperature=0))

@@ -17,8 +17,8 @@ from cpu1.errors import UserError
 from cpu1.evaluation.bits import context_bytes, score
 from cpu1.evaluation.report import EXCERPT_BYTES
 from cpu1.files import read_json, write_json
-from cpu1.runs.trained import load
 from cpu1.runs.folders import HELD_OUT, load_runs
+from cpu1.runs.trained import load
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from rich.text import Text
 from cpu1.errors import UserError
 from cpu1.files import write_json
 from cpu1.runs.folders import read_error
+from cpu1.runs.progress import progress
 from cpu1.study.live import View, make_view
 from cpu1.study.plan import Job, Plan, make_jobs, record, with_teachers
-from cpu1.runs.progress import progress
 
 TRAIN = (sys.executable, "-m", "cpu1", "train")
 TICK = 0.25  # seconds between two looks at the processes

@@ -7,21 +7,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cpu1.model import ladder
 from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import Corpus, describe, prepare
-from cpu1.teachers.cache import Cache
 from cpu1.errors import UserError
 from cpu1.evaluation.baselines import baselines
 from cpu1.evaluation.report import EXCERPT_BYTES
 from cpu1.evaluation.speed import measure
 from cpu1.files import write_json
+from cpu1.model import ladder
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe, changed
-from cpu1.runs.folders import Key
-from cpu1.report.write import write_card
-from cpu1.study.runner import Plan, run_study
 from cpu1.report.render.terminal import print_card
+from cpu1.report.write import write_card
+from cpu1.runs.folders import Key
+from cpu1.study.runner import Plan, run_study
+from cpu1.teachers.cache import Cache
 from cpu1.training.settings import KNOBS, Budget
 
 REFERENCE_RUN = "07"  # whose round gives the bytes of a study with equal bytes

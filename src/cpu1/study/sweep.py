@@ -27,8 +27,8 @@ from cpu1.study.runner import TRAIN, locked, run_jobs
 from cpu1.study.start import Request, make_plan, measure_speeds, prepare_text
 from cpu1.study.sweep_table import Member, markdown, tabulate
 from cpu1.training.job import Job, draft, make_recipe
-from cpu1.training.settings import KNOBS, read_value
 from cpu1.training.lessons import open_cache
+from cpu1.training.settings import KNOBS, read_value
 
 PLAIN = "plain"  # the folder of runs with nothing varied
 VALUE = re.compile(r"[\w.+-]+")  # what may stand in the name of a folder

@@ -14,11 +14,11 @@ import numpy as np
 
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, difference
-from cpu1.runs.folders import Key, Point, RunFolder, load_run
 from cpu1.report.render.markdown import escape
 from cpu1.report.render.markdown import table as markdown_table
-from cpu1.study.plan import Plan
+from cpu1.runs.folders import Key, Point, RunFolder, load_run
 from cpu1.runs.progress import progress, read_object
+from cpu1.study.plan import Plan
 
 FORMAT = 1
 MACHINE = ("processor", "cores", "threads", "torch")  # of env.json, on which speeds depend

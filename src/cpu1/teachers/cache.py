@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from cpu1.format.container import Raw, write
 from cpu1.data.corpus import Corpus
-from cpu1.teachers.quantise import decode
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic, write_json
+from cpu1.format.container import Raw, write
+from cpu1.teachers.quantise import decode
 
 FORMAT = 1
 SHARD = 1 << 18  # bytes of text

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cpu1 import device as devices
+from cpu1.errors import UserError
 from cpu1.teachers import attention
 from cpu1.teachers.byte_level import ByteLevelTokenizer
 from cpu1.teachers.trie import Indices, Trie
-from cpu1.errors import UserError
 
 TOLERANCE = 0.02  # of the largest logit, between two ways to read the same text in fp32
 

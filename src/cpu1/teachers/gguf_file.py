@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cpu1.errors import UserError
 from cpu1.teachers.byte_level import ByteLevelTokenizer
 from cpu1.teachers.teacher import content
-from cpu1.errors import UserError
 
 if TYPE_CHECKING:
     from cpu1.teachers.causal_lm import CausalLM

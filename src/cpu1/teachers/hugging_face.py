@@ -6,10 +6,10 @@ Weights are read from safetensors only, and no code that comes with a model is r
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpu1.teachers.byte_level import ByteLevelTokenizer
-from cpu1.teachers.teacher import content
 from cpu1.errors import UserError
 from cpu1.files import read_json
+from cpu1.teachers.byte_level import ByteLevelTokenizer
+from cpu1.teachers.teacher import content
 
 if TYPE_CHECKING:
     from cpu1.teachers.causal_lm import CausalLM

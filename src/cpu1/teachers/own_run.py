@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from cpu1 import device as devices
-from cpu1.teachers.teacher import Lesson, Piece, batches, content
 from cpu1.errors import UserError
 from cpu1.files import read_json
 from cpu1.runs.trained import load
+from cpu1.teachers.teacher import Lesson, Piece, batches, content
 
 BATCH = 16_384  # bytes
 

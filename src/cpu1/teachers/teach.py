@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from cpu1.data.corpus import Corpus
 from cpu1.data.split import Split
+from cpu1.errors import UserError
+from cpu1.model.ingredients.distillation import fixed_projection
 from cpu1.teachers.cache import HIDDEN, Manifest, open_shard, shard_path, write_shard
 from cpu1.teachers.pieces import cut
 from cpu1.teachers.quantise import encode, encode_vectors
 from cpu1.teachers.teacher import Teacher
-from cpu1.errors import UserError
-from cpu1.model.ingredients.distillation import fixed_projection
 
 LEAST_WINDOW = 64
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cpu1.files import digest
 
+
 @dataclass(frozen=True, eq=False)
 class Piece:
     """Bytes to read, and which of them to predict; those before are context, those behind end a word."""

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cpu1.errors import UserError
 from cpu1.teachers.marginal import Contexts, Path, byte_probabilities
 from cpu1.teachers.teacher import Lesson, Piece, batches
 from cpu1.teachers.trie import Indices, Trie
-from cpu1.errors import UserError
 
 BATCH = 4096  # tokens
 DEPTH = 1  # tokens off the path; the next is mostly back at one of its borders, where the path says much the same

@@ -9,22 +9,22 @@ import numpy as np
 import torch
 
 from cpu1 import device as devices
-from cpu1.model import ladder
 from cpu1.data.bpe import TokenCorpus, Tokenizer, tokenize
 from cpu1.data.corpus import Corpus, prepare
-from cpu1.teachers.cache import Cache, Manifest
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import TOKEN_BYTES, context_bytes, score
 from cpu1.evaluation.report import EVAL_BYTES, evaluation
 from cpu1.files import digest, read_json, write_json
-from cpu1.runs.pack import pack_trained
+from cpu1.model import ladder
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe, changed
+from cpu1.runs.pack import pack_trained
 from cpu1.runs.trained import Trained, environment, load, save_weights
+from cpu1.teachers.cache import Cache, Manifest
 from cpu1.training import guards, loop, parallel
 from cpu1.training.checkpoint import Checkpoints
-from cpu1.training.settings import Budget, Settings
 from cpu1.training.lessons import CacheTeacher, ModelTeacher, Teacher, open_cache, projection_size
+from cpu1.training.settings import Budget, Settings
 
 CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
 

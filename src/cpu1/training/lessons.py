@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpu1.data.corpus import Corpus
-from cpu1.teachers.cache import HIDDEN, Cache
 from cpu1.errors import UserError
 from cpu1.model.ingredients import HiddenDistillation
 from cpu1.model.ingredients.distillation import HiddenProjection, divergence, fixed_projection, likeliest_divergence
 from cpu1.model.network import Model, Output
 from cpu1.model.recipe import Recipe
+from cpu1.teachers.cache import HIDDEN, Cache
 from cpu1.training.settings import Settings
 
 

@@ -27,11 +27,11 @@ from cpu1.model.recipe import Recipe
 from cpu1.runs.trained import Metrics
 from cpu1.training import guards
 from cpu1.training.checkpoint import Checkpoints, Progress
+from cpu1.training.lessons import Lesson, Teacher
 from cpu1.training.optim import follow
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group, full, unwrapped
 from cpu1.training.settings import Settings
-from cpu1.training.lessons import Lesson, Teacher
 
 LOG_LINES = 200  # about so many lines of metrics a run
 # Points of the held-out learning curve, as shares of the steps.

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from cpu1.evaluation.statistics import share_interval
 from cpu1.evaluation.language.reading import records
 from cpu1.evaluation.language.work import Progress, in_blocks
+from cpu1.evaluation.statistics import share_interval
 from cpu1.runtime.model import PackedModel, Stream, Units
 
 #: the paper's phenomena and their paradigms (its table 4)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cpu1.errors import UserError
-from cpu1.evaluation.statistics import bpb_interval
 from cpu1.evaluation.language.work import Progress, in_blocks
+from cpu1.evaluation.statistics import bpb_interval
 from cpu1.runtime.model import PackedModel
 from cpu1.runtime.sampling import Sampling
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.errors import UserError
-from cpu1.model.ingredients.embedding import PATCH
 from cpu1.format.program import Slice
+from cpu1.model.ingredients.embedding import PATCH
 from cpu1.model.recipe import ingredient
 from cpu1.records import later
 

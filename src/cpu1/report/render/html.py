@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from html import escape
 from importlib import resources
 
-from cpu1.report.report import Card, Row
 from cpu1.report.columns import RUN, TITLE, Column, Table, groups, heading, tables
-from cpu1.report.render.plots import Drawing, drawings
 from cpu1.report.render.phrases import TITLE as CARD_TITLE
 from cpu1.report.render.phrases import absences, corpora, notes, troubles, visible
+from cpu1.report.render.plots import Drawing, drawings
+from cpu1.report.report import Card, Row
 
 CLASSES = {"full precision": "full", "ternary": "ternary", "small": "small"}
 LEGEND = (

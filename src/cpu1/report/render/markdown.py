@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from cpu1.report.report import Card
 from cpu1.report.columns import RUN, TITLE, Column, Table, groups, tables
 from cpu1.report.render.phrases import TITLE as CARD_TITLE
 from cpu1.report.render.phrases import absences, corpora, notes, one_line, troubles, visible
+from cpu1.report.report import Card
 
 
 def markdown(card: Card) -> str:

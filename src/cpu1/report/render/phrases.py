@@ -1,8 +1,8 @@
 """Sentences that both the Markdown card and the page say, and text of models made safe to show."""
 
-from cpu1.report.report import Card
 from cpu1.report.columns import caution
 from cpu1.report.original import LICENCE, SOURCE
+from cpu1.report.report import Card
 
 TITLE = "The card"
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from cpu1.report.render.labels import around, spread
 from cpu1.report.report import Baseline, Row, Section
 from cpu1.report.statistics import Figures
 from cpu1.runs.folders import Point
-from cpu1.report.render.labels import around, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

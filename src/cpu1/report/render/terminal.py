@@ -5,7 +5,6 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from cpu1.report.report import Card, Row
 from cpu1.report.columns import (
     BPB,
     DIFFERENCE,
@@ -21,6 +20,7 @@ from cpu1.report.columns import (
     tables,
 )
 from cpu1.report.render.phrases import absences, one_line, troubles
+from cpu1.report.report import Card, Row
 
 SHOWN = (RUN, TITLE, PARAMS, BPB, DIFFERENCE, SPEED, FILE, VERDICT)
 NARROW = (RUN, PARAMS, BPB, DIFFERENCE, SPEED, VERDICT)

@@ -1,0 +1,1 @@
+"""The run folder: what training writes and everything behind it reads."""
