@@ -47,7 +47,7 @@ def race(runs: list[str], scale: str, repeats: int, folder: Path) -> dict[str, A
 def choose(names: str | None) -> list[str]:
     """The runs asked for, each once; UserError for one that reads tokens or is none."""
     if names is None:
-        return [run for run in ladder.ORDER if reads_bytes(run)]
+        return [run for run in ladder.LADDER if reads_bytes(run)]
     runs = list(dict.fromkeys(ladder.find(name.strip()).run for name in names.split(",")))
     for run in runs:
         if not reads_bytes(run):

@@ -181,7 +181,7 @@ def as_text(found: dict[str, Any]) -> str:
 
 def _words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", choices=[run for run in ladder.ORDER if ladder.recipe(run, "demo").level == "byte"],
+    parser.add_argument("--run", choices=[run for run in ladder.LADDER if ladder.recipe(run, "demo").level == "byte"],
                         default="07")  # fmt: skip
     parser.add_argument("--scales", nargs="+", choices=tuple(ladder.SCALES), default=["small", "base"])
     parser.add_argument("--repeats", type=int, default=15)

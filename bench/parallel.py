@@ -90,7 +90,7 @@ def work(run: str, scale: str, steps: int, threads: int) -> None:
 
 def _words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", choices=[r for r in ladder.ORDER if not ladder.LADDER[r].teacher], default="07")
+    parser.add_argument("--run", choices=[r for r in ladder.LADDER if not ladder.LADDER[r].teacher], default="07")
     parser.add_argument("--scale", choices=tuple(ladder.SCALES), default="nano")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)

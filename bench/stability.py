@@ -68,7 +68,9 @@ def main() -> int:
 
 def run(words: argparse.Namespace) -> int:
     """Trains what is missing, and reports; 130 when interrupted."""
-    runs = ladder.ORDER if words.runs == "all" else tuple(ladder.find(name).run for name in words.runs.split(","))
+    runs = (
+        tuple(ladder.LADDER) if words.runs == "all" else tuple(ladder.find(name).run for name in words.runs.split(","))
+    )
     frequency = read_text(prepare(words.data), None).frequency_loss / math.log(2)
     extra = ["--set", f"steps={words.steps}", "--set", "precision=bf16", "--eval-bytes", "64k"]
     if words.batch:

@@ -140,7 +140,7 @@ def matrix_flops(model: Model, steps: int, units: int) -> float:
 
 def _words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", choices=ladder.ORDER, default="07")
+    parser.add_argument("--run", choices=ladder.LADDER, default="07")
     parser.add_argument("--scale", choices=tuple(ladder.SCALES), default="small")
     parser.add_argument("--repeats", type=int, default=15, help="rounds (default: 15); at least 5")
     parser.add_argument("--batch-bytes", type=int, help="default: the scale's")

@@ -29,7 +29,7 @@ from cpu1.runs.trained import load
 
 
 @pytest.mark.parametrize("dense", WIDTHS)
-@pytest.mark.parametrize("run", ladder.ORDER)
+@pytest.mark.parametrize("run", ladder.LADDER)
 def test_pack_of_unpack_is_the_same_file(run, dense, tmp_path):
     pair = packed_run(run, tmp_path, dense)
     unpack(pair.packed, tmp_path / "run")

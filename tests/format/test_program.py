@@ -76,7 +76,7 @@ def test_the_example_is_valid():
     assert program.trunk[2]["out"] == Slice("wide", 0, 24)
 
 
-@pytest.mark.parametrize("run", ladder.ORDER)
+@pytest.mark.parametrize("run", ladder.LADDER)
 def test_every_run_goes_through_json(run, tmp_path):
     program = packed_run(run, tmp_path).packed.program
     assert Program.from_json(program.to_json()) == program
@@ -235,7 +235,9 @@ def test_lowering_reaches_every_operation():
     """The sixteen runs need the whole set: nothing is in it that no ingredient lowers to."""
     from helpers.packing import randomised
 
-    used = {op.name for run in ladder.ORDER for *_, op in lower(randomised(ladder.recipe(run, "demo")))[0].operations()}
+    used = {
+        op.name for run in ladder.LADDER for *_, op in lower(randomised(ladder.recipe(run, "demo")))[0].operations()
+    }
     assert used == set(OPERATIONS)
 
 

@@ -29,7 +29,7 @@ def text(model: Model, batch: int = 2, count: int = UNITS) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
-@pytest.mark.parametrize("run", ladder.ORDER)
+@pytest.mark.parametrize("run", ladder.LADDER)
 @torch.no_grad()
 def test_causality(run, hard):
     """Changing unit i changes no prediction of units <= i."""
@@ -46,7 +46,7 @@ def test_causality(run, hard):
     assert changed_later >= 9  # the same change is seen by what follows, so the test sees
 
 
-@pytest.mark.parametrize("run", ladder.ORDER)
+@pytest.mark.parametrize("run", ladder.LADDER)
 @torch.no_grad()
 def test_a_window_equals_its_steps(run):
     """Reading a text in pieces, with the state carried over, gives the logits of reading it at once."""
@@ -76,7 +76,7 @@ def test_unit_by_unit_equals_the_window(run):
     torch.testing.assert_close(torch.stack(found, 1), whole, rtol=1e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("run", ladder.ORDER)
+@pytest.mark.parametrize("run", ladder.LADDER)
 def test_every_tensor_gets_a_gradient(run):
     model = tiny(run).train()
     output = model(text(model))
@@ -112,7 +112,7 @@ def test_initialisation_is_a_function_of_the_seed():
     assert not torch.equal(one.embedding.bytes, other.embedding.bytes)
 
 
-@pytest.mark.parametrize("run", ladder.ORDER)
+@pytest.mark.parametrize("run", ladder.LADDER)
 def test_initialisation_reaches_every_tensor(run):
     model = Model(ladder.recipe(run, "demo"))
     with torch.no_grad():

@@ -42,7 +42,7 @@ def test_it_knows_every_operation_and_no_other():
     assert engine.operations() == list(OPERATIONS)
 
 
-@pytest.mark.parametrize("run", ladder.ORDER)
+@pytest.mark.parametrize("run", ladder.LADDER)
 def test_every_run_costs_what_torch_and_the_reference_say(run, tmp_path):
     pair = packed_run(run, tmp_path)
     units = some_units(pair, UNITS)

@@ -45,7 +45,7 @@ def compare(pair: Pair, count: int = UNITS) -> None:
         assert len(set(kept)) == 2  # some deleted, some not
 
 
-@pytest.mark.parametrize("run", ladder.ORDER)
+@pytest.mark.parametrize("run", ladder.LADDER)
 def test_logits_and_decisions_are_those_of_torch(run, tmp_path):
     compare(packed_run(run, tmp_path))
 

@@ -1,7 +1,8 @@
-"""The ladder: the card's sixteen runs, each its parent plus what the card says; scales and rounds.
+"""The ladder: runs, each its parent plus one change; scales and rounds.
 
-The only file that names runs. The definitions are reconstructions: the card names its ingredients
-and prints their sizes, it does not define them.
+The only file that names runs: the original's sixteen are written at the end of it, and a run of one's own is one more
+line there. The sixteen are reconstructions: the original model card names its ingredients and prints their sizes, it
+does not define them.
 """
 
 from collections.abc import Iterable
@@ -33,7 +34,7 @@ from cpu1.model.recipe import Recipe, differences
 
 @dataclass(frozen=True)
 class Scale:
-    """How large: the numbers that a scale puts into any run's recipe, and the run's training batch."""
+    """How large: the sizes that a scale puts into any run's recipe, and the run's training batch."""
 
     width: int
     layers: int
@@ -63,7 +64,7 @@ class Round:
 
 ROUNDS = {"r1": Round(2), "r2": Round(15), "r3": Round(50, ternary_rate=2.0)}
 
-# What the card calls a change, and the fields of a recipe that it may touch.
+# What the original calls a change, and the fields of a recipe that it may touch.
 SAYS = {
     "Byte": {"embedding"},
     "4 heads": {"head"},
@@ -90,42 +91,58 @@ class Rung:
 
     run: str
     title: str
-    recipe: Recipe  # at the card's own scale
+    recipe: Recipe  # at the original's scale
     parent: str | None = None
-    says: tuple[str, ...] = ()
-    scale: str = "base"  # the card's
+    says: tuple[str, ...] = ()  # the original's names for the change; none for a run that it does not have
+    scale: str = "base"  # the original's
     teacher: str | None = None  # the run whose trained model teaches this one inside a study
 
 
 @dataclass
 class Ladder:
-    """The rungs by name, in the card's order."""
+    """Rungs by name, in the order in which they were added."""
 
     rungs: dict[str, Rung] = field(default_factory=dict)
 
     def root(self, run: str, title: str, recipe: Recipe) -> None:
-        self.rungs[run] = Rung(run, title, recipe)
+        """Adds a run without a parent."""
+        self._add(Rung(run, title, recipe))
 
     def rung(
         self,
         run: str,
         parent: str,
         title: str,
-        says: Iterable[str],
+        says: Iterable[str] = (),
         *,
         scale: str | None = None,
         teacher: str | None = None,
         **changes: Any,
     ) -> None:
-        """Adds `parent` plus `changes`; refuses a change that `says` does not cover, or that changes nothing."""
+        """Adds `parent` with other ingredients: `changes` are fields of `Recipe`.
+
+        `says` names the original's changes (keys of `SAYS`); leave it out for a run that the original does not have.
+        Raises ValueError for a name that is taken, an unknown parent, a change that `says` does not cover, or one that
+        changes nothing.
+        """
+        if parent not in self.rungs:
+            raise ValueError(f"run {run}: there is no run {parent} above it; the ladder has {', '.join(self.rungs)}")
         says, origin = tuple(says), self.rungs[parent]
         recipe = origin.recipe.replace(**changes)
         changed = set(differences(recipe, origin.recipe))
-        allowed = set[str]().union(*(SAYS[word] for word in says))
-        if changed != allowed or changed != set(changes):
-            raise ValueError(f"run {run}: the card says {says}, that is {sorted(allowed)}; changed: {sorted(changed)}")
+        if changed != set(changes):
+            raise ValueError(f"run {run}: {sorted(set(changes) - changed)} is as in run {parent}")
+        if says and changed != (allowed := set[str]().union(*(SAYS[word] for word in says))):
+            raise ValueError(f"run {run}: {says} is a change of {sorted(allowed)}, not of {sorted(changed)}")
+        if not says and not changed:
+            raise ValueError(f"run {run}: nothing differs from run {parent}")
         scale = scale or origin.scale
-        self.rungs[run] = Rung(run, title, scaled(recipe, SCALES[scale]), parent, says, scale, teacher)
+        self._add(Rung(run, title, scaled(recipe, SCALES[scale]), parent, says, scale, teacher))
+
+    def _add(self, rung: Rung) -> None:
+        if rung.run in self.rungs:
+            raise ValueError(f"run {rung.run}: the ladder has one of this name, {self.rungs[rung.run].title!r}")
+        self.rungs[rung.run] = rung
 
 
 def scaled(recipe: Recipe, scale: Scale) -> Recipe:
@@ -140,52 +157,6 @@ def scaled(recipe: Recipe, scale: Scale) -> Recipe:
         vocabulary = max(512, round(head.vocabulary * scale.vocabulary_share))
         embedding, head = TokenEmbedding(vocabulary), TokenHead(vocabulary)
     return recipe.replace(width=scale.width, layers=scale.layers, mixer=mixer, embedding=embedding, head=head)
-
-
-def _chain() -> dict[str, Rung]:
-    ladder = Ladder()
-    ladder.root(
-        "01",
-        "Transformer + BPE 16K",
-        Recipe(
-            width=512,
-            layers=12,
-            embedding=TokenEmbedding(16384),
-            mixer=Attention(),
-            ffn=SwiGLU(),
-            linear=Dense(),
-            head=TokenHead(16384),
-        ),
-    )
-    rung = ladder.rung
-    rung("02a", "01", "Transformer + Byte + 4 heads (no LBD)", ["Byte", "4 heads"],
-         embedding=PatchEmbedding(), head=FourHeads())  # fmt: skip
-    rung("02", "02a", "Transformer + Byte + LocalByteDecoder", ["LocalByteDecoder"], head=LocalByteDecoder())
-    rung("03", "02", "MLGRU + Byte, full precision", ["MLGRU"], mixer=MLGRU())
-    rung("04", "03", "MLGRU + Byte + Ternary", ["Ternary"], linear=Ternary())
-    rung("05", "04", "+ FPResidual", ["FPResidual"], residual=FPResidual())
-    rung("05b", "05", "MLGRU kernel-strict (no W_o)", ["kernel-strict (no W_o)"], mixer=MLGRU(output=False))
-    rung("06", "05", "+ Bolmo patch embedding", ["Bolmo patch embedding"], embedding=BolmoPatchEmbedding())
-    rung("07", "06", "+ DeleteGate (CPU-1 complete)", ["DeleteGate"], gate=DeleteGate())
-    rung("08", "02", "Folded Transformer + Byte + Ternary", ["Folded Transformer", "Ternary"],
-         mixer=FoldedAttention(), linear=Ternary())  # fmt: skip
-    rung("09", "07", "+ PFNet", ["PFNet"], memory=PFNet())
-    rung("10", "09", "+ learned decay per channel", ["learned decay per channel"],
-         memory=PFNet(learned_decay=True))  # fmt: skip
-    rung("13", "04", "Small CPU-1 + BPE 4K", ["BPE 4K", "small"], scale="small",
-         embedding=TokenEmbedding(4096), head=TokenHead(4096))  # fmt: skip
-    rung("16", "07", "Small CPU-1 raw bytes, no teacher", ["small"], scale="small")
-    rung("14", "16", "Small CPU-1 byte (distilled)", ["byte distillation"], teacher="02",
-         distill=ByteDistillation())  # fmt: skip
-    rung("15", "14", "Small CPU-1 byte + hidden distillation", ["hidden distillation"], teacher="02",
-         distill=HiddenDistillation())  # fmt: skip
-    return ladder.rungs
-
-
-# As the card lists them.
-ORDER = ("01", "02a", "02", "03", "04", "05", "05b", "06", "07", "08", "09", "10", "13", "14", "15", "16")
-_rungs = _chain()
-LADDER = {run: _rungs[run] for run in ORDER}
 
 
 def find(run: str) -> Rung:
@@ -204,3 +175,44 @@ def recipe(run: str, scale: str = "card") -> Recipe:
     if scale not in SCALES:
         raise UserError(f"no scale {scale!r}; there are card, {', '.join(SCALES)}")
     return scaled(rung.recipe, SCALES[scale])
+
+
+# ------------------------------------------------------------------------------------------ the runs
+
+_ladder = Ladder()
+rung, LADDER = _ladder.rung, _ladder.rungs
+
+_ladder.root(
+    "01",
+    "Transformer + BPE 16K",
+    Recipe(
+        width=512,
+        layers=12,
+        embedding=TokenEmbedding(16384),
+        mixer=Attention(),
+        ffn=SwiGLU(),
+        linear=Dense(),
+        head=TokenHead(16384),
+    ),
+)
+rung("02a", "01", "Transformer + Byte + 4 heads (no LBD)", ["Byte", "4 heads"],
+     embedding=PatchEmbedding(), head=FourHeads())  # fmt: skip
+rung("02", "02a", "Transformer + Byte + LocalByteDecoder", ["LocalByteDecoder"], head=LocalByteDecoder())
+rung("03", "02", "MLGRU + Byte, full precision", ["MLGRU"], mixer=MLGRU())
+rung("04", "03", "MLGRU + Byte + Ternary", ["Ternary"], linear=Ternary())
+rung("05", "04", "+ FPResidual", ["FPResidual"], residual=FPResidual())
+rung("05b", "05", "MLGRU kernel-strict (no W_o)", ["kernel-strict (no W_o)"], mixer=MLGRU(output=False))
+rung("06", "05", "+ Bolmo patch embedding", ["Bolmo patch embedding"], embedding=BolmoPatchEmbedding())
+rung("07", "06", "+ DeleteGate (CPU-1 complete)", ["DeleteGate"], gate=DeleteGate())
+rung("08", "02", "Folded Transformer + Byte + Ternary", ["Folded Transformer", "Ternary"],
+     mixer=FoldedAttention(), linear=Ternary())  # fmt: skip
+rung("09", "07", "+ PFNet", ["PFNet"], memory=PFNet())
+rung("10", "09", "+ learned decay per channel", ["learned decay per channel"], memory=PFNet(learned_decay=True))
+rung("13", "04", "Small CPU-1 + BPE 4K", ["BPE 4K", "small"], scale="small",
+     embedding=TokenEmbedding(4096), head=TokenHead(4096))  # fmt: skip
+rung("16", "07", "Small CPU-1 raw bytes, no teacher", ["small"], scale="small")
+rung("14", "16", "Small CPU-1 byte (distilled)", ["byte distillation"], teacher="02", distill=ByteDistillation())
+rung("15", "14", "Small CPU-1 byte + hidden distillation", ["hidden distillation"], teacher="02",
+     distill=HiddenDistillation())  # fmt: skip
+
+# Rungs of our own follow here: rung(NAME, PARENT, TITLE, FIELD=INGREDIENT).

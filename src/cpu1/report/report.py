@@ -85,15 +85,15 @@ class Card:
 
 
 def build_card(study: Path, order: Sequence[str] | None = None) -> Card:
-    """The card of a study folder; `order` is the ladder's (by default `cpu1.model.ladder.ORDER`).
+    """The card of a study folder; `order` is the ladder's (by default `cpu1.model.ladder.LADDER`).
 
     UserError: no such folder, no run in it, a damaged file, or runs evaluated on different documents.
     """
     study = Path(study)
     if order is None:
-        from cpu1.model.ladder import ORDER
+        from cpu1.model.ladder import LADDER
 
-        order = ORDER
+        order = tuple(LADDER)
     folders = load_runs(study)
     if not folders:
         raise UserError(f"{study}: holds no run yet; `cpu1 study` trains them")

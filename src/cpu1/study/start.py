@@ -104,7 +104,7 @@ def _check_cache(folder: Path, plan: Plan, corpus: Corpus) -> None:
 
 def make_plan(request: Request) -> Plan:
     """What the runner is to train. UserError for runs that the ladder does not have."""
-    names = ladder.ORDER if request.runs == "all" else tuple(request.runs.split(","))
+    names = tuple(ladder.LADDER) if request.runs == "all" else tuple(request.runs.split(","))
     runs = tuple(ladder.find(name.strip()).run for name in names)
     return Plan(
         folder=request.folder,
