@@ -347,7 +347,7 @@ WITHOUT_TORCH = """
 import sys
 for name in ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib"):
     sys.modules[name] = None
-import cpu1, cpu1.program, cpu1.pack, cpu1.runtime
+import cpu1, cpu1.format.program, cpu1.format.packed, cpu1.runtime
 from cpu1.runtime.reference import Reference
 bits = Reference(cpu1.format.packed.open_packed(sys.argv[1])).score(list(b"plain words"))
 assert bits.shape == (11,) and (bits > 0).all()
