@@ -1,11 +1,14 @@
-# Two commands for a newcomer: `make demo` trains the whole ladder small, `make test` checks everything.
+# Two commands for a newcomer: `make demo` trains the whole ladder small, `make test` checks everything that is quick.
 PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := $(shell find native -type f) CMakeLists.txt
 
-.PHONY: setup demo test lint clean
+.PHONY: help setup demo test test-all check lint format docs bench coverage clean
 
-setup: .venv/installed
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+setup: .venv/installed  ## make .venv with everything that development needs
 
 .venv/installed: pyproject.toml constraints.txt $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cpu1 needs Python 3.11 or newer: make setup PYTHON=python3.12")'
@@ -13,16 +16,36 @@ setup: .venv/installed
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: setup
+demo: setup  ## train all runs of the ladder small and write a report (ten minutes)
 	$(BIN)/cpu1 study --scale demo --round r1 --equal-bytes --out runs/demo
 
-test: setup
+test: setup  ## run the tests, but for the slow ones (five minutes)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup  ## run all tests
 	$(BIN)/python -m pytest
 
-lint: setup
+lint: setup  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean:
+check: lint test  ## lint and test
+
+format: setup  ## bring Python and C++ into the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	git ls-files 'native/*.cpp' 'native/*.h' 'native/*.inl' 'examples/*.c' | xargs $(BIN)/clang-format -i
+
+docs: setup  ## write the generated parts of the docs again
+	$(BIN)/python docs/tables.py
+
+bench: setup  ## measure generation and training speed on this machine (some minutes)
+	$(BIN)/python bench/generation.py --scale nano
+	$(BIN)/python bench/training.py --scale nano
+
+coverage: setup  ## run all tests and report which lines of Python they reach
+	$(BIN)/python -m pytest --cov=cpu1 --cov-report=term:skip-covered
+
+clean:  ## remove what make and the lab made here
 	rm -rf .venv build runs
