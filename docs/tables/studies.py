@@ -23,7 +23,7 @@ TAUGHT = {
 }
 LESSONS = (("14", "16"), ("15", "16"), ("15", "14"), ("14", "04"))
 OWN = "its own, held out"
-CHAIN = ("02a", "02", "03", "04", "05", "06", "07", "08", "09", "10", "14", "15")  # the rungs of a short table
+CHAIN = ("02a", "02", "03", "04", "05", "06", "07", "08", "09", "13", "14", "15")  # the rungs of a short table
 
 
 def ladder(study: str) -> Table:
@@ -84,7 +84,11 @@ def ratios(ours: Figures | None, theirs: Figures | None) -> tuple[str, str]:
 
 @table("ingredients-short")
 def ingredients_short() -> Table:
-    return ingredients().columns("run", "is", *EFFECTS.values(), "generates", "file").where("run", *CHAIN)
+    """The rungs that matter most, with run and parent in one column."""
+    chosen = ingredients().where("run", *CHAIN)
+    runs = [f"{run} less {parent}" for run, parent in chosen.columns("run", "parent").rows]
+    shown = chosen.columns("run", "is", *EFFECTS.values(), "generates", "file")
+    return Table(shown.head, shown.aligned, [[run, *row[1:]] for run, row in zip(runs, shown.rows, strict=True)])
 
 
 def pairs(study: str, compared: tuple[tuple[str, str], ...]) -> Table:
