@@ -41,6 +41,12 @@ def code(page: Path) -> str:
     return "\n".join(re.findall(r"^```.*?^```$|`[^`\n]+`", read(page), re.MULTILINE | re.DOTALL))
 
 
+@pytest.mark.parametrize("page", [README, *DOCS], ids=name)
+def test_rows_have_as_many_cells_as_their_heading(page):
+    for head, *body in tables(read(page)):
+        assert all(len(row) == len(head) for row in body), head
+
+
 @pytest.mark.parametrize("page", SHORT, ids=name)
 def test_tables_fit_on_a_page(page):
     for head, *body in tables(read(page)):
