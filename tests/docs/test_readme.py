@@ -3,9 +3,10 @@
 import re
 import shlex
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import pages
+from helpers.pages import ROOT
 
 from cpu1.cli import main
 from cpu1.model import ladder
@@ -13,12 +14,11 @@ from cpu1.model.network import build
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import PackedModel
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = pages.read(pages.README)
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return pages.blocks(README, language)
 
 
 @pytest.fixture(scope="module")

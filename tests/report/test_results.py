@@ -15,7 +15,7 @@ STUDIES = sorted(path.parent for path in (ROOT / "results").glob("*/study.json")
 
 
 def test_tables_and_cards_are_current():
-    done = subprocess.run([sys.executable, "docs/tables.py", "--check"], cwd=ROOT, capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "docs/update.py", "--check"], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 

@@ -166,17 +166,22 @@ TIME_NOTE = (
 
 def markdown(table: Mapping[str, Any]) -> str:
     """The table of a sweep.json, with notes on how to read it."""
+    heads, cells, names = grid(table)
+    notes = [*NOTES, *([TIME_NOTE.format(table["equal_time_seconds"])] if table["equal_time_seconds"] else [])]
+    notes += [GATE_NOTE] if MORE["deleted"][0] in heads else []
+    troubles = [f"- {escape(label(row, names))}: {escape(line)}" for row in table["rows"] for line in row["troubles"]]
+    parts = [markdown_table(heads, cells, [head in names for head in heads]), "\n".join(troubles), " ".join(notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def grid(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
+    """The headings, the cells of each row, and those headings whose columns hold what was varied."""
     several = len({row["run"] for row in table["rows"]}) > 1
     names = [*(["run"] if several else []), *table["varied"]]
     more = [name for name in MORE if any(row.get(name) is not None for row in table["rows"])]  # older tables lack them
     last = [*(MORE[name][0] for name in more), "seeds"]
     heads = [*names, "params", "BPB", "±", "less the first, 95%", "KB/s", "at equal time", *last]
-    cells = [markdown_row(row, names, more, table["seeds"]) for row in table["rows"]]
-    notes = [*NOTES, *([TIME_NOTE.format(table["equal_time_seconds"])] if table["equal_time_seconds"] else [])]
-    notes += [GATE_NOTE] if "deleted" in more else []
-    troubles = [f"- {escape(label(row, names))}: {escape(line)}" for row in table["rows"] for line in row["troubles"]]
-    parts = [markdown_table(heads, cells, [head in names for head in heads]), "\n".join(troubles), " ".join(notes)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return heads, [markdown_row(row, names, more, table["seeds"]) for row in table["rows"]], names
 
 
 def markdown_row(row: Mapping[str, Any], names: Sequence[str], more: Sequence[str], seeds: int) -> list[str]:

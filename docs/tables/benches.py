@@ -1,0 +1,134 @@
+"""Tables of benchmarks: what a script of bench/ measured and wrote with `--json`."""
+
+from typing import Any
+
+from cpu1.model.ladder import LADDER
+from tables.cells import signed
+from tables.results import bench, benches
+from tables.table import Table, table
+
+
+@table("peers")
+def peers() -> Table:
+    """Steps a second of our engine and llama.cpp, as `bench/peers.py --json` measured them in one run."""
+    rows = [
+        [name, f"{row['generate']:,.0f}", f"{row['prompt']:,.0f}", f"{row['file_bytes'] / 1e6:.1f} MB"]
+        for name, row in bench("peers")["contestants"].items()
+    ]
+    return Table(["base scale, one thread", "generated a second", "read of a prompt a second", "file"], "lrrr", rows)
+
+
+@table("training-speed")
+def training_speed() -> Table:
+    """Training throughput by scale, as `bench/training.py --json` measured each."""
+    rows = []
+    for found in sorted(benches("training"), key=lambda found: found["bytes_per_s"]):
+        size, speed = f"{found['batch_bytes'] // 1024} KB", f"{found['bytes_per_s'] / 1e3:.1f} KB/s"
+        ratios = f"{found['fraction_of_peak']:.0%}", f"{found['ratio_to_eager']:.1f}"
+        rows.append([found["scale"], size, speed, *ratios, f"{found['rss_bytes'] / 1e6:,.0f} MB"])
+    head = ["run 07", "a step", "two threads", "of the bf16 matrix rate", "times plain eager fp32", "memory"]
+    return Table(head, "lrrrrr", rows)
+
+
+@table("generation")
+def generation() -> Table:
+    """Generation speed of the byte-level runs by scale, as `bench/generation.py --json` measured each."""
+    rows = {s: {row["run"]: row for row in bench(f"generation-{s}")["rows"]} for s in ("nano", "small", "base")}
+    lines = []
+    for run in rows["base"]:
+        rung = LADDER[run]
+        speeds = (f"{runs[run]['bytes_per_s'] / 1e3:,.1f}" for runs in rows.values())
+        over = (f"× {runs[run]['over_parent']:.2f}" if runs[run]["over_parent"] else "" for runs in rows.values())
+        lines.append([run, rung.title, *speeds, rung.parent or "", *over])
+    return Table(["run", "is", *(f"{scale}, KB/s" for scale in rows), "parent", *rows], "llrrrlrrr", lines)
+
+
+@table("generation-short")
+def generation_short() -> Table:
+    columns = "run", "is", "nano, KB/s", "small, KB/s", "base, KB/s"
+    return generation().columns(*columns).where("run", "02", "03", "04", "05", "06", "07", "08", "09", "10")
+
+
+def endings() -> dict[str, dict[str, dict[str, Any]]]:
+    """How every run ended, by the heading of the setting that it was trained with: `bench/stability.py --json`."""
+    found = {}
+    for file in benches("stability"):
+        stress = f", rate × {file['stress']:g}" if file["stress"] else ""
+        found[f"{file['scale']}, {file['steps']:,} steps{stress}"] = {row["run"]: row for row in file["rows"]}
+    return found
+
+
+@table("stability")
+def stability() -> Table:
+    """How every run ended with the third round's settings, and under stress."""
+    found = endings()
+    runs = list(dict.fromkeys(run for rows in found.values() for run in rows))
+    lines = [[run, *(ending(rows.get(run)) for rows in found.values())] for run in runs]
+    return Table(["run", *found], "l" + "r" * len(found), lines)
+
+
+def ending(row: dict[str, Any] | None) -> str:
+    """BPB of a run that trained, with its non-finite steps; or when a guard stopped it."""
+    if row is None:
+        return ""
+    if row["ended"] != "trained":
+        return f"{row['ended']} at {row['steps']:,}"
+    odd = f" ({row['nonfinite_steps']} non-finite)" if row["nonfinite_steps"] else ""
+    return f"{row['bpb']:.3f}{odd}"
+
+
+@table("stability-short")
+def stability_short() -> Table:
+    """How many runs trained to their end under each setting."""
+    lines = []
+    for heading, rows in endings().items():
+        trained = [row for row in rows.values() if row["ended"] == "trained"]
+        odd = sum(row["nonfinite_steps"] for row in trained)
+        lines.append([heading, *map(str, (len(rows), len(trained), len(rows) - len(trained), odd))])
+    head = ["setting", "runs", "trained to the end", "stopped by a guard", "non-finite steps of those that trained"]
+    return Table(head, "lrrrr", lines)
+
+
+@table("compression")
+def compression() -> Table:
+    """Our compressor beside the usual ones, as `bench/compress.py --json` measured them (without the model itself)."""
+    lines = []
+    for file in bench("compress")["files"]:
+        for row in sorted(file["compressors"], key=lambda row: row["bytes"]):
+            speeds = (f"{row[f'{way}compress_kb_per_s']:,.0f}" for way in ("", "de"))
+            lines.append([file["file"], row["name"], f"{row['bytes']:,}", f"{row['bpb']:.4f}", *speeds])
+    return Table(["text", "compressor", "bytes", "bits per byte", "KB/s", "KB/s back"], "llrrrr", lines)
+
+
+@table("noise")
+def noise() -> Table:
+    """How much of a gradient's noise a teacher takes away: `bench/lessons.py --json`."""
+    lines = []
+    for found in benches("lessons"):
+        text, *taught = found["rows"]
+        for row in taught:
+            weights = f"{found['run']}, {found['scale']}, {found['units'] / 1e6:.0f} MB"
+            alike = f"{text['windows_alike']:.1f}", f"{row['windows_alike']:.1f}"
+            lines.append([weights, found["lessons"], f"{row['alpha']:g}", signed(f"{row['of_first'] - 1:.0%}"), *alike])
+    head = ["weights of run", "teacher", "alpha", "noise", "noise scale without", "with"]
+    return Table(head, "llrrrr", lines)
+
+
+@table("teacher")
+def teacher() -> Table:
+    """A teacher's tokens and bytes in the same windows: `bench/teacher.py --json`."""
+    lines = []
+    for found in benches("teacher"):
+        windows = f"{found['bytes']:,}", f"{found['window']:,}", f"{found['context']:,}", f"{found['token_bpb']:.4f}"
+        for row in found["shares"]:
+            less = signed(f"{row['bpb'] - found['token_bpb']:+.4f}")
+            apart = (f"{row['kl']:.3f}", f"{row['far']:.1%}") if "kl" in row else ("", "")
+            lines.append([*windows, f"{row['share']:g}", f"{row['bpb']:.4f}", less, *apart])
+    read = "bytes", "window", "of it context", "tokens"
+    head = [*read, "`--share`", "bytes' chain", "less tokens", "KL, bits", "bytes > 0.1"]
+    return Table(head, "rrrrrrrrr", lines)
+
+
+@table("teacher-short")
+def teacher_short() -> Table:
+    return teacher().columns("bytes", "window", "of it context", "`--share`", "tokens", "bytes' chain", "less tokens")

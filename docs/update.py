@@ -1,0 +1,51 @@
+"""Writes what is generated from the committed results: `python docs/update.py [--check]`.
+
+That is the tables of README.md and docs/, the figures in docs/figures/, and the reports in results/. With `--check`
+nothing is written, and the exit status is 1 when something is not current.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cpu1.errors import UserError
+from cpu1.files import write_atomic
+from cpu1.report.render.markdown import markdown
+from cpu1.report.write import json_text
+from tables import TABLES
+from tables.figures import DRAWN, figures
+from tables.pages import fill
+from tables.results import ROOT, load, studies
+
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+
+
+def generated() -> Iterator[tuple[Path, str]]:
+    """Every file with something generated in it, and its text. UserError for a table that is not known."""
+    for page in PAGES:
+        yield page, fill(page, TABLES)
+    for study in studies():
+        yield load(study).path / "card.md", markdown(load(study).card)
+        yield load(study).path / "card.json", json_text(load(study).card)
+    for study in DRAWN:
+        yield from figures(study)
+
+
+def main() -> int:
+    check = "--check" in sys.argv
+    try:
+        wanted = dict(generated())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if check:
+            print(f"{path.relative_to(ROOT)} is not current: run python docs/update.py")
+        else:
+            write_atomic(path, wanted[path])
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
