@@ -14,10 +14,12 @@ from textwrap import dedent
 import shtab
 
 from cpu1.cli import completion, parser
+from cpu1.cli.options import SOURCES
 from cpu1.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+NOTHING = {"zsh": "()"}  # zsh would list an option's name instead of completing it where free text is possible too
 NOTE = "<!-- Made by `python docs/cli_pages.py`: change the help in src/cpu1/cli/ instead. -->\n\n"
 INDEX = """# The command line
 
@@ -28,9 +30,15 @@ INDEX = """# The command line
 
 Without `-m FILE`, a command uses the file that the environment variable `CPU1_MODEL` names, else the bundled model.
 
-## Sizes
+## Values
 
-`SIZE` is a number of bytes: `500000`, `500k` and `2M` count in thousands, `64Ki` and `1Mi` in powers of two.
+| value | meaning |
+|---|---|
+| `RUN` | a model that can be trained, by its number, like `07`; `cpu1 ladder` lists them |
+| `FOLDER` | a folder, often that of a trained run, which `cpu1 train` and `cpu1 study` write |
+| `FILE` | a file; `-` is standard input or standard output where the help mentions it |
+| `SOURCE` | a text: {sources} |
+| `SIZE` | a number of bytes: `500k` and `2M` count in thousands, `64Ki` and `1Mi` in powers of two |
 
 ## Exit status
 
@@ -77,7 +85,7 @@ def index(commands: dict[str, argparse.ArgumentParser]) -> str:
             about = parser.summary(commands[name].description or "")
             lines.append(f"| [`{name}`](cli/{group.name}.md#cpu1-{name}) | {about} |")
         groups.append("\n".join(lines) + "\n")
-    return NOTE + INDEX.format(groups="\n".join(groups))
+    return NOTE + INDEX.format(groups="\n".join(groups), sources=SOURCES)
 
 
 def command_section(command: argparse.ArgumentParser) -> str:
@@ -117,8 +125,10 @@ def completion_script(shell: str) -> str:
     for command in commands.values():
         for action in parser.actions(command):
             if action.type is Path or action.metavar == "SOURCE":
-                folder = action.metavar in ("FOLDER", "RUN", "STUDY")
-                action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
+                kind = shtab.DIRECTORY if action.metavar == "FOLDER" else shtab.FILE
+                action.complete = kind  # type: ignore[attr-defined]
+            elif not action.option_strings and not action.choices:
+                action.complete = NOTHING  # type: ignore[attr-defined]
             action.help = help_text(command, action)
     return shtab.complete(top, shell).rstrip() + "\n"
 

@@ -25,7 +25,7 @@ PRIVATE = re.compile(
 )
 HEAVY = {"torch", "numpy", "safetensors", "rich", "tempfile", "hashlib"}
 VALUES = {byte_size: {"SIZE"}, count: {"N", "K", "SECONDS"}, positive: {"N", "K"},
-          Path: {"FILE", "FOLDER", "RUN", "STUDY"}}  # fmt: skip
+          Path: {"FILE", "FOLDER"}}  # fmt: skip
 
 
 def help_of(name: str, action: argparse.Action) -> str:
@@ -97,6 +97,17 @@ def test_without_a_command_the_groups_are_shown(capsys):
     assert capsys.readouterr().out == error
     for group in parser.GROUPS:
         assert f"\n{group.title}:\n  {group.commands[0]} " in error
+
+
+@pytest.mark.parametrize(
+    ("word", "message"), [("generat", "did you mean generate?"), ("heldout", "did you mean held-out?"), ("7", "--help")]
+)
+def test_an_unknown_command_gets_a_hint(word, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([word])
+    assert stopped.value.code == 2
+    assert f"no command '{word}'" in (error := capsys.readouterr().err)
+    assert message in error
 
 
 def test_version_names_the_package_and_the_engine(capsys, monkeypatch):

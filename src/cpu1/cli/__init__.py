@@ -3,7 +3,7 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cpu1.cli import parser
 from cpu1.errors import UserError
@@ -13,10 +13,12 @@ LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 interrupted."""
-    top, _ = parser.build()
+    top, commands = parser.build()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
         top.exit(2, top.format_help())
+    if arguments[0] not in commands and not arguments[0].startswith("-"):
+        top.error(_no_command(arguments[0], commands))
     args, extra = top.parse_known_args(arguments)
     if extra:
         _refuse(args, extra)
@@ -40,6 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def _no_command(word: str, commands: Collection[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, commands, 1)
+    return f"no command {word!r}" + (f", did you mean {close[0]}?" if close else "; `cpu1 --help` lists all")
 
 
 def _refuse(args: argparse.Namespace, extra: list[str]) -> None:

@@ -150,7 +150,8 @@ def usage(parser: argparse.ArgumentParser) -> str:
     words = [parser.prog]
     for action in actions(parser):
         if not action.option_strings:
-            words.append(f"[{value_name(action)}]" if action.nargs in ("?", "*") else value_name(action))
+            shape = {"?": "[{}]", "*": "[{} ...]"}.get(str(action.nargs), "{}")
+            words.append(shape.format(value_name(action)))
         elif action.required:
             words.append(f"{action.option_strings[0]} {value_name(action)}")
     return " ".join([*words, "[options]"])

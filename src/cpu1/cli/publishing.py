@@ -18,7 +18,7 @@ def add(command: Command) -> None:
         "publish runs/07-small-r2-s0 --to published/cpu1-small --language en",
         "publish runs/07-small-r2-s0 --to hub:someone/cpu1-small --private",
     )
-    p.add_argument("folder", type=Path, metavar="RUN", help="folder of a trained run")
+    p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of a trained run")
     p.add_argument(
         "--to",
         required=True,
@@ -31,12 +31,12 @@ def add(command: Command) -> None:
     p = command(
         checkpoints, "checkpoints", "checkpoints results/nano-r1/*-s0 --default runs/07-small-r2-s0 --to checkpoints"
     )
-    p.add_argument("folders", type=Path, nargs="*", metavar="RUN", help="folders of trained runs")
+    p.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="folders of trained runs")
     p.add_argument(
         "--default",
         type=Path,
         required=True,
-        metavar="RUN",
+        metavar="FOLDER",
         help="folder of the run to bundle, the model that is used without -m",
     )
     p.add_argument(
@@ -86,7 +86,7 @@ def publish(args: argparse.Namespace) -> int:
 
 
 def checkpoints(args: argparse.Namespace) -> int:
-    """Pack trained runs into one folder with a card for each.
+    """Pack trained runs into one folder, each with its model card.
 
     All models together may have at most 40 MB.
     """

@@ -57,7 +57,7 @@ def add(command: Command) -> None:
 
 
 def _study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", type=Path, metavar="STUDY", help="study folder, written by `cpu1 study`")
+    parser.add_argument("study", type=Path, metavar="FOLDER", help="study folder, written by `cpu1 study`")
 
 
 def held_out(args: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ def add(command: Command) -> None:
         "eval runs/07-nano-r1-s0 --data book.txt --split all",
         "eval runs/07-nano-r1-s0 --context 4096 --json",
     )
-    p.add_argument("folder", type=Path, metavar="RUN", help="folder of a trained run")
+    p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of a trained run")
     p.add_argument(
         "--data", metavar="SOURCE", help=f"text to score: {SOURCES} (default: the text that the run was trained on)"
     )
@@ -60,7 +60,7 @@ def add(command: Command) -> None:
         "pack runs/07-nano-r1-s0 -o model.cpu1",
         "pack runs/03-nano-r1-s0 -o dense.cpu1 --dense bf16",
     )
-    p.add_argument("folder", type=Path, metavar="RUN", help="folder of a trained run")
+    p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of a trained run")
     out_option(p, "packed file to write", required=True)
     dense_option(p)
 

@@ -41,7 +41,7 @@ def add(command: Command) -> None:
         "study --scale card --round r1",
     )
     p.add_argument(
-        "--runs", default="all", metavar="RUN[,RUN]", help="which models to train, like 03,04 (default: all sixteen)"
+        "--runs", default="all", metavar="RUN[,RUN]", help="which models to train, like 03,04 (default: all)"
     )
     seeds_option(p, 1)
     out_option(p, "study folder (default: %(default)s)", "FOLDER", default="runs/study")
@@ -86,14 +86,14 @@ def add(command: Command) -> None:
     p.add_argument(
         "--teacher",
         type=Path,
-        metavar="RUN",
+        metavar="FOLDER",
         help="folder of a trained byte-level run, for variants that learn from a teacher",
     )
     jobs_option(p)
 
 
 def ladder(args: argparse.Namespace) -> int:
-    """List the sixteen models and what each one changes."""
+    """List the models of the ladder and what each one changes."""
     from cpu1.study import ladder_table
 
     if args.json:

@@ -29,7 +29,7 @@ def add(command: Command) -> None:
         help="folder of a byte-level run, a .gguf file, or a transformers model by folder or name",
     )
     out_option(p, "cache folder; resumed if it exists", "FOLDER", required=True)
-    data_option(p)
+    data_option(p, "text for the teacher to read")
     p.add_argument(
         "--top-k",
         type=positive,

@@ -28,7 +28,7 @@ def add(command: Command) -> None:
     p.add_argument(
         "--teacher",
         type=Path,
-        metavar="RUN",
+        metavar="FOLDER",
         help="folder of a trained byte-level run to learn from; needed by runs 14 and 15",
     )
     p.add_argument(

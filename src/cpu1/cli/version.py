@@ -2,15 +2,19 @@
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from cpu1.runtime import engine
 
 
 def installed() -> str:
     """The lines of `cpu1 --version`."""
+    try:
+        package = version("cpu1")
+    except PackageNotFoundError:
+        package = "(not installed, run from its source)"
     machine = f"{platform.system()} {platform.machine()}"
-    return f"cpu1 {version('cpu1')}\nPython {platform.python_version()} on {machine}\n{_engine()}"
+    return f"cpu1 {package}\nPython {platform.python_version()} on {machine}\n{_engine()}"
 
 
 def _engine() -> str:

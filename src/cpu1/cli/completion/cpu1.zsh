@@ -13,7 +13,7 @@ _shtab_cpu1_commands() {
     bench:'Measure a model'"'"'s speed and memory on this machine.'
     card:'Write the report of a study again.'
     check:'Test a model'"'"'s grammar, last words and spelling.'
-    checkpoints:'Pack trained runs into one folder with a card for each.'
+    checkpoints:'Pack trained runs into one folder, each with its model card.'
     compare:'Compare two runs of a study on every text.'
     completion:'Print a script that completes commands and options in a shell.'
     compress:'Compress a file with a model, without loss.'
@@ -22,7 +22,7 @@ _shtab_cpu1_commands() {
     eval:'Score a trained run on any text.'
     generate:'Continue a prompt.'
     held-out:'Score the runs of a study on other texts.'
-    ladder:'List the sixteen models and what each one changes.'
+    ladder:'List the models of the ladder and what each one changes.'
     mix:'Mix several texts into one, in given shares.'
     pack:'Pack a trained run into one small file that runs without torch.'
     publish:'Write or upload a run as a Hugging Face model.'
@@ -86,7 +86,7 @@ _shtab_cpu1_check_defaults_added=0
 
 _shtab_cpu1_checkpoints_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--default[folder of the run to bundle, the model that is used without -m]:RUN:_files -/"
+  "--default[folder of the run to bundle, the model that is used without -m]:FOLDER:_files -/"
   "--to[folder to write, replaced if this command wrote it]:FOLDER:_files -/"
   "--license[licence of the model (default\: apache-2.0)]:NAME:"
   "*--language[language of the text, like en\; repeatable]:CODE:"
@@ -103,8 +103,8 @@ _shtab_cpu1_compare_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[print JSON instead of text]"
   ":study folder, written by \`cpu1 study\`:_files -/"
-  ":name of a run in the study, like 04:"
-  ":name of the run to compare it with, like 03:"
+  ":name of a run in the study, like 04:()"
+  ":name of the run to compare it with, like 03:()"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -179,7 +179,7 @@ _shtab_cpu1_generate_options=(
   "--echo[print the prompt before the text]"
   "--threads[number of threads (default\: 1)]:N:"
   "--device[device for a run folder\; packed models run on the CPU (default\: cpu)]:device:(auto cpu cuda)"
-  ":text to continue, or - to read it from standard input (default\: none):"
+  ":text to continue, or - to read it from standard input (default\: none):()"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -259,7 +259,7 @@ _shtab_cpu1_score_defaults_added=0
 
 _shtab_cpu1_study_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--runs[which models to train, like 03,04 (default\: all sixteen)]:RUN[,RUN]:"
+  "--runs[which models to train, like 03,04 (default\: all)]:RUN[,RUN]:"
   "--seeds[train each run with N seeds, 0 to N-1 (default\: 1)]:N:"
   {-o,--out}"[study folder (default\: runs\/study)]:FOLDER:_files -/"
   "--scale[size of the model\; card is the size in the original study (default\: nano)]:scale:(card demo nano small base)"
@@ -300,9 +300,9 @@ _shtab_cpu1_sweep_options=(
   "*--set[change a training setting, like rate\=0.002 or steps\=100\; repeatable]:NAME=VALUE:"
   "*--with[change the architecture, like ffn\=ReLU2, gate\=none or layers\=4\; repeatable]:NAME=VALUE:"
   "--eval-bytes[amount of validation text to score after training (default\: 256Ki)]:SIZE:"
-  "--teacher[folder of a trained byte-level run, for variants that learn from a teacher]:RUN:_files -/"
+  "--teacher[folder of a trained byte-level run, for variants that learn from a teacher]:FOLDER:_files -/"
   "--jobs[runs trained at once (default\: one per core)]:N:"
-  ":which models to train, like 03,04:"
+  ":which models to train, like 03,04:()"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -312,7 +312,7 @@ _shtab_cpu1_teach_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--teacher[folder of a byte-level run, a .gguf file, or a transformers model by folder or name]:TEACHER:"
   {-o,--out}"[cache folder\; resumed if it exists]:FOLDER:_files -/"
-  "--data[text to train on\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
+  "--data[text for the teacher to read\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   "--top-k[number of likeliest bytes to keep per prediction (default\: 8)]:K:"
   "--window[bytes of text that the teacher reads at once (default\: 4Ki)]:SIZE:"
@@ -341,11 +341,11 @@ _shtab_cpu1_train_options=(
   "*--with[change the architecture, like ffn\=ReLU2, gate\=none or layers\=4\; repeatable]:NAME=VALUE:"
   "--eval-bytes[amount of validation text to score after training (default\: 256Ki)]:SIZE:"
   "--shard[with torchrun\: split the model among the processes (FSDP2)]"
-  "--teacher[folder of a trained byte-level run to learn from\; needed by runs 14 and 15]:RUN:_files -/"
+  "--teacher[folder of a trained byte-level run to learn from\; needed by runs 14 and 15]:FOLDER:_files -/"
   "--checkpoint-seconds[time between checkpoints\; 0 saves after every step (default\: 60)]:SECONDS:"
   "--tensorboard[also write TensorBoard events into the run folder]"
   "--quiet[show no progress bar]"
-  ":which model to train\: 01, 02a, ... 16, listed by \`cpu1 ladder\`:"
+  ":which model to train\: 01, 02a, ... 16, listed by \`cpu1 ladder\`:()"
 )
 
 # guard to ensure default positional specs are added only once per session
