@@ -66,7 +66,17 @@ def examples() -> list[str]:
     return [line for line in lines if line.startswith("cpu1 ")]
 
 
-@pytest.mark.parametrize("line", examples())
+def documented() -> list[str]:
+    """Commands in code blocks of the README and docs/, continued lines joined; those with something left out are not."""
+    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    text = "\n".join(path.read_text() for path in pages).replace("\\\n", " ")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"^    (?:\$ |torchrun .* -m )?(cpu1 .*)$", text, re.MULTILINE)
+    lines = [*"".join(blocks).splitlines(), *indented]
+    return [line.partition(" # ")[0] for line in lines if "..." not in line and "[options]" not in line]
+
+
+@pytest.mark.parametrize("line", sorted({*examples(), *documented()}))
 def test_every_example_parses(line):
     words = shlex.split(re.split(r" [<>|] ", line)[0])
     top, _ = parser.build()

@@ -13,17 +13,9 @@ LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 interrupted."""
-    top, commands = parser.build()
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments:
-        top.exit(2, top.format_help())
-    if arguments[0] not in commands and not arguments[0].startswith("-"):
-        top.error(_no_command(arguments[0], commands))
-    args, extra = top.parse_known_args(arguments)
-    if extra:
-        _refuse(args, extra)
     warnings.showwarning = _show_warning
     try:
+        args = _parse(sys.argv[1:] if arguments is None else arguments)
         status: int = args.command(args)
         return status
     except UserError as error:
@@ -44,6 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What was asked for; exits where argparse does, and with a hint where argparse has none."""
+    top, commands = parser.build()
+    if not arguments:
+        top.exit(2, top.format_help())
+    if arguments[0] not in commands and not arguments[0].startswith("-"):
+        top.error(_no_command(arguments[0], commands))
+    args, extra = top.parse_known_args(arguments)
+    if extra:
+        args.parser.error(_unrecognized(args, extra))
+    return args
+
+
 def _no_command(word: str, commands: Collection[str]) -> str:
     from difflib import get_close_matches
 
@@ -51,15 +56,15 @@ def _no_command(word: str, commands: Collection[str]) -> str:
     return f"no command {word!r}" + (f", did you mean {close[0]}?" if close else "; `cpu1 --help` lists all")
 
 
-def _refuse(args: argparse.Namespace, extra: list[str]) -> None:
-    """Exits with the usage of the command, not that of `cpu1`, and with the usual reasons for surplus words."""
+def _unrecognized(args: argparse.Namespace, extra: Sequence[str]) -> str:
+    """The message for surplus words, with the usual reasons for them."""
     message = f"unrecognized arguments: {' '.join(extra)}"
     if any(not word.startswith("-") for word in extra):
         if hasattr(args, "prompt"):
             message += "; put a prompt of several words in quotes"
         if hasattr(args, "model"):
             message += "; name a model with -m FILE"
-    args.parser.error(message)
+    return message
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
