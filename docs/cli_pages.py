@@ -62,7 +62,9 @@ def main(arguments: Sequence[str]) -> int:
     for path in stale:
         if "--check" not in arguments:
             write_atomic(path, dict(files())[path])
-        print(f"{'not current' if '--check' in arguments else 'written'}: {path.relative_to(ROOT)}")
+            print(f"written: {path.relative_to(ROOT)}")
+        else:
+            print(f"not current: {path.relative_to(ROOT)}; run python docs/cli_pages.py")
     return 1 if stale and "--check" in arguments else 0
 
 

@@ -67,7 +67,7 @@ def examples() -> list[str]:
 
 
 def documented() -> list[str]:
-    """Commands in code blocks of the README and docs/, continued lines joined; those with something left out are not."""
+    """Commands in code blocks of the README and docs/, continued lines joined; not those with an ellipsis."""
     pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
     text = "\n".join(path.read_text() for path in pages).replace("\\\n", " ")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
