@@ -1,19 +1,21 @@
-"""Writes what is generated from the committed results: `python docs/update.py [--check]`.
+"""Writes what is generated: `python docs/update.py [--check]`.
 
-That is the tables of README.md and docs/, the figures in docs/figures/, and the reports in results/. With `--check`
-nothing is written, and the exit status is 1 when something is not current.
+From the committed results come the tables of README.md and docs/, the figures in docs/figures/, and the reports in
+results/; from the command line its pages and its completion scripts. With `--check` nothing is written, and the exit
+status is 1 when something is not current.
 """
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cli_pages
 from cpu1.errors import UserError
 from cpu1.files import write_atomic
 from cpu1.report.render.markdown import markdown
 from cpu1.report.write import json_text
 from tables import TABLES
-from tables.figures import DRAWN, figures
+from tables.figures import DRAWN, engines, figures
 from tables.pages import fill
 from tables.results import ROOT, load, studies
 
@@ -29,6 +31,8 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield load(study).path / "card.json", json_text(load(study).card)
     for study in DRAWN:
         yield from figures(study)
+    yield engines()
+    yield from cli_pages.files()
 
 
 def main() -> int:

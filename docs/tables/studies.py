@@ -56,8 +56,17 @@ for study in ("nano-r1", "demo"):
 
 @table("ladder-demo-short")
 def ladder_demo_short() -> Table:
+    return ladder_short("demo", "01", "02a", "02", "03", "04", "07", "08", "13", "14", "16")
+
+
+@table("ladder-nano-short")
+def ladder_nano_short() -> Table:
+    return ladder_short("nano-r1", "01", "02a", "02", "03", "04", "05", "06", "07")
+
+
+def ladder_short(study: str, *runs: str) -> Table:
     columns = "run", "is", "params", "bits per byte, 95%", "less the parent's, 95%", "file"
-    return ladder("demo").columns(*columns).where("run", "01", "02a", "02", "03", "04", "07", "08", "13", "14", "16")
+    return ladder(study).columns(*columns).where("run", *runs)
 
 
 @table("ingredients")

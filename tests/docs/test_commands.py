@@ -2,11 +2,12 @@
 
 import re
 import shlex
+from itertools import takewhile
 
 import pytest
-from helpers.pages import DOCS, blocks, name, read
+from helpers.pages import DOCS, README, blocks, name, read
 
-from cpu1.cli import _parser
+from cpu1.cli.parser import build
 
 PLACEHOLDER = re.compile(r"[A-Z]{2,}[A-Z_]*(\.\w+)?")  # RUN, FILE, MODEL.gguf
 ASSIGNMENT = re.compile(r"[A-Z0-9_]+=.*")
@@ -15,9 +16,10 @@ ASSIGNMENT = re.compile(r"[A-Z0-9_]+=.*")
 def commands(text: str) -> list[list[str]]:
     """The arguments of each `cpu1` in the shell blocks of a page, started by itself or by torchrun."""
     found = []
-    for block in blocks(text, "sh"):
+    indented = re.findall(r"^    (?:\$ )?(cpu1 [^\[\]\n]*)$", text, re.MULTILINE)
+    for block in [*blocks(text, "sh"), *indented]:
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            words = list(takewhile(lambda word: word not in ("<", ">", "|"), shlex.split(line, comments=True)))
             while words and ASSIGNMENT.fullmatch(words[0]):
                 words = words[1:]
             if words[:1] == ["torchrun"]:
@@ -27,7 +29,7 @@ def commands(text: str) -> list[list[str]]:
     return found
 
 
-LINES = [(name(page), words) for page in DOCS for words in commands(read(page))]
+LINES = [(name(page), words) for page in (README, *DOCS) for words in commands(read(page))]
 
 
 @pytest.mark.parametrize(("page", "words"), LINES, ids=[f"{page}: {shlex.join(words)}" for page, words in LINES])
@@ -35,7 +37,7 @@ def test_a_command_parses(page, words, capsys):
     if any(PLACEHOLDER.fullmatch(word) for word in words):
         pytest.skip("holds a placeholder")
     try:
-        _parser().parse_args(words)
+        build()[0].parse_args(words)
     except SystemExit:
         pytest.fail(capsys.readouterr().err)
 

@@ -188,7 +188,7 @@ def test_samples_are_a_function_of_the_seed(bytes_model):
 
 def test_the_verb_prints_a_table_or_json(bytes_model, files, capsys):
     train = str(files / "train.txt")
-    verb = ["check", str(bytes_model.path), "--blimp", str(files / "pairs.jsonl"), "--bytes", "1k",
+    verb = ["check", "-m", str(bytes_model.path), "--blimp", str(files / "pairs.jsonl"), "--bytes", "1k",
             "--lambada", str(files / "passages.jsonl"), "--words", train, "--held-out", train]  # fmt: skip
     assert main([*verb, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -202,8 +202,8 @@ def test_the_verb_prints_a_table_or_json(bytes_model, files, capsys):
 
 
 def test_plain_files_need_no_lab(bytes_model, files):
-    verb = ["check", str(bytes_model.path), "--blimp", str(files / "pairs.jsonl"), "--words", str(files / "train.txt"),
-            "--bytes", "1k"]  # fmt: skip
+    verb = ["check", "-m", str(bytes_model.path), "--blimp", str(files / "pairs.jsonl"),
+            "--words", str(files / "train.txt"), "--bytes", "1k"]  # fmt: skip
     done = subprocess.run([sys.executable, "-c", WITHOUT_LAB, *verb], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
 
@@ -238,7 +238,7 @@ def test_bad_input_is_one_clear_line(bytes_model, tmp_path, capsys, option, cont
     path = tmp_path / ("text.txt" if option == "--words" else "records.jsonl")
     if content is not None:
         path.write_text(content)
-    assert main(["check", str(bytes_model.path), option, str(path)]) == 2
+    assert main(["check", "-m", str(bytes_model.path), option, str(path)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("cpu1: ")
     assert message in error
@@ -254,5 +254,5 @@ def test_bad_input_is_one_clear_line(bytes_model, tmp_path, capsys, option, cont
 )
 def test_options_that_do_not_fit(bytes_model, files, capsys, monkeypatch, options, message):
     monkeypatch.chdir(files)
-    assert main(["check", str(bytes_model.path), *options]) == 2
+    assert main(["check", "-m", str(bytes_model.path), *options]) == 2
     assert message in capsys.readouterr().err

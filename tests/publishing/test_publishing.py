@@ -90,7 +90,7 @@ def test_other_texts_and_checks_of_language_are_on_the_card(runs, tmp_path):
     (tmp_path / "passages.jsonl").write_text('{"text": "of the old man"}\n')
     checks = ["--blimp", str(tmp_path / "pairs.jsonl"), "--lambada", str(tmp_path / "passages.jsonl"), "--bytes", "1k",
               "--words", str(runs / "topics.txt"), "--held-out", str(runs / "topics.txt")]  # fmt: skip
-    assert main(["check", str(run / "model.cpu1"), *checks, "--out", str(run / "language.json")]) == 0
+    assert main(["check", "-m", str(run / "model.cpu1"), *checks, "--out", str(run / "language.json")]) == 0
     card = model_card(read_facts(run), Terms(), "model.cpu1", 1, "int8", unpacked=False)
     for part in ("bits per byte of wiki, 95% | 2.164 [2.0", "100 bytes", "of 1 pairs", "LAMBADA, greedy | 0.0%",
                  "at temperature 0.8; of held-out text 100.0%"):  # fmt: skip

@@ -199,7 +199,7 @@ def place(folder, tmp_path, monkeypatch) -> Path:
 
 
 def test_files_there_and_back(folder, place, capsys):
-    model = ["--model", str(folder / "07.cpu1")]
+    model = ["-m", str(folder / "07.cpu1")]
     assert main(["compress", "note.txt", *model]) == 0
     assert "bits per byte" in capsys.readouterr().err
     (place / "note.txt").rename("before.txt")

@@ -1,4 +1,4 @@
-"""Which model runs where none is named, and how words of a command line tell a model from a text."""
+"""Which model runs without -m, and how a command line names another."""
 
 import json
 import subprocess
@@ -58,11 +58,11 @@ def test_the_order_of_places(models, place, monkeypatch):
 def test_checkpoints_beside_an_installed_package_are_not_taken(models, place, monkeypatch):
     monkeypatch.setattr(default, "PACKAGE", place / "lib" / "site-packages" / "cpu1")
     put(models[0], place / "lib" / "checkpoints" / "default.cpu1")
-    with pytest.raises(UserError, match="came without one"):
+    with pytest.raises(UserError, match="none is installed"):
         default.default_model()
 
 
-def test_words_of_generate(models, place, monkeypatch, capsys):
+def test_generate_takes_the_prompt_by_place_and_the_model_by_name(models, place, monkeypatch, capsys):
     one, other = models
     monkeypatch.setenv(default.VARIABLE, str(one))
 
@@ -71,25 +71,32 @@ def test_words_of_generate(models, place, monkeypatch, capsys):
         return capsys.readouterr().out
 
     texts = {path: cpu1.load(path).generate("Once", max_bytes=24, temperature=0) + "\n" for path in models}
-    assert said("Once") == said(str(one), "Once") == texts[one] != texts[other]
-    assert said(str(other), "Once") == said("--model", str(other), "Once") == texts[other]
-    assert said(str(other), "--seed", "1", "Once") == texts[other]  # options between the words
-    assert said() == said("") == said(str(one))
-    assert said("--model", str(one), "text.txt") != said(str(one))  # not the file: its name is the prompt
-    assert said("x" * 5000) != said("")  # too long for the name of a file
+    assert said("Once") == said("Once", "-m", str(one)) == texts[one] != texts[other]
+    assert said("Once", "-m", str(other)) == said("--model", str(other), "Once") == texts[other]
+    assert said("--seed", "1", "Once", "-m", str(other)) == texts[other]  # options on both sides
+    assert said() == said("") == said("-m", str(one))
+    name = cpu1.load(one).generate("text.txt", max_bytes=24, temperature=0) + "\n"
+    assert said("text.txt") == name  # that a file has this name makes no difference
+    assert said("x" * 5000) != said("")
+
+
+def test_a_model_as_the_prompt_is_refused_with_a_hint(models, place, monkeypatch, capsys):
+    monkeypatch.setenv(default.VARIABLE, str(models[0]))
+    for name in (str(models[1]), "typo.cpu1"):
+        assert main(["generate", name]) == 2
+        assert f"did you mean -m {name}?" in capsys.readouterr().err
+    assert main(["generate", "the file model.cpu1", "--max-bytes", "8"]) == 0
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["generate", "a", "b", "c"], "3 words where 2 can be: put a text of several words in quotes"),
-        (["generate", "--model", "a", "b", "c"], "2 words where 1 can be"),
-        (["generate", "typo.cpu1"], "typo.cpu1: no such file"),
+        (["generate", "x", "-m", "typo.cpu1"], "typo.cpu1: no such file"),
         (["generate", "Once upon"], "no model is named"),
-        (["generate", "text.txt"], "text.txt: "),
+        (["generate", "x", "-m", "text.txt"], "text.txt: "),
         (["score", "text.txt"], "no model is named"),
-        (["score", "--model", "a.cpu1"], "no text is named"),
         (["bench"], "no model is named"),
+        (["compress", "text.txt"], "no model is named"),
         (["check", "--words", "text.txt"], "no model is named"),
     ],
 )
@@ -98,19 +105,33 @@ def test_bad_words_are_one_clear_line(place, words, message, capsys):
     error = capsys.readouterr().err
     assert error.startswith("cpu1: ")
     assert message in error
+    assert not (place / "text.txt.cpz").exists()
 
 
-def test_unknown_options_are_refused(capsys):
-    for words in (["generate", "a", "--colour"], ["bench", "a", "b"]):
-        with pytest.raises(SystemExit):
-            main(words)
-        assert "unrecognized arguments" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generate", "a", "--colour"], "unrecognized arguments: --colour"),
+        (["generate", "once", "upon", "a"], "put a prompt of several words in quotes; name a model with -m FILE"),
+        (["score", "model.cpu1", "text.txt"], "name a model with -m FILE"),
+        (["bench", "model.cpu1"], "name a model with -m FILE"),
+        (["check", "model.cpu1", "--words", "text.txt"], "name a model with -m FILE"),
+        (["score", "-m", "a.cpu1"], "the following arguments are required: FILE"),
+    ],
+)
+def test_surplus_words_are_refused_with_the_usage_of_the_command(words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert f"usage: cpu1 {words[0]}" in error
+    assert message in error
 
 
 def test_score_bench_check_and_load_take_the_default(models, place, monkeypatch, capsys):
     monkeypatch.setenv(default.VARIABLE, str(models[0]))
     scores = []
-    for words in (["text.txt"], [str(models[0]), "text.txt"], [str(models[0]), "--json", "text.txt"]):
+    for words in (["text.txt"], ["text.txt", "-m", str(models[0])], ["--model", str(models[0]), "text.txt"]):
         assert main(["score", *words, "--json"]) == 0
         scores.append(json.loads(capsys.readouterr().out)["bits"])
     assert scores[0] == scores[1] == scores[2] == pytest.approx(cpu1.load().score(b"Once upon a time").sum())

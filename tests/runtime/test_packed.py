@@ -123,8 +123,8 @@ def test_what_is_no_packed_file_is_named(tmp_path, way, damage):
 
 def test_command_line_without_torch(folders):
     """`generate` and `score` of a packed file import neither torch nor anything else of the lab."""
-    for words in (["generate", str(folders / "01.cpu1"), "The ", "--max-bytes", "20"],
-                  ["score", str(folders / "07.cpu1"), str(folders / "topics.txt"), "--json"]):  # fmt: skip
+    for words in (["generate", "The ", "-m", str(folders / "01.cpu1"), "--max-bytes", "20"],
+                  ["score", "-m", str(folders / "07.cpu1"), str(folders / "topics.txt"), "--json"]):  # fmt: skip
         done = subprocess.run([sys.executable, "-c", WITHOUT_LAB, *words], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
     assert 0 < json.loads(done.stdout)["bpb"] < 8
@@ -134,19 +134,19 @@ def test_bench_measures_bytes_and_tokens(folders, capsys):
     if not engine.available():
         pytest.skip("installed without the native engine")
     for run, least, most in (("07", 4, 4), ("01", 1, 30)):
-        assert main(["bench", str(folders / f"{run}.cpu1"), "--json", "--steps", "16", "--repeats", "3"]) == 0
+        assert main(["bench", "-m", str(folders / f"{run}.cpu1"), "--json", "--steps", "16", "--repeats", "3"]) == 0
         found = json.loads(capsys.readouterr().out)
         assert {"run", "isa", "threads", "generate_patches_per_s", "generate_bytes_per_s", "prompt_patches_per_s",
                 "floor_patches_per_s", "load_ms", "file_bytes", "rss_bytes"} <= set(found)  # fmt: skip
         assert least <= found["generate_bytes_per_s"] / found["generate_patches_per_s"] <= most
-    assert main(["bench", str(folders / "topics.txt")]) == 2
+    assert main(["bench", "-m", str(folders / "topics.txt")]) == 2
     assert "topics.txt" in capsys.readouterr().err
 
 
 def test_bad_input_of_score(folders, tmp_path, capsys):
     (tmp_path / "empty.txt").write_bytes(b"")
-    assert main(["score", str(folders / "07.cpu1"), str(tmp_path / "empty.txt")]) == 2
-    assert main(["score", str(folders / "07.cpu1"), str(tmp_path / "nowhere.txt")]) == 2
+    assert main(["score", "-m", str(folders / "07.cpu1"), str(tmp_path / "empty.txt")]) == 2
+    assert main(["score", "-m", str(folders / "07.cpu1"), str(tmp_path / "nowhere.txt")]) == 2
     assert "nowhere.txt: not readable" in capsys.readouterr().err
 
 

@@ -222,7 +222,7 @@ def test_the_verb_reports_speed_and_size_and_finds_itself_done(space, run, tmp_p
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "KB/s" in printed
-    assert "a byte of text" in printed
+    assert "per byte of text" in printed
     assert main(words) == 0
     assert "KB/s:" not in capsys.readouterr().out
     assert main([*words, "--top-k", "5"]) == 2

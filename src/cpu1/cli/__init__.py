@@ -1,24 +1,23 @@
-"""The command line: one verb a function, heavy imports inside the verb."""
+"""The command line: one command a function, heavy imports inside the function."""
 
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 
-from cpu1.cli import archives, language, models, publishing, studies, training
-from cpu1.cli import teach as teaching
-from cpu1.cli.words import parse
+from cpu1.cli import parser
 from cpu1.errors import UserError
 
 LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 interrupted."""
-    words = parse(_parser(), arguments)
+    """Runs one command; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 interrupted."""
     warnings.showwarning = _show_warning
     try:
-        return words.verb(words)
+        args = _parse(sys.argv[1:] if arguments is None else arguments)
+        status: int = args.command(args)
+        return status
     except UserError as error:
         print(f"cpu1: {error}", file=sys.stderr)
         return 2
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (error.name or "").partition(".")[0] not in LAB:
             raise
         print(
-            f"cpu1: {error.name} is not installed; this verb needs the lab: pip install 'cpu1[lab]'",
+            f"cpu1: {error.name} is not installed; this command needs the training tools: pip install 'cpu1[lab]'",
             file=sys.stderr,
         )
         return 2
@@ -37,28 +36,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What was asked for; exits where argparse does, and with a hint where argparse has none."""
+    top, commands = parser.build()
+    if not arguments:
+        top.exit(2, top.format_help())
+    if arguments[0] not in commands and not arguments[0].startswith("-"):
+        top.error(_no_command(arguments[0], commands))
+    args, extra = top.parse_known_args(arguments)
+    if extra:
+        args.parser.error(_unrecognized(args, extra))
+    return args
+
+
+def _no_command(word: str, commands: Collection[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, commands, 1)
+    return f"no command {word!r}" + (f", did you mean {close[0]}?" if close else "; `cpu1 --help` lists all")
+
+
+def _unrecognized(args: argparse.Namespace, extra: Sequence[str]) -> str:
+    """The message for surplus words, with the usual reasons for them."""
+    message = f"unrecognized arguments: {' '.join(extra)}"
+    if any(not word.startswith("-") for word in extra):
+        if hasattr(args, "prompt"):
+            message += "; put a prompt of several words in quotes"
+        if hasattr(args, "model"):
+            message += "; name a model with -m FILE"
+    return message
+
+
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"cpu1: note: {message}", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cpu1",
-        description="Byte-level language models made for CPUs, and the lab that measures their ingredients.",
-    )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    def verb(function: Callable[[argparse.Namespace], int], name: str, examples: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(
-            name,
-            help=(function.__doc__ or "").splitlines()[0],
-            description=function.__doc__,
-            epilog="examples:\n" + "\n".join(f"  cpu1 {line}" for line in examples.splitlines()),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(verb=function)
-        return added
-
-    for group in (training, teaching, studies, models, language, publishing, archives):
-        group.add(verb)
-    return parser

@@ -1,81 +1,130 @@
-"""The verb that checks a model's language."""
+"""The command that tests a model's language."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cpu1.cli.options import Verb, byte_size, count, positive
-from cpu1.cli.words import DEFAULT_HELP
+from cpu1.cli.options import (
+    Command,
+    byte_size,
+    json_option,
+    model_option,
+    model_path,
+    out_option,
+    positive,
+    seed_option,
+    threads_option,
+)
 from cpu1.errors import UserError
-from cpu1.evaluation.language.work import Progress
-from cpu1.files import write_json
+
+if TYPE_CHECKING:
+    from cpu1.evaluation.language.work import Progress
 
 
-def add(verb: Verb) -> None:
-    p = verb(check, "check", "check model.cpu1 --blimp blimp.jsonl --lambada lambada_test.jsonl --threads 2\n"
-             "check model.cpu1 --words train.txt --held-out valid.txt --temperature 1 --json\n"
-             "check runs/07/model.cpu1 --blimp blimp.jsonl --out runs/07/language.json")  # fmt: skip
-    p.add_argument("model", type=Path, nargs="?", help=f"a packed file (default: {DEFAULT_HELP})")
-    p.add_argument("--blimp", type=Path, metavar="FILE", help="minimal pairs, JSON lines with uid, good, bad")
-    p.add_argument("--lambada", type=Path, metavar="FILE", help="passages, JSON lines with text")
-    p.add_argument("--words", nargs="+", metavar="TEXT", help="the training text, in which written words should be")
-    p.add_argument("--held-out", metavar="TEXT", help="text whose own share of such words is shown beside")
-    p.add_argument("--bytes", type=byte_size, default=64 << 10, help="of samples for --words (default: 64Ki)")
-    p.add_argument("--temperature", type=float, default=0.8, help="of samples for --words (default: 0.8)")
-    p.add_argument("--seed", type=count, default=0)
-    p.add_argument("--limit", type=positive, help="only so many pairs of each paradigm, and so many passages")
-    p.add_argument("--threads", type=positive, default=1)
-    p.add_argument("--json", action="store_true")
-    p.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here; as language.json in a run "
-                   "folder it comes into the model card")  # fmt: skip
+def add(command: Command) -> None:
+    p = command(
+        check,
+        "check",
+        "check --blimp blimp.jsonl --lambada lambada_test.jsonl --threads 2",
+        "check -m model.cpu1 --words train.txt --held-out valid.txt --temperature 1 --json",
+        "check -m runs/07/model.cpu1 --blimp blimp.jsonl -o runs/07/language.json",
+    )
+    model_option(p)
+    p.add_argument(
+        "--blimp",
+        type=Path,
+        metavar="FILE",
+        help="test grammar on pairs of sentences: JSON lines with uid, good and bad",
+    )
+    p.add_argument(
+        "--lambada",
+        type=Path,
+        metavar="FILE",
+        help="test the prediction of a passage's last word: JSON lines with text",
+    )
+    p.add_argument(
+        "--words",
+        nargs="+",
+        metavar="SOURCE",
+        help="training text: measure the share of generated words that occur in it",
+    )
+    p.add_argument(
+        "--held-out", metavar="SOURCE", help="other real text, whose share of such words is printed for comparison"
+    )
+    p.add_argument(
+        "--bytes",
+        type=byte_size,
+        default="64Ki",
+        metavar="SIZE",
+        help="amount of text to generate for --words (default: %(default)s)",
+    )
+    p.add_argument(
+        "--temperature",
+        type=float,
+        default=0.8,
+        metavar="T",
+        help="randomness of the text generated for --words (default: %(default)s)",
+    )
+    seed_option(p, "seed of the text generated for --words")
+    p.add_argument(
+        "--limit", type=positive, metavar="N", help="use only N pairs of each kind and N passages (default: all)"
+    )
+    threads_option(p)
+    json_option(p)
+    out_option(p, "also write the JSON to this file; a model card includes language.json of its run folder")
 
 
-def check(words: argparse.Namespace) -> int:
-    """Checks a packed model's language: grammar (BLiMP), last words (LAMBADA), the share of real words it writes."""
+def check(args: argparse.Namespace) -> int:
+    """Test a model's grammar, last words and spelling.
+
+    Grammar is measured with BLiMP, last words with LAMBADA, and spelling as the share of generated words
+    that occur in the training text. Give at least one of --blimp, --lambada and --words.
+    """
     from cpu1.evaluation.language import table
-    from cpu1.runtime.default import default_model
+    from cpu1.files import write_json
     from cpu1.runtime.model import PackedModel
 
-    if not (words.blimp or words.lambada or words.words):
+    if not (args.blimp or args.lambada or args.words):
         raise UserError("nothing to check: give --blimp, --lambada or --words, each with a file")
-    if words.held_out and not words.words:
-        raise UserError("--held-out is beside --words, which is not given")
-    model = PackedModel(words.model or default_model())
-    found = {"model": model.path.name, "run": model.about["run"], **_checks(model, words)}
-    if words.out:
-        write_json(words.out, found)
-    if words.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+    if args.held_out and not args.words:
+        raise UserError("--held-out is compared with --words, which is missing")
+    model = PackedModel(model_path(args))
+    scores = {"model": model.path.name, "run": model.about["run"], **_checks(model, args)}
+    if args.out:
+        write_json(args.out, scores)
+    if args.json:
+        print(json.dumps(scores, indent=1, ensure_ascii=False))
     else:
-        print("\n".join(table.lines(found)))
+        print("\n".join(table.lines(scores)))
     return 0
 
 
-def _checks(model: Any, words: argparse.Namespace) -> dict[str, Any]:
+def _checks(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     from cpu1.evaluation.language import blimp, lambada
-    from cpu1.evaluation.language import vocabulary as real
+    from cpu1.evaluation.language import vocabulary as words
     from cpu1.evaluation.language.reading import text_chunks
 
-    found: dict[str, Any] = {}
-    if words.blimp:
-        pairs = blimp.read_pairs(words.blimp, words.limit)
-        found["blimp"] = blimp.check(model, pairs, words.threads, _counter("BLiMP pairs"))
-    if words.lambada:
-        passages = lambada.read_passages(words.lambada, words.limit)
-        found["lambada"] = lambada.check(model, passages, words.threads, _counter("LAMBADA passages"))
-    if words.words:
-        known = real.vocabulary(chunk for source in words.words for chunk in text_chunks(source))
-        size, seed = int(words.bytes), words.seed
-        found["words"] = real.check(model, known, size, words.temperature, seed, words.threads, _counter("samples"))
-        if words.held_out:
-            found["words"]["heldout"] = real.share_of_text(known, text_chunks(words.held_out))
-    return found
+    scores: dict[str, Any] = {}
+    if args.blimp:
+        pairs = blimp.read_pairs(args.blimp, args.limit)
+        scores["blimp"] = blimp.check(model, pairs, args.threads, _counter("BLiMP pairs"))
+    if args.lambada:
+        passages = lambada.read_passages(args.lambada, args.limit)
+        scores["lambada"] = lambada.check(model, passages, args.threads, _counter("LAMBADA passages"))
+    if args.words:
+        known = words.vocabulary(chunk for source in args.words for chunk in text_chunks(source))
+        scores["words"] = words.check(
+            model, known, args.bytes, args.temperature, args.seed, args.threads, _counter("samples")
+        )
+        if args.held_out:
+            scores["words"]["heldout"] = words.share_of_text(known, text_chunks(args.held_out))
+    return scores
 
 
-def _counter(name: str) -> Progress | None:
-    """Shows on a terminal how far a check is."""
+def _counter(name: str) -> "Progress | None":
+    """Shows the progress of a check on a terminal."""
     if not sys.stderr.isatty():
         return None
 

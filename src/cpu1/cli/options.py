@@ -1,10 +1,10 @@
-"""What verbs share: types of their arguments, groups of options, and what these options mean."""
+"""What commands share: types of their arguments, groups of options, and what these options mean."""
 
 import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cpu1.device import DEVICES
 from cpu1.errors import UserError
@@ -16,75 +16,195 @@ SCALES = ("card", "demo", "nano", "small", "base")
 ROUNDS = ("r1", "r2", "r3", "custom")
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 WIDTHS = ("int8", "bf16", "fp32")
-DENSE_HELP = "how the full-precision matrices are stored (default: int8, one scale a row)"
-DATA_HELP = (
-    "file, folder or glob (plain, .zst, .gz, .xz, .jsonl, .parquet), - for standard input, hf:NAME[:SPLIT], "
-    "or python-stdlib, the text that comes with Python (default)"
+PACKED = ".cpu1"
+STANDARD = "-"
+SOURCES = (
+    "a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, "
+    "hf:NAME[:SPLIT], or python-stdlib for Python's own source files"
 )
 
 
-class Verb(Protocol):
-    """Adds a verb, whose help is its function's docstring; `examples` are lines without `cpu1`."""
+class Command(Protocol):
+    """Adds a command, whose help is its function's docstring; `examples` are lines without `cpu1`."""
 
     def __call__(
-        self, function: Callable[[argparse.Namespace], int], name: str, examples: str
+        self, function: Callable[[argparse.Namespace], int], name: str, *examples: str
     ) -> argparse.ArgumentParser: ...
 
 
 # ----------------------------------------------------------------------------------------- options
 
 
-def data_options(parser: argparse.ArgumentParser, default: str | None = "python-stdlib") -> None:
-    parser.add_argument("--data", default=default, help=DATA_HELP)
-    parser.add_argument("--field", default="text", help="field or column of the text in JSONL and Parquet")
-
-
-def device_option(parser: argparse.ArgumentParser, of: str = "", default: str = "auto") -> None:
-    about = f"{of} (default: {default})" if default != "auto" else "(default: auto, a GPU where there is one)"
-    parser.add_argument("--device", choices=DEVICES, default=default, help=about.strip())
-
-
-def training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scale", choices=SCALES, default="nano")
-    parser.add_argument("--round", choices=ROUNDS, help="r1, r2, r3: 2, 15, 50 units per parameter, r3 with the "
-                        "BitLinear rate doubled (default: r1)")  # fmt: skip
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--bytes", type=byte_size, help="budget in bytes of text, like 2M, in place of the round's")
-    budget.add_argument("--minutes", type=float, help="budget in minutes on this machine")
-    data_options(parser)
-    device_option(parser)
-    parser.add_argument("--teacher-cache", type=Path, metavar="FOLDER",
-                        help="learn also from what `cpu1 teach` kept about this text")  # fmt: skip
-    parser.add_argument("--threads", type=positive, help="of one process (default: train: all cores; study: 1)")
-    parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE",
-                        help="override a setting of training, e.g. rate=0.002, steps=100")  # fmt: skip
-    parser.add_argument("--with", dest="changes", type=change, action="append", default=[], metavar="NAME=VALUE",
-                        help="change the recipe, e.g. ffn=ReLU2, gate=none, head.hidden=512, layers=4")  # fmt: skip
+def model_option(parser: argparse.ArgumentParser, what: str = f"packed model, a {PACKED} file") -> None:
     parser.add_argument(
-        "--eval-bytes", type=byte_size, default=256 * 1024, help="held-out bytes to score (default: 256Ki)"
+        "-m",
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help=f"{what} (default: the file in CPU1_MODEL, else the bundled model)",
     )
 
 
-def round_name(words: argparse.Namespace) -> str:
+def model_path(args: argparse.Namespace) -> Path:
+    """The file of -m, or the default model; UserError where there is none."""
+    from cpu1.runtime.default import default_model
+
+    return args.model or default_model()
+
+
+def out_option(parser: argparse.ArgumentParser, help: str, metavar: str = "FILE", **more: Any) -> None:
+    parser.add_argument("-o", "--out", type=Path, metavar=metavar, help=help, **more)
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def quiet_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def threads_option(parser: argparse.ArgumentParser, what: str = "number of threads", default: str = "1") -> None:
+    """`default` is a number, or the meaning of None in words."""
+    number = int(default) if default.isdigit() else None
+    parser.add_argument("--threads", type=positive, default=number, metavar="N", help=f"{what} (default: {default})")
+
+
+def seed_option(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--seed", type=count, default=0, metavar="N", help=f"{help} (default: %(default)s)")
+
+
+def seeds_option(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--seeds",
+        type=positive,
+        default=default,
+        metavar="N",
+        help="train each run with N seeds, 0 to N-1 (default: %(default)s)",
+    )
+
+
+def jobs_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=positive, metavar="N", help="runs trained at once (default: one per core)")
+
+
+def data_option(parser: argparse.ArgumentParser, what: str = "text to train on") -> None:
+    parser.add_argument(
+        "--data", default="python-stdlib", metavar="SOURCE", help=f"{what}: {SOURCES} (default: %(default)s)"
+    )
+    field_option(parser)
+
+
+def field_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--field",
+        default="text",
+        metavar="NAME",
+        help="field or column that holds the text in JSONL and Parquet files (default: %(default)s)",
+    )
+
+
+def device_option(parser: argparse.ArgumentParser, default: str = "auto", what: str = "device to compute on") -> None:
+    about = "auto, a GPU if there is one" if default == "auto" else default
+    parser.add_argument("--device", choices=DEVICES, default=default, help=f"{what} (default: {about})")
+
+
+def dense_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dense",
+        choices=WIDTHS,
+        default="int8",
+        help="number format of the matrices that are not ternary (default: %(default)s)",
+    )
+
+
+def scale_option(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default=default,
+        help="size of the model; card is the size in the original study (default: %(default)s)",
+    )
+
+
+def training_options(parser: argparse.ArgumentParser, threads: str) -> None:
+    """Options of everything that trains; `threads` is the default in words."""
+    scale_option(parser, "nano")
+    parser.add_argument(
+        "--round",
+        choices=ROUNDS,
+        help="training budget: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter; "
+        "r3 also doubles the learning rate of ternary weights "
+        "(default: r1; custom with --bytes or --minutes)",
+    )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--bytes",
+        type=byte_size,
+        metavar="SIZE",
+        help="train on this much text, like 2M, instead of the budget of --round",
+    )
+    budget.add_argument(
+        "--minutes",
+        type=float,
+        metavar="MINUTES",
+        help="train for this long on this machine, instead of the budget of --round",
+    )
+    data_option(parser)
+    device_option(parser)
+    parser.add_argument(
+        "--teacher-cache",
+        type=Path,
+        metavar="FOLDER",
+        help="also learn from a teacher's answers about this text, written by `cpu1 teach`",
+    )
+    threads_option(parser, "threads of each training process", threads)
+    parser.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a training setting, like rate=0.002 or steps=100; repeatable",
+    )
+    parser.add_argument(
+        "--with",
+        dest="changes",
+        type=change,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change the architecture, like ffn=ReLU2, gate=none or layers=4; repeatable",
+    )
+    parser.add_argument(
+        "--eval-bytes",
+        type=byte_size,
+        default="256Ki",
+        metavar="SIZE",
+        help="amount of validation text to score after training (default: %(default)s)",
+    )
+
+
+def round_name(args: argparse.Namespace) -> str:
     """The round's name; "custom" is a budget of its own."""
-    own = words.bytes is not None or words.minutes is not None
-    if words.round == "custom" and not own:
+    own = args.bytes is not None or args.minutes is not None
+    if args.round == "custom" and not own:
         raise UserError("--round custom needs --bytes or --minutes")
-    return words.round or ("custom" if own else "r1")
+    return args.round or ("custom" if own else "r1")
 
 
-def budget(words: argparse.Namespace) -> "Budget | None":
+def budget(args: argparse.Namespace) -> "Budget | None":
     from cpu1.training.settings import Budget
 
-    if words.bytes is None and words.minutes is None:
+    if args.bytes is None and args.minutes is None:
         return None
-    return Budget(bytes=int(words.bytes) if words.bytes is not None else None, minutes=words.minutes)
+    return Budget(bytes=args.bytes, minutes=args.minutes)
 
 
 def input_bytes(path: Path) -> bytes:
-    """What a file holds, or standard input for -."""
+    """The bytes of a file, or of standard input for -."""
     try:
-        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return sys.stdin.buffer.read() if str(path) == STANDARD else path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: not readable ({error.strerror})") from None
 
@@ -93,16 +213,20 @@ def input_bytes(path: Path) -> bytes:
 
 
 def count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
+    return _whole(text, 0)
 
 
 def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The verb that trains one run."""
+"""The command that trains one run."""
 
 import argparse
 import sys
@@ -6,64 +6,83 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cpu1.cli.options import Verb, budget, count, round_name, training_options
+from cpu1.cli.options import Command, budget, count, out_option, quiet_option, round_name, seed_option, training_options
 
 
-def add(verb: Verb) -> None:
-    p = verb(train, "train", "train 07\ntrain 07 --scale small --round r1 --data books.txt.zst\n"
-             "train 14 --teacher runs/02-nano-r1-s0\ntrain 04 --minutes 5 --set rate=0.002\n"
-             "train 04 --data books.txt.zst --teacher-cache cache/books --set alpha=0.5\n"
-             "train 04 --with ffn=ReLU2 --with head.hidden=512 --out runs/relu2")  # fmt: skip
-    p.add_argument("run", help="a run of the ladder: 01, 02a, ... 16")
-    p.add_argument("--out", type=Path, help="run folder (default: runs/RUN-SCALE-ROUND-sSEED); resumed if it exists")
-    p.add_argument("--seed", type=count, default=0)
-    training_options(p)
+def add(command: Command) -> None:
+    p = command(
+        train,
+        "train",
+        "train 07",
+        "train 07 --scale small --round r1 --data books.txt.zst",
+        "train 14 --teacher runs/02-nano-r1-s0",
+        "train 04 --minutes 5 --set rate=0.002",
+        "train 04 --data books.txt.zst --teacher-cache cache/books --set alpha=0.5",
+        "train 04 --with ffn=ReLU2 --with head.hidden=512 -o runs/relu2",
+    )
+    p.add_argument("run", metavar="RUN", help="which model to train: 01, 02a, ... 16, listed by `cpu1 ladder`")
+    out_option(p, "run folder to write; training resumes if it exists (default: runs/RUN-SCALE-ROUND-sSEED)", "FOLDER")
+    seed_option(p, "seed of the initial weights and of the order of the text")
+    training_options(p, threads="all cores")
     p.add_argument("--shard", action="store_true", help="with torchrun: split the model among the processes (FSDP2)")
-    p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run (runs 14 and 15)")
-    p.add_argument("--checkpoint-seconds", type=count, default=60, metavar="N",
-                   help="save about so often (default: 60; 0: after every step)")  # fmt: skip
+    p.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of a trained byte-level run to learn from; needed by runs 14 and 15",
+    )
+    p.add_argument(
+        "--checkpoint-seconds",
+        type=count,
+        default=60,
+        metavar="SECONDS",
+        help="time between checkpoints; 0 saves after every step (default: %(default)s)",
+    )
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run folder")
-    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    quiet_option(p)
 
 
-def train(words: argparse.Namespace) -> int:
-    """Trains or resumes one run."""
+def train(args: argparse.Namespace) -> int:
+    """Train one model, or resume its training.
+
+    When it is interrupted, the same command continues from the last checkpoint and ends with the same weights.
+    """
     from cpu1.training.job import Job
     from cpu1.training.job import train as run
     from cpu1.training.loop import Interrupted
     from cpu1.training.parallel import Place
 
-    leads = Place.read().rank == 0  # only one process of a group talks
-    round = round_name(words)
-    folder = words.out or Path("runs") / f"{words.run.removeprefix('run_')}-{words.scale}-{round}-s{words.seed}"
+    leads = Place.read().rank == 0  # only one process of a group prints
+    round = round_name(args)
+    folder = args.out or Path("runs") / f"{args.run.removeprefix('run_')}-{args.scale}-{round}-s{args.seed}"
     job = Job(
-        run=words.run,
+        run=args.run,
         folder=folder,
-        scale=words.scale,
+        scale=args.scale,
         round=round,
-        budget=budget(words),
-        seed=words.seed,
-        data=words.data,
-        field=words.field,
-        threads=words.threads,
-        device=words.device,
-        shard=words.shard,
-        teacher=words.teacher,
-        teacher_cache=words.teacher_cache,
-        overrides=tuple(words.set),
-        changes=tuple(words.changes),
-        eval_bytes=int(words.eval_bytes),
-        tensorboard=words.tensorboard,
-        checkpoint_seconds=words.checkpoint_seconds,
+        budget=budget(args),
+        seed=args.seed,
+        data=args.data,
+        field=args.field,
+        threads=args.threads,
+        device=args.device,
+        shard=args.shard,
+        teacher=args.teacher,
+        teacher_cache=args.teacher_cache,
+        overrides=tuple(args.set),
+        changes=tuple(args.changes),
+        eval_bytes=args.eval_bytes,
+        tensorboard=args.tensorboard,
+        checkpoint_seconds=args.checkpoint_seconds,
     )
     try:
-        with _training_report(words.quiet or not leads, folder) as report:
+        with _training_report(args.quiet or not leads, folder) as report:
             result = run(job, report)
     except Interrupted:
         if leads:
-            print(f"cpu1: interrupted and saved; run the same command again to go on ({folder})", file=sys.stderr)
+            print(f"cpu1: interrupted and saved in {folder}; run the same command again to continue", file=sys.stderr)
         return 130
-    if leads and not words.quiet:
+    if leads and not args.quiet:
         print(_headline(result))
         print(f"run folder: {folder}")
     return 0

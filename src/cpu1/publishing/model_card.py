@@ -89,7 +89,7 @@ def _use(file: str, unpacked: bool) -> str:
     text = f"""With cpu1 installed, in this folder:
 
 ```sh
-cpu1 generate {file} "Once upon a time"
+cpu1 generate "Once upon a time" -m {file}
 ```
 
 ```python
@@ -103,8 +103,8 @@ print(model.generate("Once upon a time", max_bytes=200, temperature=0.8))
     return f"""{text}
 
 `model.safetensors` holds the weights unpacked, in fp32; with `recipe.json` and `settings.json` the folder is a run
-folder of cpu1: `cpu1 generate .` runs it through torch, `cpu1 eval . --data FILE` scores a text, `cpu1 pack .` packs
-it again."""
+folder of cpu1: `cpu1 generate "Once upon a time" -m .` runs it through torch, `cpu1 eval . --data FILE` scores a text,
+`cpu1 pack .` packs it again."""
 
 
 def _figures(facts: Facts, file: str, size: int) -> str:

@@ -26,4 +26,4 @@ def default_model() -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise UserError(f"no model is named, and this installation came without one: name one, or let {VARIABLE} name it")
+    raise UserError(f"no model is named, and none is installed with cpu1: name a file (-m FILE), or set {VARIABLE}")

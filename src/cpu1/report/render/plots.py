@@ -9,8 +9,9 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -30,7 +31,11 @@ SIZE = (6.4, 4.9)  # inches
 LETTERS = 62  # that stand side by side in the narrowest frame that the layout leaves
 FAR = 1.2  # times the median BPB: runs above it would press the others flat
 
-Draw = Callable[["Axes", list[Row], Sequence[Baseline]], None]
+
+class Draw(Protocol):
+    """Draws finished runs into axes."""
+
+    def __call__(self, axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def drawings(section: Section, baselines: Sequence[Baseline]) -> list[Drawing]:
     ]
     salt = f"{section.scale} {section.round}"
     return [
-        Drawing(title, caption, svg(draw, shown, baselines, f"{salt} {title}"))
+        Drawing(title, caption, svg(partial(draw, rows=shown, baselines=baselines), f"{salt} {title}"))
         for title, caption, shown, draw in plans
         if shown
     ]
@@ -95,8 +100,8 @@ def standalone(drawing: Drawing) -> str:
     return drawing.svg.replace(">", f"><style>{colours}svg {{ background: var(--paper); }}</style>", 1)
 
 
-def svg(draw: Draw, rows: list[Row], baselines: Sequence[Baseline], salt: str) -> str:
-    """Draws into a new figure and returns its <svg> element."""
+def svg(draw: Callable[["Axes"], None], salt: str, size: tuple[float, float] = SIZE) -> str:
+    """Draws into a new figure of `size` (inches) and returns its <svg> element; `salt` makes its ids its own."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -119,8 +124,8 @@ def svg(draw: Draw, rows: list[Row], baselines: Sequence[Baseline], salt: str) -
         "grid.linewidth": 0.5,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        draw(figure.add_subplot(), rows, baselines)
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
