@@ -20,7 +20,8 @@ from cpu1.report.render.plots import drawings, standalone
 from cpu1.report.report import Card, Row, build_card
 from cpu1.report.statistics import Figures
 from cpu1.report.write import json_text
-from cpu1.runs.folders import HELD_OUT, load_runs
+from cpu1.runs.folders import HELD_OUT
+from cpu1.runs.studies import load_runs
 from cpu1.study.sweep_table import markdown as sweep_markdown
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -60,7 +60,7 @@ def train(
     """
     from cpu1.training.job import Job
     from cpu1.training.job import train as run_job
-    from cpu1.training.settings import Budget
+    from cpu1.training.plan import Budget
 
     budget = Budget(bytes=bytes, minutes=minutes) if bytes is not None or minutes is not None else None
     job = Job(

@@ -28,7 +28,7 @@ from cpu1.training.job import Job, train
 from cpu1.training.loop import Interrupted
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
-from cpu1.training.settings import Budget
+from cpu1.training.plan import Budget
 
 SHORT = (("steps", 12), ("batch", 2), ("window", 64))
 

@@ -10,7 +10,7 @@ from cpu1.device import DEVICES
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.training.settings import Budget
+    from cpu1.training.plan import Budget
 
 SCALES = ("card", "demo", "nano", "small", "base")
 ROUNDS = ("r1", "r2", "r3", "custom")
@@ -74,7 +74,7 @@ def round_name(words: argparse.Namespace) -> str:
 
 
 def budget(words: argparse.Namespace) -> "Budget | None":
-    from cpu1.training.settings import Budget
+    from cpu1.training.plan import Budget
 
     if words.bytes is None and words.minutes is None:
         return None
@@ -131,7 +131,7 @@ def variation(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def setting(text: str) -> tuple[str, int | float | str]:
-    from cpu1.training.settings import read_value
+    from cpu1.runs.settings import read_value
 
     name, value = change(text)
     return name, read_value(value)

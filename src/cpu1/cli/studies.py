@@ -98,6 +98,10 @@ def add(verb: Verb) -> None:
     p.add_argument("study", type=Path, help="study folder")
     p.add_argument("--out", type=Path, help="folder for card.md, card.json, card.html (default: the study folder)")
 
+    p = verb(gather, "gather", "gather runs/study -o results/study.jsonl")
+    p.add_argument("study", type=Path, help="study folder")
+    p.add_argument("-o", "--out", type=Path, required=True, help="the file to write")
+
 
 def ladder(words: argparse.Namespace) -> int:
     """Prints the chain with its differences, or the sizes beside the card's."""
@@ -226,4 +230,13 @@ def card(words: argparse.Namespace) -> int:
 
     print_card(write_card(words.study, words.out))
     print(f"written: {words.out or words.study}/card.md, card.json, card.html")
+    return 0
+
+
+def gather(words: argparse.Namespace) -> int:
+    """Writes what a study's runs reached into one file, a line of JSON a run, which card and compare read as well."""
+    from cpu1.runs.studies import gather as write
+
+    count = write(words.study, words.out)
+    print(f"{words.out}: {count} runs")
     return 0

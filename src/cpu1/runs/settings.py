@@ -1,4 +1,4 @@
-"""How a model is trained: everything beside the recipe that decides the resulting weights.
+"""`settings.json`: how a model is trained, which is everything beside the recipe that decides the resulting weights.
 
 The two-stage schedule is that of BitNet b1.58 (arXiv 2402.17764; "The Era of 1-bit LLMs: Training Tips, Code and
 FAQ"): two lines to the floor, the second from two thirds of the peak, and no weight decay under the second.
@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cpu1.errors import UserError
-from cpu1.files import read_json
-from cpu1.records import later, written
+from cpu1.records import Level, later, read, written
 
 SECOND_STAGE = 0.5  # share of the steps after which the two-stage schedule's second line begins
 SECOND_PEAK = 2 / 3  # of the peak rate, from which that line comes down
@@ -30,7 +29,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 0 and below 1": (lambda value: 0 <= value < 1, ("beta1", "beta2", "ternary_start")),
 }
 LABELS = ("run", "title", "parent", "level", "scale", "round", "seed", "data", "data_source", "data_sha256", "teacher",
-          "teacher_cache")  # fmt: skip
+          "teacher_cache", "start")  # fmt: skip
 
 
 def read_value(text: str) -> int | float | str:
@@ -44,29 +43,13 @@ def read_value(text: str) -> int | float | str:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How long to train: exactly one of the three is given."""
-
-    units_per_parameter: float | None = None
-    bytes: int | None = None
-    minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        given = [value for value in (self.units_per_parameter, self.bytes, self.minutes) if value is not None]
-        if len(given) != 1:
-            raise UserError("give one budget: a round, --bytes or --minutes")
-        if not (math.isfinite(given[0]) and given[0] > 0):
-            raise UserError(f"the training budget is {given[0]}; it must be positive")
-
-
-@dataclass(frozen=True)
 class Settings:
-    """The recipe of training; `settings.json` of a run folder. Sizes in bytes, or tokens for BPE runs."""
+    """What decides a run's weights beside its recipe. Sizes in bytes, or tokens for BPE runs."""
 
     run: str
     title: str
     parent: str | None
-    level: str
+    level: Level
     scale: str
     round: str
     seed: int
@@ -95,6 +78,7 @@ class Settings:
     alpha: float = later(default=0.3)  # share of the teacher in the loss, where there is one
     temperature: float = later(default=1.0)  # at which its distribution is learned
     beta: float = later(default=0.1)  # weight of its hidden states, for a run that learns them
+    start: str | None = later(default=None)  # content hash of the weights that the run started from
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -145,15 +129,13 @@ class Settings:
         return dataclasses.replace(self, **values)
 
     def to_json(self) -> dict[str, Any]:
+        """What stands in settings.json; also what names a run's checkpoints."""
         return written(self)
 
     @classmethod
     def read(cls, path: Path) -> "Settings":
-        value = read_json(path)
-        try:
-            return cls(**value)
-        except TypeError as error:
-            raise UserError(f"{path}: not the settings of this version of cpu1 ({error})") from None
+        """The settings in a run's settings.json; UserError when it is missing, damaged or of another version."""
+        return read(cls, path)
 
 
 KNOBS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Settings) if f.name not in LABELS)
