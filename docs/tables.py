@@ -1,8 +1,8 @@
 """Writes the tables and figures of README.md and docs/ from the committed results: `python docs/tables.py [--check]`.
 
 A table stands between the lines `<!-- table NAME -->` and `<!-- /table -->`; nothing else is touched. With
-`--check` nothing is written: the exit status is 1 when a table, a figure in docs/figures/ or a card in results/ is not
-current.
+`--check` nothing is written: the exit status is 1 when a table, a figure in docs/figures/ or a report in results/ is
+not current.
 """
 
 import re
@@ -19,8 +19,6 @@ from cpu1.report.render.markdown import markdown
 from cpu1.report.render.plots import drawings, standalone
 from cpu1.report.report import Card, Row, build_card
 from cpu1.report.statistics import Figures
-from cpu1.report.write import json_text
-from cpu1.runs.folders import HELD_OUT
 from cpu1.runs.studies import load_runs
 from cpu1.study.sweep_table import markdown as sweep_markdown
 
@@ -28,6 +26,16 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+
+def studies() -> list[str]:
+    """The names of the committed studies."""
+    return sorted(path.stem for path in RESULTS.glob("*.jsonl"))
+
+
+def results_of(study: str) -> Path:
+    """The file into which a study was gathered (`cpu1 gather`)."""
+    return RESULTS / f"{study}.jsonl"
 
 
 def ladder(card: Card) -> str:
@@ -61,11 +69,11 @@ def baselines(card: Card) -> str:
 
 def pairs(study: str, compared: tuple[tuple[str, str], ...]) -> str:
     """Runs of a study against each other on each text: what ternary, say, costs."""
-    runs = {folder.key.run for folder in load_runs(RESULTS / study) if folder.result}
+    runs = {run.key.run for run in load_runs(results_of(study)) if run.result}
     lines = []
     for first, second in compared:
         if {first, second} <= runs:
-            for line in compare_runs(RESULTS / study, first, second):
+            for line in compare_runs(results_of(study), first, second):
                 one, other = line.bpb
                 text = line.text or "its own, held out"
                 percent = signed(f"{one / other - 1:+.2%}")
@@ -160,7 +168,9 @@ def ratios(ours: Figures, theirs: Figures) -> tuple[str, str]:
 
 def language() -> str:
     """Grammar by phenomenon, last words and real words of every run that `cpu1 check --out` was asked about."""
-    found = {path.parent.name: read_json(path) for path in sorted(RESULTS.glob("*/*/language.json"))}
+    found = {
+        run.key.folder: run.language for study in studies() for run in load_runs(results_of(study)) if run.language
+    }
     phenomena = dict.fromkeys(name for run in found.values() for name in run["blimp"]["phenomena"])
     lines = [
         [f"BLiMP: {name}", *(share(run["blimp"]["phenomena"][name]) for run in found.values())] for name in phenomena
@@ -230,11 +240,12 @@ def teacher() -> str:
 
 def other_texts(run: str) -> str:
     """Bits per byte of a run on texts of which it has seen nothing: `cpu1 held-out`."""
-    found = read_json(RESULTS / run / HELD_OUT)
+    study, _, folder = run.partition("/")
+    (found,) = (known.held_out for known in load_runs(results_of(study)) if known.key.folder == folder)
     lines = []
     for name, text in found.items():
-        bits = bpb_interval(text["documents"]["nats"], text["documents"]["bytes"])
-        lines.append([name, f"{text['corpus']['bytes']:,}", f"{bits:.3f}"])
+        bits = bpb_interval(text.documents.nats_D, text.documents.bytes_D)
+        lines.append([name, f"{text.corpus.bytes:,}", f"{bits:.3f}"])
     return table(["text", "bytes", "bits per byte, 95%"], "lrr", lines)
 
 
@@ -248,7 +259,7 @@ def figures(study: str, card: Card) -> Iterator[tuple[Path, str]]:
 
 def sweep(name: str) -> str:
     """A sweep's own table."""
-    return sweep_markdown(read_json(RESULTS / name / "sweep.json"))
+    return sweep_markdown(read_json(RESULTS / f"{name}.json"))
 
 
 # The tables: how each is made, and from which study.
@@ -280,8 +291,7 @@ def table(head: list[str], aligned: str, rows: list[list[str]]) -> str:
 
 
 def main() -> int:
-    studies = sorted(path.parent.name for path in RESULTS.glob("*/study.json"))
-    cards = {study: build_card(RESULTS / study) for study in studies}
+    cards = {study: build_card(results_of(study)) for study in studies()}
     made = {
         "peers": peers(),
         "training-speed": training_speed(),
@@ -299,8 +309,7 @@ def main() -> int:
     made |= {f"pairs-{study}": pairs(study, PAIRS) for study in PAIRED}
     made |= {f"lessons-{study}": pairs(study, LESSONS) for study in TAUGHT}
     made |= {name: make(cards[study]) for name, (make, study) in TABLES.items()}
-    wanted = {RESULTS / study / "card.md": markdown(card) for study, card in cards.items()}
-    wanted |= {RESULTS / study / "card.json": json_text(card) for study, card in cards.items()}
+    wanted = {RESULTS / f"{study}.md": markdown(card) for study, card in cards.items()}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         wanted[page] = BLOCK.sub(lambda found: found[1] + made[found[2]] + found[3], text)

@@ -15,7 +15,7 @@ from helpers.text import write_text
 from cpu1.cli import main
 
 TINY = ["--set", "steps=3", "--set", "batch=2", "--set", "window=64", "--eval-bytes", "2000"]
-VERBS = ("ladder", "train", "eval", "generate", "score", "bench", "pack", "unpack", "study", "card", "data", "compress",
+VERBS = ("gather", "ladder", "train", "eval", "generate", "score", "bench", "pack", "unpack", "study", "card", "data", "compress",
          "decompress")  # fmt: skip
 
 

@@ -11,8 +11,10 @@ from cpu1.model import ladder
 from cpu1.model.ingredients import MLGRU, LocalByteDecoder, ReLU2, Ternary
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe, changed, differences
+from cpu1.records import parse, to_json
 from cpu1.report import original
 from cpu1.report.ladder_table import sizes
+from cpu1.runs.folders import RunRecord
 from cpu1.runs.settings import Settings
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -116,13 +118,12 @@ def test_a_recipe_without_a_field_is_refused():
 
 def test_run_folders_written_before_a_field_joined_read_and_write_the_same():
     """Their JSON is what a folder is compared with when it is resumed, and names its checkpoints."""
-    paths = sorted(RESULTS.glob("*/*/recipe.json"))
-    assert paths
-    for path in paths:
-        held = json.loads(path.read_text())
-        assert Recipe.from_json(held).to_json() == held
-        settings = path.with_name("settings.json")
-        assert str(Settings.read(settings).to_json()) == str(json.loads(settings.read_text()))
+    lines = [line for path in sorted(RESULTS.glob("*.jsonl")) for line in path.read_text().splitlines()[1:]]
+    assert len(lines) >= 100
+    for held in map(json.loads, lines):
+        assert Recipe.from_json(held["recipe"]).to_json() == held["recipe"]
+        assert str(parse(Settings, held["settings"], "").to_json()) == str(held["settings"])
+        assert str(to_json(parse(RunRecord, held, ""))) == str(held)
 
 
 def test_a_field_that_joined_later_is_written_where_it_differs():

@@ -21,7 +21,7 @@ def add(verb: Verb) -> None:
     _terms_options(p)
 
     p = verb(checkpoints, "checkpoints",
-             "checkpoints results/nano-r1/*-s0 --default runs/07-small-r2-s0 --to checkpoints")  # fmt: skip
+             "checkpoints runs/nano-r1/*-s0 --default runs/07-small-r2-s0 --to checkpoints")  # fmt: skip
     p.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="folders of finished runs")
     p.add_argument("--default", type=Path, required=True, metavar="FOLDER",
                    help="the run that `cpu1 generate` takes where no model is named")  # fmt: skip

@@ -88,7 +88,7 @@ def add(verb: Verb) -> None:
     p.add_argument("--threads", type=positive, help="default: all cores")
     device_option(p)
 
-    p = verb(compare, "compare", "compare results/nano-r2 04 03\ncompare results/nano-r2 04 03 --json")
+    p = verb(compare, "compare", "compare results/nano-r2.jsonl 04 03\ncompare runs/study 04 03 --json")
     p.add_argument("study", type=Path, help="study folder")
     p.add_argument("first", help="a run")
     p.add_argument("second", help="the run that it is compared with")
