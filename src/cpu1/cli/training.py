@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from cpu1.cli.options import Verb, budget, count, round_name, training_options
+from cpu1.errors import UserError
 
 
 def add(verb: Verb) -> None:
     p = verb(train, "train", "train 07\ntrain 07 --scale small --round r1 --data books.txt.zst\n"
              "train 14 --teacher runs/02-nano-r1-s0\ntrain 04 --minutes 5 --set rate=0.002\n"
              "train 04 --data books.txt.zst --teacher-cache cache/books --set alpha=0.5\n"
+             "train --from model.cpu1 --data mine.txt --minutes 10 --out runs/mine\n"
              "train 04 --with ffn=ReLU2 --with head.hidden=512 --out runs/relu2")  # fmt: skip
-    p.add_argument("run", help="a run of the ladder: 01, 02a, ... 16")
+    p.add_argument("run", nargs="?", help="a run of the ladder: 01, 02a, ... 16 (default with --from: theirs)")
+    p.add_argument("--from", dest="start", type=Path, metavar="RUN_FOLDER|FILE",
+                   help="start from the weights of a trained run or a packed file; needs --out. Without --bytes or "
+                   "--minutes one pass over the text, at a third of the usual rate")  # fmt: skip
     p.add_argument("--out", type=Path, help="run folder (default: runs/RUN-SCALE-ROUND-sSEED); resumed if it exists")
     p.add_argument("--seed", type=count, default=0)
     training_options(p)
+    p.set_defaults(scale=None)  # that of the weights, with --from; else nano
     p.add_argument("--shard", action="store_true", help="with torchrun: split the model among the processes (FSDP2)")
     p.add_argument("--teacher", type=Path, help="folder of a trained byte-level run (runs 14 and 15)")
     p.add_argument("--checkpoint-seconds", type=count, default=60, metavar="N",
@@ -34,12 +40,17 @@ def train(words: argparse.Namespace) -> int:
     from cpu1.training.parallel import Place
 
     leads = Place.read().rank == 0  # only one process of a group talks
-    round = round_name(words)
-    folder = words.out or Path("runs") / f"{words.run.removeprefix('run_')}-{words.scale}-{round}-s{words.seed}"
+    if words.start and not words.out:
+        raise UserError("--from needs --out, a folder for the new run")
+    if not words.start and not words.run:
+        raise UserError("name a run of the ladder, or with --from the weights to start from")
+    scale = words.scale or (None if words.start else "nano")
+    round = words.round if words.start else round_name(words)
+    folder = words.out or Path("runs") / f"{words.run.removeprefix('run_')}-{scale}-{round}-s{words.seed}"
     job = Job(
         run=words.run,
         folder=folder,
-        scale=words.scale,
+        scale=scale,
         round=round,
         budget=budget(words),
         seed=words.seed,
@@ -50,6 +61,7 @@ def train(words: argparse.Namespace) -> int:
         shard=words.shard,
         teacher=words.teacher,
         teacher_cache=words.teacher_cache,
+        start=words.start,
         overrides=tuple(words.set),
         changes=tuple(words.changes),
         eval_bytes=int(words.eval_bytes),

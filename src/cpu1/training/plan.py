@@ -73,8 +73,6 @@ class Job:
     def __post_init__(self) -> None:
         if self.teacher and self.teacher_cache:
             raise UserError("--teacher and --teacher-cache: a run learns from one of them")
-        if self.run is None and self.start is None:
-            raise UserError("name a run of the ladder, or with --from the weights to start from")
         if self.start and self.round not in (None, TUNED):
             raise UserError(
                 f"--round {self.round}: a round is a budget for training from scratch; with --from give --bytes or "
@@ -176,7 +174,8 @@ def make_recipe(job: Job, start: Start | None = None) -> Recipe:
     What only distillation needs is left out of the latter where there is no teacher. UserError for what does not fit.
     """
     if start is None:
-        assert job.run is not None
+        if job.run is None:
+            raise UserError("name a run of the ladder, or with --from the weights to start from")
         return changed(ladder.recipe(job.run, job.scale or SCALE), job.changes)
     start.check(job.run, job.scale)
     taught = job.teacher or job.teacher_cache

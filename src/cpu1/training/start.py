@@ -51,33 +51,48 @@ class Start:
             )
 
 
-def open_start(path: Path) -> Start:
-    """The weights of a run folder or a packed file; UserError when they are not there, damaged or of no known run."""
+@dataclass(frozen=True)
+class Source:
+    """A model that a run can start from."""
+
+    trained: Trained
+    about: dict[str, Any]  # what is known of its run
+    file: Path  # with the weights
+
+
+def open_source(path: Path) -> Source:
+    """The model of a run folder, an unpacked one or a packed file; UserError when it is not there or damaged."""
     if not path.exists():
         raise UserError(f"{path}: no such run folder or packed file to start from")
-    trained, about, file = _open_folder(path) if path.is_dir() else _open_file(path)
+    return _open_folder(path) if path.is_dir() else _open_file(path)
+
+
+def open_start(path: Path) -> Start:
+    """The weights of what `path` names; UserError when they are not there, damaged or of no run of the ladder."""
+    source = open_source(path)
+    trained, about = source.trained, source.about
     run, scale = str(about.get("run", "")), str(about.get("scale", ""))
     if run not in ladder.LADDER or scale not in (*ladder.SCALES, "card"):
         raise UserError(
             f"{path}: its run {run!r} at scale {scale!r} is not of the ladder, so nothing says how to train it"
         )
     weights = {name: tensor.detach().clone() for name, tensor in trained.model.state_dict().items()}
-    return Start(path, digest(file).hex()[:16], run, scale, trained.recipe, trained.tokenizer, weights)
+    return Start(path, digest(source.file).hex()[:16], run, scale, trained.recipe, trained.tokenizer, weights)
 
 
-def _open_folder(path: Path) -> tuple[Trained, dict[str, Any], Path]:
+def _open_folder(path: Path) -> Source:
     trained = load(path)
     unpacked = path / UNPACKED
     about = read_json(unpacked) if unpacked.exists() else vars(Settings.read(path / "settings.json"))
-    return trained, about if isinstance(about, dict) else {}, path / "model.safetensors"
+    return Source(trained, about if isinstance(about, dict) else {}, path / "model.safetensors")
 
 
-def _open_file(path: Path) -> tuple[Trained, dict[str, Any], Path]:
+def _open_file(path: Path) -> Source:
     try:
         packed = open_packed(path)
     except ValueError as error:
         raise UserError(str(error)) from None
-    return from_packed(packed, path), packed.run, path
+    return Source(from_packed(packed, path), packed.run, path)
 
 
 def reopen_start(folder: Path, settings: Settings) -> Start:
