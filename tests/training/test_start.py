@@ -167,7 +167,7 @@ def test_what_only_a_teacher_needs_is_left_behind(job, source, tmp_path):
 def test_what_contradicts_the_weights_is_refused_and_nothing_begun(job, source, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         train(replace(job, **{"start": source, "folder": tmp_path / "new", **change}))
-    assert not (tmp_path / "new" / "settings.json").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_of_the_same_recipe_may_give_its_name(job, source, tmp_path):

@@ -243,7 +243,7 @@ def test_what_is_evaluated_is_ternary_however_late_that_began(job, tmp_path):
     result = train(replace(job, run="04", folder=tmp_path, overrides=(*SHORT, ("ternary_start", 0.99))))
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     again, _ = evaluation(load(tmp_path), corpus, "valid", 64, job.eval_bytes)
-    assert again["bpb"] == pytest.approx(result["bpb"], abs=1e-6)
+    assert again.bpb == pytest.approx(result["bpb"], abs=1e-6)
 
 
 def test_a_short_run_of_non_finite_steps_is_no_result(job, tmp_path):

@@ -36,7 +36,8 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     In a group of processes (`parallel`) all call this; the one that leads writes and reports, and the others
     return {} when their part is done.
 
-    Raises UserError for bad input (also written to `error.json`), loop.Interrupted when a signal ended it.
+    Raises UserError for bad input (also written to `error.json` where there is a folder), loop.Interrupted when a
+    signal ended it.
     """
     _check_folder(job)
     device = devices.choose(job.device, parallel.Place.read().local_rank)
@@ -83,7 +84,9 @@ def _finished(job: Job, report: Report) -> dict[str, Any]:
 
 
 def _write_fault(path: Path, error: UserError) -> None:
-    write_json(path, to_json(Fault(str(error), type(error).__name__)))
+    """For a study and its report; a job that was refused before it had a folder leaves none."""
+    if path.parent.exists():
+        write_json(path, to_json(Fault(str(error), type(error).__name__)))
 
 
 def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:

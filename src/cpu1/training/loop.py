@@ -82,7 +82,8 @@ def run(
     # ------------------------------------------------------------------ model, optimiser, position
     ops.retain_memory()
     model = build(recipe, settings.seed).train()
-    model.load_state_dict({**model.state_dict(), **(hooks.weights or {})})
+    if hooks.weights:
+        model.load_state_dict(hooks.weights, strict=False)  # all but what only a teacher needs: `start.fitting`
     replica = group.wrap(model)
     optimizer = make_optimizer(model, settings)
     checkpoints = Checkpoints(folder / "checkpoints", f"{recipe.hash()} {settings.to_json()}", group)

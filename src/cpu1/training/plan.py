@@ -65,7 +65,7 @@ class Job:
     teacher_cache: Path | None = None
     start: Path | None = None  # a run folder or a packed file whose weights the run starts from
     overrides: tuple[tuple[str, float | int | str], ...] = ()  # of Settings
-    changes: tuple[tuple[str, str], ...] = ()  # of the recipe, see recipes.changed
+    changes: tuple[tuple[str, str], ...] = ()  # of the recipe, see recipe.changed
     eval_bytes: int = EVAL_BYTES
     tensorboard: bool = False
     checkpoint_seconds: float = loop.CHECKPOINT_SECONDS
@@ -288,6 +288,8 @@ def _agree_in_group(settings: Settings, group: Group) -> Settings:
 def _content(teacher: Path) -> str:
     """What tells one teacher's weights from another's."""
     weights = teacher / "model.safetensors"
+    if not teacher.is_dir():
+        raise UserError(f"{teacher}: no such run folder to learn from")
     if not weights.exists():
         raise UserError(f"{weights}: no such file; is the teacher's run finished?")
     return digest(weights).hex()[:16]
