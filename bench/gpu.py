@@ -26,10 +26,10 @@ from cpu1.model import ladder
 from cpu1.model.network import Model, build
 from cpu1.ops import reference
 from cpu1.ops.operator import KERNELS
+from cpu1.runs.settings import Settings
 from cpu1.training.loop import losses
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
-from cpu1.training.settings import Settings
 
 PEAK = 8192  # rows and columns of the product that stands for the GPU's rate
 COMPARED = ("03", "07", "10")

@@ -30,11 +30,11 @@ from cpu1.data.corpus import prepare
 from cpu1.data.order import Windows
 from cpu1.errors import UserError
 from cpu1.model.network import Model
+from cpu1.runs.settings import Settings
 from cpu1.runs.trained import load
 from cpu1.training.lessons import CacheTeacher, Teacher, open_cache
 from cpu1.training.loop import Windowed, losses
 from cpu1.training.parallel import Group
-from cpu1.training.settings import Settings
 
 
 @dataclass

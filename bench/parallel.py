@@ -20,8 +20,8 @@ import torch
 
 from cpu1 import ops
 from cpu1.model import ladder
+from cpu1.runs.settings import Settings
 from cpu1.training import loop, parallel
-from cpu1.training.settings import Settings
 
 
 def main() -> None:

@@ -30,12 +30,12 @@ from cpu1.errors import UserError
 from cpu1.files import read_json, write_json
 from cpu1.model import ladder
 from cpu1.runs.folders import Key
+from cpu1.runs.settings import Settings
 from cpu1.runs.trained import Metrics
 from cpu1.study.plan import Plan
 from cpu1.study.runner import run_study
-from cpu1.training.job import read_text
 from cpu1.training.loop import MEAN
-from cpu1.training.settings import Settings
+from cpu1.training.plan import read_text
 
 ROUND = "r3"
 STRESS = 8.0  # times the scale's learning rate

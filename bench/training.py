@@ -26,10 +26,10 @@ import torch
 from cpu1 import ops
 from cpu1.model import ladder
 from cpu1.model.network import Model, build
+from cpu1.runs.settings import Settings
 from cpu1.training import loop
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
-from cpu1.training.settings import Settings
 
 PEAK = 2048  # rows and columns of the product that stands for the machine's rate
 WARM_UP = 15  # steps

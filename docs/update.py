@@ -13,11 +13,10 @@ import cli_pages
 from cpu1.errors import UserError
 from cpu1.files import write_atomic
 from cpu1.report.render.markdown import markdown
-from cpu1.report.write import json_text
 from tables import TABLES
 from tables.figures import DRAWN, engines, figures
 from tables.pages import fill
-from tables.results import ROOT, load, studies
+from tables.results import RESULTS, ROOT, load, studies
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
@@ -27,8 +26,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         yield page, fill(page, TABLES)
     for study in studies():
-        yield load(study).path / "card.md", markdown(load(study).card)
-        yield load(study).path / "card.json", json_text(load(study).card)
+        yield RESULTS / f"{study}.md", markdown(load(study).card)
     for study in DRAWN:
         yield from figures(study)
     yield engines()

@@ -8,7 +8,8 @@ from typing import Any
 from cpu1.files import read_json
 from cpu1.report.comparison import Line, compare_runs
 from cpu1.report.report import Card, build_card
-from cpu1.runs.folders import RunFolder, load_runs
+from cpu1.runs.folders import Run
+from cpu1.runs.studies import load_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
@@ -16,42 +17,42 @@ RESULTS = ROOT / "results"
 
 @dataclass(frozen=True)
 class Study:
-    """A study or a sweep in results/. Everything is read when it is first asked for."""
+    """A study in results/, gathered into one file. Everything is read when it is first asked for."""
 
     path: Path
 
     @cached_property
-    def runs(self) -> list[RunFolder]:
+    def runs(self) -> list[Run]:
         """The finished runs, by name."""
-        return [folder for folder in load_runs(self.path) if folder.result]
+        return [run for run in load_runs(self.path) if run.result]
 
     @cached_property
     def card(self) -> Card:
         return build_card(self.path)
 
     @cached_property
-    def sweep(self) -> dict[str, Any]:
-        """The table of a sweep."""
-        return read_json(self.path / "sweep.json")
-
-    @cached_property
     def language(self) -> dict[str, Any]:
         """What `cpu1 check` measured of the runs, by the name of their folder."""
-        return {path.parent.name: read_json(path) for path in sorted(self.path.glob("*/language.json"))}
+        return {run.key.folder: run.language for run in self.runs if run.language}
 
     def compare(self, first: str, second: str) -> list[Line]:
         """Two runs on every text; nothing where the study lacks one of them."""
-        return compare_runs(self.path, first, second) if {first, second} <= {f.key.run for f in self.runs} else []
+        return compare_runs(self.path, first, second) if {first, second} <= {run.key.run for run in self.runs} else []
 
 
 @cache
 def load(study: str) -> Study:
-    return Study(RESULTS / study)
+    return Study(RESULTS / f"{study}.jsonl")
 
 
 def studies() -> list[str]:
     """The names of all studies, which have a report each."""
-    return sorted(path.parent.name for path in RESULTS.glob("*/study.json"))
+    return sorted(path.stem for path in RESULTS.glob("*.jsonl"))
+
+
+def sweep(name: str) -> dict[str, Any]:
+    """The table of a sweep."""
+    return read_json(RESULTS / f"{name}.json")
 
 
 def bench(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.model.ladder import LADDER
 from cpu1.report.report import Row
 from cpu1.report.statistics import Figures
-from cpu1.runs.folders import Documents, HeldOut
+from cpu1.runs.result import Documents, HeldOut
 from tables.cells import interval, percent
 from tables.results import load
 from tables.table import Table, table
@@ -142,7 +142,7 @@ def other_texts(study: str, run: str) -> Table:
     """Bits per byte of a run on texts of which it has seen nothing: `cpu1 held-out`."""
     lines = []
     for name, text in held_out(study, run).items():
-        lines.append([name, f"{text.corpus['bytes']:,}", f"{bpb(text.documents):.3f}"])
+        lines.append([name, f"{text.corpus.bytes:,}", f"{bpb(text.documents):.3f}"])
     return Table(["text", "bytes", "bits per byte, 95%"], "lrr", lines)
 
 

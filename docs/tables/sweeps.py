@@ -3,7 +3,7 @@
 from functools import partial
 
 from cpu1.study.sweep_table import change, grid, label
-from tables.results import load
+from tables import results
 from tables.table import Table, table
 
 # The sweeps, and the headings that a page shows of each beside what was varied; none where the page has its own table.
@@ -26,7 +26,7 @@ UNTOLD = ("batch=2", "batch=8", "decay=0.8")  # left out of the short table of s
 
 def sweep(name: str) -> Table:
     """A sweep in full; the time at which learning curves are read stands in the heading."""
-    found = load(name).sweep
+    found = results.sweep(name)
     heads, rows, varied = grid(found)
     time = f"BPB at {found['equal_time_seconds']:,.0f} s"
     return Table(
@@ -38,7 +38,7 @@ def sweep(name: str) -> Table:
 
 def shown(name: str) -> Table:
     """What was varied and what matters of it."""
-    return sweep(name).columns(*grid(load(name).sweep)[2], *SHOWN[name])
+    return sweep(name).columns(*grid(results.sweep(name))[2], *SHOWN[name])
 
 
 for name, headings in SHOWN.items():
@@ -50,7 +50,7 @@ for name, headings in SHOWN.items():
 @table("sweep-nano-short")
 def knobs() -> Table:
     """One knob a row: the difference to the settings as they are, for each run."""
-    found = load("sweep-nano").sweep
+    found = results.sweep("sweep-nano")
     runs = list(dict.fromkeys(row["run"] for row in found["rows"]))
     gaps = {(label(row, found["varied"]), row["run"]): change(row) for row in found["rows"]}
     variants = [name for name in dict.fromkeys(name for name, _ in gaps) if gaps[name, runs[0]] and name not in UNTOLD]

@@ -38,10 +38,11 @@ def build(recipe: "Recipe", seed: int = 0) -> "Model":
 
 
 def train(
-    run: str,
+    run: str | None,
     folder: str | Path,
     *,
-    scale: str = "nano",
+    start: str | Path | None = None,
+    scale: str | None = None,
     round: str | None = None,
     bytes: int | None = None,
     minutes: float | None = None,
@@ -55,23 +56,29 @@ def train(
     """Trains a run into `folder`, or goes on where it was, and returns its `result.json`.
 
     The budget is a round (r1, r2, r3; r1 unless said), or `bytes` of text, or `minutes`; `settings` override those
-    of training (`rate=0.002`), `changes` what stands in the recipe ({"ffn": "ReLU2", "layers": "4"}). Raises
-    UserError for bad input.
+    of training (`rate=0.002`), `changes` what stands in the recipe ({"ffn": "ReLU2", "layers": "4"}). The scale is
+    nano unless said.
+
+    `start`, a run folder or a packed file: the weights to start from, on the same text or another. They say which run
+    and scale it is, so `run` may be None; without `bytes` or `minutes` it is one pass over the text.
+
+    Raises UserError for bad input.
     """
     from cpu1.training.job import Job
     from cpu1.training.job import train as run_job
-    from cpu1.training.settings import Budget
+    from cpu1.training.plan import Budget
 
     budget = Budget(bytes=bytes, minutes=minutes) if bytes is not None or minutes is not None else None
     job = Job(
         run=run,
         folder=Path(folder),
         scale=scale,
-        round=round or ("custom" if budget else "r1"),
+        round=round,
         budget=budget,
         seed=seed,
         data=data,
         teacher=Path(teacher) if teacher else None,
+        start=Path(start) if start else None,
         threads=threads,
         overrides=tuple(settings.items()),
         changes=tuple((changes or {}).items()),

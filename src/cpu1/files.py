@@ -1,4 +1,4 @@
-"""Small files: atomic writes, JSON both ways."""
+"""Small files: atomic writes, locks, JSON both ways."""
 
 import hashlib
 import json
@@ -38,6 +38,27 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
     """Replaces `path` by `data`, see `atomic`."""
     with atomic(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def locked(path: Path, held: str | None = None) -> Iterator[None]:
+    """Holds the lock file `path`, made with its folder, while the block runs; it ends with the process.
+
+    Waits for another holder, or raises UserError with the message `held` if there is one. Needs filelock, which the
+    runtime does without.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, blocking=held is None)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(held) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sync_folder(folder: Path) -> None:

@@ -123,7 +123,7 @@ def test_arguments_are_checked(words, capsys):
         main(["train", "07", *words])
     assert stopped.value.code == 2
     error = capsys.readouterr().err
-    assert "usage: cpu1 train RUN" in error
+    assert "usage: cpu1 train [RUN]" in error
     assert f"argument {words[0]}: '{words[1]}' is not a " in error
 
 

@@ -25,7 +25,7 @@ PRIVATE = re.compile(
 )
 HEAVY = {"torch", "numpy", "safetensors", "rich", "tempfile", "hashlib"}
 VALUES = {byte_size: {"SIZE"}, count: {"N", "K", "SECONDS"}, positive: {"N", "K"},
-          Path: {"FILE", "FOLDER"}}  # fmt: skip
+          Path: {"FILE", "FOLDER", "MODEL", "STUDY"}}  # fmt: skip
 
 
 def help_of(name: str, action: argparse.Action) -> str:

@@ -141,7 +141,7 @@ def test_a_damaged_tokenizer_is_refused(
 
 def test_a_missing_or_cut_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="No such file"):
         Tokenizer.load(path)
     for content in ('{"format": 1, "voc', "[]"):
         path.write_text(content)

@@ -52,8 +52,8 @@ def test_bits_by_place_in_the_window(model):
     assert found.nats_at.sum() == pytest.approx(found.nats.sum())
     assert found.units_at.tolist() == [7 if place < 6 else 6 if place < 26 else 5 for place in range(64)]
     places = by_position(found)
-    assert places["start"] == [0, 4, 8, 16, 32]
-    assert places["bpb"][2] == pytest.approx(found.nats_at[8:16].sum() / found.units_at[8:16].sum() / np.log(2))
+    assert places.start == (0, 4, 8, 16, 32)
+    assert places.bpb[2] == pytest.approx(found.nats_at[8:16].sum() / found.units_at[8:16].sum() / np.log(2))
 
 
 def test_documents_do_not_run_into_each_other(model):

@@ -1,6 +1,6 @@
 """Settings of a tiny run, for tests that turn one of them."""
 
-from cpu1.training.settings import Settings
+from cpu1.runs.settings import Settings
 
 PLAN = Settings(
     run="07",

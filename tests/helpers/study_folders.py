@@ -2,10 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers.settings import PLAN
 
 DOCUMENTS = 60
 TITLES = {
@@ -57,8 +59,8 @@ def make_run(study: Path, run: str, seed: int = 0, scale: str = "demo", round: s
     result = make_result(run, seed, scale, round, bpb, sum(sizes))
     lines = metrics(result)
     result |= {"curve": {key: [line[key] for line in lines[::8]] for key in ("bytes", "bpb")}} | changes
-    settings = {key: result[key] for key in ("run", "scale", "round", "seed", "parent", "title", "level")}
-    write(folder / "settings.json", settings | {"steps": result["step"]})
+    labels = {key: result[key] for key in ("run", "scale", "round", "seed", "parent", "title", "level")}
+    write(folder / "settings.json", replace(PLAN, **labels, steps=result["step"]).to_json())
     write(folder / "result.json", result)
     write(folder / "documents.json", {"bytes": sizes, "nats": nats})
     units = 90.0 if run in FULL else 420.0 + 17 * ORDER.index(run)
@@ -127,6 +129,8 @@ def make_result(run: str, seed: int, scale: str, round: str, bpb: float, size: i
             "loop": 0.08,
             "entropy": 4.31,
             "corpus_entropy": 4.6,
+            "tolerance": 0.5,
+            "reasons": [],
             "sample": "def the(self, value):\n    return <b>self</b> & other",
             "prompt": "The ",
         },

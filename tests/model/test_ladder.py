@@ -11,9 +11,11 @@ from cpu1.model import ladder
 from cpu1.model.ingredients import MLGRU, LocalByteDecoder, ReLU2, Ternary
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe, changed, differences
+from cpu1.records import parse, to_json
 from cpu1.report import original
 from cpu1.report.ladder_table import sizes
-from cpu1.training.settings import Settings
+from cpu1.runs.folders import RunRecord
+from cpu1.runs.settings import Settings
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -106,17 +108,20 @@ def test_unknown_names_are_refused():
     ("change", "message"),
     [
         ({"format": 9}, "format 9"),
-        ({"mixer": {"kind": "Eval"}}, "unknown ingredient 'Eval'; known: Attention, FoldedAttention, MLGRU"),
-        ({"mixer": {"kind": "SwiGLU"}}, "mixer: unknown ingredient 'SwiGLU'"),
-        ({"mixer": None}, "mixer: None is not an ingredient"),
-        ({"ffn": {"kind": "SwiGLU", "multiple": 0}}, "SwiGLU.multiple is 0; it must be from 1"),
-        ({"gate": {"kind": "DeleteGate", "target": float("nan")}}, "DeleteGate.target is nan"),
-        ({"mixer": {"kind": "MLGRU", "output": 3}}, "MLGRU.output is 3"),
-        ({"mixer": {"kind": "MLGRU", "depth": 3}}, "no field 'depth'"),
-        ({"mixer": "MLGRU"}, "not an ingredient"),
-        ({"width": "wide"}, "Recipe.width is 'wide'"),
-        ({"width": -4}, "width is -4"),
-        ({"surprise": 1}, "no field 'surprise'"),
+        ({"mixer": {"kind": "Eval"}}, "\"mixer\" is 'Eval', should be one of Attention, FoldedAttention, MLGRU"),
+        ({"mixer": {"kind": "SwiGLU"}}, "\"mixer\" is 'SwiGLU'"),
+        ({"mixer": None}, '"mixer" is None'),
+        ({"ffn": {"kind": "SwiGLU", "multiple": 0}}, '"ffn.multiple" is 0, should be a whole number from 1 to 65536'),
+        (
+            {"gate": {"kind": "DeleteGate", "target": float("nan")}},
+            '"gate.target" is nan, should be a number that is finite',
+        ),
+        ({"mixer": {"kind": "MLGRU", "output": 3}}, '"mixer.output" is 3, should be true or false'),
+        ({"mixer": {"kind": "MLGRU", "depth": 3}}, '"mixer.depth" is unknown; MLGRU has output'),
+        ({"mixer": "MLGRU"}, "\"mixer\" is 'MLGRU', should be one of"),
+        ({"width": "wide"}, "\"width\" is 'wide', should be a whole number"),
+        ({"width": -4}, '"width" is -4, should be a whole number from 1'),
+        ({"surprise": 1}, '"surprise" is unknown; Recipe has width'),
     ],
 )
 def test_damaged_recipes_are_refused_with_a_reason(change, message):
@@ -127,19 +132,18 @@ def test_damaged_recipes_are_refused_with_a_reason(change, message):
 def test_a_recipe_without_a_field_is_refused():
     value = ladder.recipe("07").to_json()
     del value["ffn"]
-    with pytest.raises(UserError, match="lacks the field 'ffn'"):
+    with pytest.raises(UserError, match='"ffn" is missing'):
         Recipe.from_json(value)
 
 
 def test_run_folders_written_before_a_field_joined_read_and_write_the_same():
     """Their JSON is what a folder is compared with when it is resumed, and names its checkpoints."""
-    paths = sorted(RESULTS.glob("*/*/recipe.json"))
-    assert paths
-    for path in paths:
-        held = json.loads(path.read_text())
-        assert Recipe.from_json(held).to_json() == held
-        settings = path.with_name("settings.json")
-        assert str(Settings.read(settings).to_json()) == str(json.loads(settings.read_text()))
+    lines = [line for path in sorted(RESULTS.glob("*.jsonl")) for line in path.read_text().splitlines()[1:]]
+    assert len(lines) >= 100
+    for held in map(json.loads, lines):
+        assert Recipe.from_json(held["recipe"]).to_json() == held["recipe"]
+        assert str(parse(Settings, held["settings"], "").to_json()) == str(held["settings"])
+        assert str(to_json(parse(RunRecord, held, ""))) == str(held)
 
 
 def test_a_field_that_joined_later_is_written_where_it_differs():
@@ -165,15 +169,15 @@ def test_a_recipe_is_changed_by_name():
     ("change", "message"),
     [
         (("colour", "3"), "no 'colour'; it has width, layers, embedding, mixer"),
-        (("ffn", "MLGRU"), "unknown ingredient 'MLGRU'; known: .*ReLU2, .*SwiGLU"),
-        (("ffn", "none"), "ffn: None is not an ingredient; known: .*ReLU2, .*SwiGLU"),
-        (("head.depth", "3"), "LocalByteDecoder has no field 'depth'; it has width, hidden, look_back"),
-        (("head.hidden", "many"), "LocalByteDecoder.hidden is 'many'; expected int"),
-        (("head.hidden", "0"), "LocalByteDecoder.hidden is 0; it must be from 1"),
+        (("ffn", "MLGRU"), "\"ffn\" is 'MLGRU', should be one of .*ReLU2, .*SwiGLU"),
+        (("ffn", "none"), '"ffn" is None, should be one of .*ReLU2, .*SwiGLU'),
+        (("head.depth", "3"), '"head.depth" is unknown; LocalByteDecoder has width, hidden, look_back'),
+        (("head.hidden", "many"), "\"head.hidden\" is 'many', should be a whole number"),
+        (("head.hidden", "0"), '"head.hidden" is 0, should be a whole number from 1'),
         (("memory.width", "8"), "memory is no ingredient of this recipe; it has embedding, mixer"),
-        (("layers", "four"), "layers is 'four'; expected int"),
+        (("layers", "four"), "\"layers\" is 'four', should be a whole number"),
         (("layers.x", "1"), "layers is no ingredient"),
-        (("embedding", "TokenEmbedding"), "TokenEmbedding lacks the field 'vocabulary'"),
+        (("embedding", "TokenEmbedding"), '"embedding.vocabulary" is missing'),
     ],
 )
 def test_changes_that_do_not_fit_are_refused_with_what_is_known(change, message):

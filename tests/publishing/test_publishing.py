@@ -15,6 +15,8 @@ from cpu1.files import read_json, write_json
 from cpu1.publishing import checkpoints, folder
 from cpu1.publishing.facts import Terms, read_facts
 from cpu1.publishing.model_card import model_card
+from cpu1.records import to_json
+from cpu1.runs.result import Documents, HeldOut, Scored, Speed
 from cpu1.runs.trained import load
 from cpu1.training.job import Job, train
 
@@ -27,7 +29,7 @@ def runs(tmp_path_factory):
     for run in ("07", "13"):
         train(Job(run=run, folder=place / run, scale="demo", data=str(text), threads=1, eval_bytes=2000,
                   overrides=(("steps", 3), ("batch", 2), ("window", 64))))  # fmt: skip
-    write_json(place / "07" / "speed.json", {"bytes_per_s": 12345.6, "engine": "native"})
+    write_json(place / "07" / "speed.json", to_json(Speed(3086.4, 12345.6, "patch")))
     return place
 
 
@@ -59,7 +61,7 @@ def test_the_card_names_the_teacher(runs):
         ({"teacher_cache": "def456", "alpha": 0.8},
          "what `cpu1 teach` kept of one (cache def456), 0.8 of the loss, at temperature 1"),
     ):  # fmt: skip
-        known = replace(facts, settings=facts.settings | taught)
+        known = replace(facts, settings=replace(facts.settings, **taught))
         assert f"| teacher | {said} |" in model_card(known, Terms(), "model.cpu1", 1, "int8", unpacked=False)
     assert "| teacher |" not in model_card(facts, Terms(), "model.cpu1", 1, "int8", unpacked=False)
 
@@ -69,10 +71,10 @@ def test_the_card_says_what_was_measured(runs):
     card = model_card(facts, terms, "model.cpu1", 123456, "int8", unpacked=True)
     result = facts.result
     for part in (
-        f"{result['bpb']:.3f} [",
-        f"{result['params']:,}",
-        f"{result['bytes_seen']:,} bytes of text",
-        facts.settings["data_sha256"],
+        f"{result.bpb:.3f} [",
+        f"{result.params:,}",
+        f"{result.bytes_seen:,} bytes of text",
+        facts.settings.data_sha256,
         *("12,346 bytes", "123,456 bytes", "Topics of Python.", "2 windows of 64 bytes"),
         *("patches deleted", "## Limits", "## Licence", "in 8 bits"),
     ):
@@ -84,8 +86,9 @@ def test_the_card_says_what_was_measured(runs):
 def test_other_texts_and_checks_of_language_are_on_the_card(runs, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(runs / "07", run)
-    documents = {"nats": [70.0, 80.0], "bytes": [50, 50]}
-    write_json(run / "held-out.json", {"wiki": {"corpus": {"bytes": 100}, "bpb": 2.164, "documents": documents}})
+    corpus = Scored("wiki", "0" * 64, "all", documents=2, bytes=100, context=64)
+    wiki = HeldOut(corpus, 2.164, Documents(bytes=(50, 50), nats=(70.0, 80.0)))
+    write_json(run / "held-out.json", to_json({"wiki": wiki}))
     (tmp_path / "pairs.jsonl").write_text('{"uid": "passive_1", "good": "a b c", "bad": "a b d"}\n')
     (tmp_path / "passages.jsonl").write_text('{"text": "of the old man"}\n')
     checks = ["--blimp", str(tmp_path / "pairs.jsonl"), "--lambada", str(tmp_path / "passages.jsonl"), "--bytes", "1k",
@@ -95,19 +98,23 @@ def test_other_texts_and_checks_of_language_are_on_the_card(runs, tmp_path):
     for part in ("bits per byte of wiki, 95% | 2.164 [2.0", "100 bytes", "of 1 pairs", "LAMBADA, greedy | 0.0%",
                  "at temperature 0.8; of held-out text 100.0%"):  # fmt: skip
         assert part in card
-    write_json(run / "held-out.json", {"wiki": {"bpb": 1}})
-    with pytest.raises(UserError, match=r"held-out\.json or language\.json is not what cpu1 writes"):
+    write_json(run / "language.json", {"blimp": {"accuracy": 1}})
+    with pytest.raises(UserError, match=r"language\.json: not what `cpu1 check` writes"):
         model_card(read_facts(run), Terms(), "model.cpu1", 1, "int8", unpacked=False)
     write_json(run / "language.json", [])
-    with pytest.raises(UserError, match=r"language\.json: not an object"):
+    with pytest.raises(UserError, match=r"language\.json: the whole is \[\], should be an object"):
+        read_facts(run)
+    write_json(run / "held-out.json", {"wiki": {"bpb": 1}})
+    with pytest.raises(UserError, match=r'held-out\.json: "wiki.corpus" is missing'):
         read_facts(run)
 
 
 def test_the_front_matter_is_that_of_the_hub(runs):
     yaml = pytest.importorskip("yaml")
     facts = read_facts(runs / "07")
-    facts.settings["data_source"] = "hf:someone/texts:train"
-    facts.result["corpus"]["name"] = 'odd: "name" # here'
+    corpus = replace(facts.result.corpus, name='odd: "name" # here')
+    settings = replace(facts.settings, data_source="hf:someone/texts:train")
+    facts = replace(facts, settings=settings, result=replace(facts.result, corpus=corpus))
     card = model_card(facts, Terms("mit", ("en", "es"), ("a/b",)), "model.cpu1", 1, "int8", unpacked=True)
     _, front, rest = card.split("---\n", 2)
     found = yaml.safe_load(front)
@@ -116,7 +123,7 @@ def test_the_front_matter_is_that_of_the_hub(runs):
     assert {"ternary", "byte-level"} <= set(found["tags"])
     measured = found["model-index"][0]["results"][0]
     assert measured["dataset"]["type"] == 'odd: "name" # here'
-    assert measured["metrics"][0]["value"] == pytest.approx(facts.result["bpb"], abs=1e-4)
+    assert measured["metrics"][0]["value"] == pytest.approx(facts.result.bpb, abs=1e-4)
 
 
 def test_an_earlier_folder_is_replaced_and_no_other(runs, tmp_path, capsys):
@@ -152,9 +159,9 @@ def test_what_fails_leaves_the_earlier_folder(runs, tmp_path):
     ("damage", "message"),
     [
         (lambda run: (run / "result.json").unlink(), "only a finished run"),
-        (lambda run: (run / "env.json").unlink(), "env.json: no such file"),
-        (lambda run: write_json(run / "result.json", {"run": "07"}), "no 'title'"),
-        (lambda run: write_json(run / "settings.json", []), "no 'data'"),
+        (lambda run: (run / "env.json").unlink(), "no env.json"),
+        (lambda run: write_json(run / "result.json", {"run": "07"}), '"format" is missing'),
+        (lambda run: write_json(run / "settings.json", []), "should be an object"),
         (lambda run: (run / "model.safetensors").unlink(), "no model.safetensors"),
     ],
 )

@@ -237,7 +237,7 @@ def test_seeds_of_different_models_are_refused(tmp_path: Path) -> None:
 
 def test_damaged_baselines_are_named(tmp_path: Path) -> None:
     make_run(tmp_path, "03")
-    write(tmp_path / "baselines.json", {"zstd -19": {"bits": 2}})
+    write(tmp_path / "baselines.json", {"zstd -19": {"note": ""}})
     with pytest.raises(UserError, match=r'baselines\.json: "zstd -19\.bpb" is missing'):
         build_card(tmp_path, ORDER)
 

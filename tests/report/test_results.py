@@ -1,6 +1,5 @@
 """What is committed is current: every table and card follows from the committed results."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from cpu1.report.report import build_card
+from cpu1.runs.studies import load_runs
 
 ROOT = Path(__file__).parents[2]
 ORIGINAL_BEST = 3.10  # bits per byte: the lowest of a ternary byte-level run on the original card
-STUDIES = sorted(path.parent for path in (ROOT / "results").glob("*/study.json"))
+STUDIES = sorted((ROOT / "results").glob("*.jsonl"))
 
 
 def test_tables_and_cards_are_current():
@@ -19,7 +19,7 @@ def test_tables_and_cards_are_current():
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_every_committed_run_learned(study):
     rows = build_card(study).rows
     assert rows
@@ -31,18 +31,17 @@ def test_every_committed_run_learned(study):
 
 def test_ternary_on_bytes_is_below_the_originals_best_at_its_scales():
     reached = {}
-    for path in (ROOT / "results").glob("*/*/result.json"):
-        result = json.loads(path.read_text())
-        if result["scale"] in ("small", "base") and result["level"] == "byte" and result["ternary"]:
-            reached[path.parent.name] = result["bpb"]
+    for run in (run for study in STUDIES for run in load_runs(study)):
+        if run.result and run.result.scale in ("small", "base") and run.result.level == "byte" and run.result.ternary:
+            reached[run.key.folder] = run.result.bpb
     assert {name[:2] for name in reached} >= {"04", "07", "10", "14", "15", "16"}
     assert max(reached.values()) < ORIGINAL_BEST, reached
 
 
 def test_the_default_model_reads_texts_of_others():
-    found = json.loads((ROOT / "results" / "small-r2" / "04-small-r2-s0" / "held-out.json").read_text())
-    assert found["wikitext2"]["bpb"] < 2.10
-    assert found["en-books"]["bpb"] < 1.90
+    (found,) = (run.held_out for run in load_runs(ROOT / "results" / "small-r2.jsonl"))
+    assert found["wikitext2"].bpb < 2.10
+    assert found["en-books"].bpb < 1.90
     card = (ROOT / "checkpoints" / "default.md").read_text()
     for name in ("wikitext2", "en-books"):
-        assert f"bits per byte of {name}, 95% | {found[name]['bpb']:.3f}" in card
+        assert f"bits per byte of {name}, 95% | {found[name].bpb:.3f}" in card

@@ -16,7 +16,7 @@ from cpu1.evaluation.statistics import difference
 from cpu1.report.comparison import compare_runs
 from cpu1.report.render.markdown import markdown
 from cpu1.report.report import build_card
-from cpu1.runs.folders import load_runs
+from cpu1.runs.studies import load_runs
 from cpu1.training.job import Job, train
 
 

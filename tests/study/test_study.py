@@ -9,8 +9,9 @@ from helpers.study_folders import make_run, write
 
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import bpb_interval, difference
-from cpu1.runs.folders import Key, load_runs
+from cpu1.runs.folders import Key
 from cpu1.runs.progress import progress
+from cpu1.runs.studies import load_runs
 
 LN2 = np.log(2)
 
@@ -28,10 +29,10 @@ def test_a_finished_run_is_read_whole(tmp_path: Path) -> None:
     assert run.result.ternary
     assert run.result.parent == "06"
     assert run.documents is not None
-    assert len(run.documents.bytes_D) == run.result.corpus["documents"]
+    assert len(run.documents.bytes_D) == run.result.corpus.documents
     assert run.speed
     assert run.speed.unit == "patch"
-    assert [point.bytes for point in run.result.curve] == list(range(40960, 801 * 4096, 8 * 40960))
+    assert list(run.result.curve.bytes) == list(range(40960, 801 * 4096, 8 * 40960))
 
 
 @pytest.mark.parametrize("run", ["01", "02a", "05b"])

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from cpu1.errors import UserError
-from cpu1.runs.folders import load_runs
+from cpu1.runs.studies import load_runs
 from cpu1.study import runner
 from cpu1.study.live import LiveView
 from cpu1.study.plan import Plan, make_jobs, with_teachers
@@ -114,7 +114,7 @@ def test_failures_are_told_apart_and_do_not_stop_the_others(tmp_path: Path, comm
     assert "something broke" in text
     assert "ended without a result.json" in text
     assert "student-demo-r1-s0 blocked" in text
-    errors = {run.key.run: run.error for run in load_runs_without_results(plan.folder)}
+    errors = {run.key.run: run.fault and run.fault.error for run in load_runs_without_results(plan.folder)}
     assert errors["crash"]
     assert "exit status 1" in errors["crash"]
     assert errors["student"]
@@ -165,7 +165,7 @@ def test_plans_that_ask_for_nothing_are_refused(tmp_path: Path, command: list[st
 def test_two_studies_in_one_folder_are_refused(tmp_path: Path, command: list[str]) -> None:
     plan = make_plan(tmp_path, "03")
     plan.folder.mkdir()
-    with runner.locked(plan.folder), pytest.raises(UserError, match="another study"):
+    with runner.at_work(plan.folder), pytest.raises(UserError, match="another study"):
         study(plan, command)
 
 

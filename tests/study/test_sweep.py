@@ -17,7 +17,7 @@ from rich.console import Console
 from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import difference
-from cpu1.runs.folders import Point
+from cpu1.runs.result import Curve
 from cpu1.study import runner
 from cpu1.study.start import Request
 from cpu1.study.sweep import Sweep, make_members, start
@@ -48,7 +48,9 @@ seconds = [2.0, 4.0, 8.0] if muon else [1.0, 2.0, 4.0]
 with tempfile.TemporaryDirectory() as place:
     made = study_folders.make_run(pathlib.Path(place), run, int(one["--seed"]), one["--scale"], one["--round"],
                                   curve={"bytes": [1, 2, 4], "seconds": seconds, "bpb": [4.0, 3.0, 2.0]})
-    (made / "env.json").write_text(json.dumps({"processor": "made up", "cores": 2, "platform": "secret"}))
+    versions = {"cpu1": "1", "python": "3", "torch": "2"}
+    machine = {"platform": "secret", "processor": "made up", "cores": 2, "threads": 1}
+    (made / "env.json").write_text(json.dumps(versions | machine))
     for file in made.iterdir():
         shutil.copy(file, out / file.name)
 """
@@ -116,7 +118,7 @@ def test_every_combination_is_trained_once_and_stands_in_the_table(sweep, traine
     assert gap["value"] == pytest.approx(-0.2)
     assert gap["low"] <= gap["value"] <= gap["high"]
     assert gap["seeds"]
-    assert table["machine"] == {"processor": "made up", "cores": 2}
+    assert table["machine"] == {"processor": "made up", "cores": 2, "threads": 1, "torch": "2"}
     assert table["corpus"]["name"] == "made up"
     assert "| 1e-3 | muon |" in printed
     assert (sweep.request.folder / "sweep.md").read_text() == markdown(table)
@@ -183,12 +185,12 @@ def test_equal_time_reads_the_curve_when_the_fastest_had_finished(sweep, trainer
 
 
 def test_curves_are_read_linearly_in_log_time():
-    curve = (Point(1, 4.0, 1.0), Point(4, 2.0, 4.0))
+    curve = Curve(bytes=(1, 4), seconds=(1.0, 4.0), bpb=(4.0, 2.0))
     assert at(curve, 2.0) == pytest.approx(3.0)
     assert at(curve, 1.0) == 4.0
     assert at(curve, 9.0) == 2.0
     assert at(curve, 0.5) is None  # before its first point
-    assert at((Point(1, 4.0), Point(4, 2.0)), 2.0) is None  # it does not tell times
+    assert at(Curve(bytes=(1, 4), bpb=(4.0, 2.0)), 2.0) is None  # it has no times
 
 
 def test_a_variant_that_fails_keeps_its_row_and_says_why(sweep, trainer):
@@ -244,8 +246,8 @@ def test_an_interrupted_sweep_goes_on(tmp_path, text, trainer):
         ({"rate": ("fast",)}, "--set rate=fast: not a setting, or not of its type"),
         ({"rate": ("1e-3", "-1")}, "rate is -1"),
         ({"optimizer": ("adamw", "sgd")}, "optimizer 'sgd' is not known; there are adamw, muon"),
-        ({"ffn": ("SwiGLU", "MLGRU")}, "unknown ingredient 'MLGRU'; known: .*ReLU2, .*SwiGLU"),
-        ({"head.hidden": ("12", "few")}, "LocalByteDecoder.hidden is 'few'"),
+        ({"ffn": ("SwiGLU", "MLGRU")}, "\"ffn\" is 'MLGRU', should be one of .*ReLU2, .*SwiGLU"),
+        ({"head.hidden": ("12", "few")}, "\"head.hidden\" is 'few'"),
         ({"head.look_back": ("9",)}, "look_back 9 is more than 8"),
         ({"distill": ("ByteDistillation",)}, "run 04 learns from a teacher: give --teacher"),
         ({}, "needs something to vary"),

@@ -10,10 +10,10 @@ from helpers.settings import PLAN
 from cpu1.errors import UserError
 from cpu1.model import ladder
 from cpu1.model.network import Output, build
+from cpu1.runs.settings import KNOBS
 from cpu1.training import loop
 from cpu1.training.optim import SplitMuon, follow, optimizer
 from cpu1.training.parallel import Group
-from cpu1.training.settings import KNOBS
 
 
 def test_schedule_warms_up_stays_and_decays():

@@ -23,12 +23,13 @@ from cpu1 import cli, device
 from cpu1.errors import UserError
 from cpu1.model import ladder
 from cpu1.model.network import build
+from cpu1.runs.settings import Settings
 from cpu1.runs.trained import load
 from cpu1.training import loop
-from cpu1.training.job import Job, _agree_in_group, train
+from cpu1.training.job import Job, train
 from cpu1.training.lessons import ModelTeacher
 from cpu1.training.parallel import Group, Place, Shards
-from cpu1.training.settings import Settings
+from cpu1.training.plan import _agree_in_group
 
 STEPS = 50
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

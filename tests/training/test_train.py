@@ -2,16 +2,15 @@
 
 import errno
 import json
-import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.jobs import SHORT, stop_at, weights
 from helpers.settings import PLAN
 from helpers.text import write_text
 
@@ -28,9 +27,7 @@ from cpu1.training.job import Job, train
 from cpu1.training.loop import Interrupted
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
-from cpu1.training.settings import Budget
-
-SHORT = (("steps", 12), ("batch", 2), ("window", 64))
+from cpu1.training.plan import Budget
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +48,6 @@ def teacher(job, shared):
     folder = shared / "teacher"
     train(replace(job, run="02", folder=folder))
     return folder
-
-
-def stop_at(step):
-    """A report that sends SIGINT after `step`, as Ctrl-C would."""
-
-    def report(line):
-        if isinstance(line, dict) and line["step"] == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return report
-
-
-def weights(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("run", ["01", "02", "04", "07", "10", "15"])
@@ -260,7 +243,7 @@ def test_what_is_evaluated_is_ternary_however_late_that_began(job, tmp_path):
     result = train(replace(job, run="04", folder=tmp_path, overrides=(*SHORT, ("ternary_start", 0.99))))
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     again, _ = evaluation(load(tmp_path), corpus, "valid", 64, job.eval_bytes)
-    assert again["bpb"] == pytest.approx(result["bpb"], abs=1e-6)
+    assert again.bpb == pytest.approx(result["bpb"], abs=1e-6)
 
 
 def test_a_short_run_of_non_finite_steps_is_no_result(job, tmp_path):

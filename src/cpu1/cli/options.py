@@ -10,7 +10,7 @@ from cpu1.device import DEVICES
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.training.settings import Budget
+    from cpu1.training.plan import Budget
 
 SCALES = ("card", "demo", "nano", "small", "base")
 ROUNDS = ("r1", "r2", "r3", "custom")
@@ -118,18 +118,20 @@ def dense_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def scale_option(parser: argparse.ArgumentParser, default: str) -> None:
+def scale_option(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """The size of a model; a default of None is nano, or with --from the size of its weights."""
+    known = "%(default)s" if default else "nano; with --from that of the weights"
     parser.add_argument(
         "--scale",
         choices=SCALES,
         default=default,
-        help="size of the model; card is the size in the original study (default: %(default)s)",
+        help=f"size of the model; card is the size in the original study (default: {known})",
     )
 
 
-def training_options(parser: argparse.ArgumentParser, threads: str) -> None:
-    """Options of everything that trains; `threads` is the default in words."""
-    scale_option(parser, "nano")
+def training_options(parser: argparse.ArgumentParser, threads: str, scale: str | None = "nano") -> None:
+    """Options of everything that trains; `threads` is the default in words, `scale` as in `scale_option`."""
+    scale_option(parser, scale)
     parser.add_argument(
         "--round",
         choices=ROUNDS,
@@ -194,7 +196,7 @@ def round_name(args: argparse.Namespace) -> str:
 
 
 def budget(args: argparse.Namespace) -> "Budget | None":
-    from cpu1.training.settings import Budget
+    from cpu1.training.plan import Budget
 
     if args.bytes is None and args.minutes is None:
         return None
@@ -255,7 +257,7 @@ def variation(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def setting(text: str) -> tuple[str, int | float | str]:
-    from cpu1.training.settings import read_value
+    from cpu1.runs.settings import read_value
 
     name, value = change(text)
     return name, read_value(value)

@@ -29,7 +29,7 @@ def add(command: Command) -> None:
     _terms_options(p)
 
     p = command(
-        checkpoints, "checkpoints", "checkpoints results/nano-r1/*-s0 --default runs/07-small-r2-s0 --to checkpoints"
+        checkpoints, "checkpoints", "checkpoints runs/nano-r1/*-s0 --default runs/07-small-r2-s0 --to checkpoints"
     )
     p.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="folders of trained runs")
     p.add_argument(

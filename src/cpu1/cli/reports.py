@@ -1,4 +1,4 @@
-"""Commands that report on a study: held-out, compare, card."""
+"""Commands that report on a study: held-out, compare, card, gather."""
 
 import argparse
 import json
@@ -45,7 +45,7 @@ def add(command: Command) -> None:
     threads_option(p, default="all cores")
     device_option(p)
 
-    p = command(compare, "compare", "compare results/nano-r2 04 03", "compare results/nano-r2 04 03 --json")
+    p = command(compare, "compare", "compare results/nano-r2.jsonl 04 03", "compare runs/study 04 03 --json")
     _study(p)
     p.add_argument("first", metavar="RUN", help="name of a run in the study, like 04")
     p.add_argument("second", metavar="BASE", help="name of the run to compare it with, like 03")
@@ -55,9 +55,15 @@ def add(command: Command) -> None:
     _study(p)
     out_option(p, "folder for card.md, card.json and card.html (default: the study folder)", "FOLDER")
 
+    p = command(gather, "gather", "gather runs/study -o results/study.jsonl")
+    _study(p)
+    out_option(p, "file to write, one line of JSON a run", "FILE", required=True)
+
 
 def _study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", type=Path, metavar="FOLDER", help="study folder, written by `cpu1 study`")
+    parser.add_argument(
+        "study", type=Path, metavar="STUDY", help="study folder of `cpu1 study`, or a file of `cpu1 gather`"
+    )
 
 
 def held_out(args: argparse.Namespace) -> int:
@@ -107,4 +113,16 @@ def card(args: argparse.Namespace) -> int:
 
     print_card(write_card(args.study, args.out))
     print(f"written: {args.out or args.study}/card.md, card.json, card.html")
+    return 0
+
+
+def gather(args: argparse.Namespace) -> int:
+    """Write what the runs of a study reached into one file.
+
+    `card` and `compare` read such a file as they read a study folder.
+    """
+    from cpu1.runs.studies import gather as write
+
+    count = write(args.study, args.out)
+    print(f"{args.out}: {count} runs")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cpu1.cli.options import Command, budget, count, out_option, quiet_option, round_name, seed_option, training_options
+from cpu1.errors import UserError
 
 
 def add(command: Command) -> None:
@@ -18,12 +19,26 @@ def add(command: Command) -> None:
         "train 14 --teacher runs/02-nano-r1-s0",
         "train 04 --minutes 5 --set rate=0.002",
         "train 04 --data books.txt.zst --teacher-cache cache/books --set alpha=0.5",
+        "train --from default --data mine.txt --minutes 10 -o runs/mine",
         "train 04 --with ffn=ReLU2 --with head.hidden=512 -o runs/relu2",
     )
-    p.add_argument("run", metavar="RUN", help="which model to train: 01, 02a, ... 16, listed by `cpu1 ladder`")
+    p.add_argument(
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="which model to train: 01, 02a, ... 16, listed by `cpu1 ladder`; not needed with --from",
+    )
+    p.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="MODEL",
+        help="start from the weights of a run folder or a packed file, or of the bundled model (default); "
+        "needs -o; trains one pass over the text without --bytes or --minutes",
+    )
     out_option(p, "run folder to write; training resumes if it exists (default: runs/RUN-SCALE-ROUND-sSEED)", "FOLDER")
     seed_option(p, "seed of the initial weights and of the order of the text")
-    training_options(p, threads="all cores")
+    training_options(p, threads="all cores", scale=None)
     p.add_argument("--shard", action="store_true", help="with torchrun: split the model among the processes (FSDP2)")
     p.add_argument(
         "--teacher",
@@ -53,12 +68,17 @@ def train(args: argparse.Namespace) -> int:
     from cpu1.training.parallel import Place
 
     leads = Place.read().rank == 0  # only one process of a group prints
-    round = round_name(args)
-    folder = args.out or Path("runs") / f"{args.run.removeprefix('run_')}-{args.scale}-{round}-s{args.seed}"
+    if args.start and not args.out:
+        raise UserError("--from needs -o FOLDER, a folder for the new run")
+    if not args.start and not args.run:
+        raise UserError("name a RUN of the ladder, or with --from the weights to start from")
+    scale = args.scale or (None if args.start else "nano")
+    round = args.round if args.start else round_name(args)
+    folder = args.out or Path("runs") / f"{args.run.removeprefix('run_')}-{scale}-{round}-s{args.seed}"
     job = Job(
         run=args.run,
         folder=folder,
-        scale=args.scale,
+        scale=scale,
         round=round,
         budget=budget(args),
         seed=args.seed,
@@ -69,6 +89,7 @@ def train(args: argparse.Namespace) -> int:
         shard=args.shard,
         teacher=args.teacher,
         teacher_cache=args.teacher_cache,
+        start=_weights(args.start),
         overrides=tuple(args.set),
         changes=tuple(args.changes),
         eval_bytes=args.eval_bytes,
@@ -99,6 +120,13 @@ def _headline(result: dict[str, Any]) -> str:
         f"{result['train']['bytes_per_s'] / 1e3:.0f} KB/s, non-finite steps {result['nonfinite_steps']}, "
         f"generation {result['generation']['verdict']}"
     )
+
+
+def _weights(start: Path | None) -> Path | None:
+    """What --from means: `default` is the model that commands use without -m, unless something has that name."""
+    from cpu1.runtime.default import default_model
+
+    return default_model() if start == Path("default") and not start.exists() else start
 
 
 class _training_report:

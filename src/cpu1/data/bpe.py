@@ -6,14 +6,15 @@ back the very bytes. Words are cut as in GPT-2, but by ranges of bytes instead o
 would take a byte such as 0x85 for a line break; bytes from 0x80 up count as letters, so that UTF-8 joins.
 """
 
+import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 from cpu1.data.cache import cached
 from cpu1.data.corpus import Corpus
 from cpu1.data.formats import LONGEST_DOCUMENT
-from cpu1.data.split import SPLITS, Split, write_split
+from cpu1.data.split import Counts, Split, open_splits, write_split
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_atomic, write_json
+from cpu1.files import write_atomic, write_json
 from cpu1.format.tokens import FORMAT, SEPARATOR, VOCABULARIES, WORDS, Tokens
+from cpu1.records import read, to_json
 
 LIBRARY_WORDS = WORDS.replace(r"\x80-\xff", r"\x{80}-\x{ff}")  # as Oniguruma writes them
 WORD_BORDER = re.compile(rb"(?<=\S)(?=\s)")
@@ -69,13 +71,21 @@ class Tokenizer(Tokens):
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
         """Reads what `save` wrote; UserError when it is missing, of another version or damaged."""
-        about = read_json(path)
         try:
-            if about["format"] != FORMAT:
-                raise UserError(f"{path}: format {about['format']}, not {FORMAT}; train the tokenizer anew")
-            return cls(about["vocabulary"], about["merges"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError(f"{path}: not a tokenizer ({error})") from None
+            return cls.parse(Path(path).read_bytes())
+        except OSError as error:
+            raise UserError(f"{path}: not readable ({error.strerror})") from None
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class About:
+    """tokens.json."""
+
+    format: Literal[1]
+    corpus: str  # SHA-256 of the text
+    splits: dict[str, Counts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +100,11 @@ class TokenCorpus:
     @classmethod
     def open(cls, folder: Path, corpus: Corpus) -> "TokenCorpus":
         """Opens what `tokenize` wrote; UserError when it is not there, damaged or of another corpus."""
-        about = read_json(folder / "tokens.json")
+        about = read(About, folder / "tokens.json", "tokenize the text again")
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
-        try:
-            if about["format"] != FORMAT or about["corpus"] != corpus.sha256:
-                raise UserError(f"{folder}: of another version or corpus; tokenize anew")
-            splits = {name: Split.open(folder, name, np.uint16, **about["splits"][name]) for name in SPLITS}
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'tokens.json'}: damaged ({error!r}); tokenize anew") from None
+        if about.corpus != corpus.sha256:
+            raise UserError(f"{folder}: of another corpus; tokenize the text again")
+        splits = open_splits(folder, about.splits, np.uint16)
         bytes_per_token = corpus.splits["train"].size / splits["train"].size
         return cls(tokenizer, splits, bytes_per_token, folder)
 
@@ -105,20 +112,29 @@ class TokenCorpus:
 def tokenize(corpus: Corpus, vocabulary: int) -> TokenCorpus:
     """The corpus as tokens of a BPE trained on its training split, cached in the corpus's folder."""
     _check(vocabulary)
+    return _tokenize(corpus, f"bpe-{vocabulary}", lambda: train_bpe(corpus, vocabulary))
 
+
+def tokenize_with(corpus: Corpus, tokenizer: Tokenizer) -> TokenCorpus:
+    """The corpus as tokens of a tokenizer that came from elsewhere, cached in the corpus's folder."""
+    content = hashlib.sha256(json.dumps([tokenizer.vocabulary, tokenizer.merges]).encode()).hexdigest()
+    return _tokenize(corpus, f"bpe-{tokenizer.vocabulary}-{content[:12]}", lambda: tokenizer)
+
+
+def _tokenize(corpus: Corpus, name: str, make: Callable[[], Tokenizer]) -> TokenCorpus:
     def open_(folder: Path) -> TokenCorpus:
         return TokenCorpus.open(folder, corpus)
 
     def build(folder: Path) -> None:
-        tokenizer = train_bpe(corpus, vocabulary)
+        tokenizer = make()
         tokenizer.save(folder / "tokenizer.json")
         splits = {
             name: write_split(folder, name, tokenizer.encode_all(split), SEPARATOR, np.uint16)
             for name, split in corpus.splits.items()
         }
-        write_json(folder / "tokens.json", {"format": FORMAT, "corpus": corpus.sha256, "splits": splits})
+        write_json(folder / "tokens.json", to_json(About(FORMAT, corpus.sha256, splits)))
 
-    return cached(corpus.folder / f"bpe-{vocabulary}", open_, build)
+    return cached(corpus.folder / name, open_, build)
 
 
 def train_bpe(corpus: Corpus, vocabulary: int, max_bytes: int = 32 << 20) -> Tokenizer:

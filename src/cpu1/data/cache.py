@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock
-
 from cpu1.errors import UserError
-from cpu1.files import sync_folder
+from cpu1.files import locked, sync_folder
 
 T = TypeVar("T")
 
@@ -40,7 +38,7 @@ def cached(target: Path, open_: Callable[[Path], T], build: Callable[[Path], Non
             fresh.mkdir()
             build(fresh)
             sync_folder(fresh)
-            with FileLock(target.parent / f".{target.name}.lock"):
+            with locked(target.parent / f".{target.name}.lock"):
                 return _install(fresh, target, open_)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,28 @@ from cpu1.data.cache import cached, default_cache, writing
 from cpu1.data.formats import CHUNK
 from cpu1.data.partition import content_key, partition
 from cpu1.data.sources import STDIN, documents, identity, title
-from cpu1.data.split import SPLITS, Split, write_split
+from cpu1.data.split import SPLITS, Counts, Split, open_splits, write_split
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_json
+from cpu1.files import write_json
 from cpu1.format.tokens import SEPARATOR
+from cpu1.records import Count, read, to_json
 
-FORMAT = 1
+FORMAT: Final = 1
+AGAIN = "prepare the text again"
 LEAST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class About:
+    """corpus.json."""
+
+    format: Literal[1]
+    name: str
+    source: str
+    sha256: str
+    cut: Count
+    splits: dict[str, Counts]
+    byte_counts: tuple[Count, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +63,12 @@ class Corpus:
     def open(cls, folder: str | Path) -> "Corpus":
         """Opens what `prepare` wrote; UserError when it is not there, of another version or damaged."""
         folder = Path(folder)
-        about = read_json(folder / "corpus.json")
-        try:
-            if about["format"] != FORMAT:
-                raise UserError(f"{folder}: format {about['format']}, not {FORMAT}; prepare the text anew")
-            counts = np.array(about["byte_counts"], np.int64)
-            splits = {name: Split.open(folder, name, np.uint8, **about["splits"][name]) for name in SPLITS}
-            if counts.shape != (256,) or counts.sum() != splits["train"].size:
-                raise ValueError("byte_counts")
-            text = {key: str(about[key]) for key in ("name", "source", "sha256")}
-            return cls(**text, cut=int(about["cut"]), byte_counts=counts, splits=splits, folder=folder)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"{folder / 'corpus.json'}: damaged ({error!r}); prepare the text anew") from None
+        about = read(About, folder / "corpus.json", AGAIN)
+        splits = open_splits(folder, about.splits, np.uint8)
+        if len(about.byte_counts) != 256 or sum(about.byte_counts) != splits["train"].size:
+            raise UserError(f"{folder / 'corpus.json'}: its byte_counts are not those of the text; {AGAIN}")
+        counts = np.array(about.byte_counts, np.int64)
+        return cls(about.name, about.source, about.sha256, about.cut, counts, splits, folder)
 
     def select(self, split: str, max_bytes: int, max_excerpt_bytes: int) -> list[NDArray[np.uint8]]:
         """A sample of a split: excerpts of documents, `max_bytes` in all at most.
@@ -133,8 +142,8 @@ def _prepare(
         spool = folder / "spool.bin"
         ends, keys, sha256 = _read(source, texts, spool, progress)
         stream = np.memmap(spool, np.uint8, "r")
-        about = {"format": FORMAT, "name": name, "source": source, "sha256": sha256}
-        write_json(folder / "corpus.json", about | _write_splits(source, stream, ends, keys, folder))
+        about = About(FORMAT, name, source, sha256, *_write_splits(source, stream, ends, keys, folder))
+        write_json(folder / "corpus.json", to_json(about))
         spool.unlink()
 
     return cached(root / f"{slug}-{digest[:12]}", Corpus.open, build)
@@ -179,8 +188,8 @@ def _read(
 
 def _write_splits(
     source: str, stream: NDArray[np.uint8], ends: NDArray[np.int64], keys: NDArray[np.uint64], folder: Path
-) -> dict[str, Any]:
-    """Writes the spooled documents split by split; returns their part of corpus.json."""
+) -> tuple[int, dict[str, Counts], tuple[int, ...]]:
+    """Writes the spooled documents split by split; returns their part of corpus.json: cut, splits, byte_counts."""
     part = partition(stream, ends, keys)
     if len(np.unique(part.labels)) < len(SPLITS):
         raise UserError(f"{source}: the text repeats itself: too few different pieces for three splits")
@@ -190,8 +199,8 @@ def _write_splits(
         texts = (stream[part.ends[i] - part.sizes[i] : part.ends[i]] for i in chosen)
         splits[name] = write_split(folder, name, texts, SEPARATOR, np.uint8)
     counts = _count_bytes(np.memmap(folder / "train.bin", np.uint8, "r"))
-    counts[SEPARATOR] -= splits["train"]["documents"]
-    return {"cut": part.cut, "splits": splits, "byte_counts": counts.tolist()}
+    counts[SEPARATOR] -= splits["train"].documents
+    return part.cut, splits, tuple(counts.tolist())
 
 
 def _count_bytes(stream: NDArray[np.uint8]) -> NDArray[np.int64]:

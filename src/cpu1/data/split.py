@@ -1,7 +1,7 @@
 """A split on disk: documents end to end in one stream, a separator after each, and where each begins."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from cpu1.errors import UserError
+from cpu1.records import Count
 
 SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much a split holds."""
+
+    documents: Count
+    size: Count  # units, separators not counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +68,14 @@ class Split:
         return cls(stream, offsets)
 
 
-def write_split(
-    folder: Path, name: str, documents: Iterable[NDArray[Any]], separator: int, dtype: DTypeLike
-) -> dict[str, int]:
+def open_splits(folder: Path, counts: Mapping[str, Counts], dtype: DTypeLike) -> dict[str, Split]:
+    """All splits of a folder; UserError where one is missing or not what its counts say."""
+    if missing := next((name for name in SPLITS if name not in counts), None):
+        raise UserError(f"{folder}: the {missing} split is missing")
+    return {name: Split.open(folder, name, dtype, counts[name].documents, counts[name].size) for name in SPLITS}
+
+
+def write_split(folder: Path, name: str, documents: Iterable[NDArray[Any]], separator: int, dtype: DTypeLike) -> Counts:
     """Writes `NAME.bin` and `NAME.offsets.npy`; returns the counts that `Split.open` asks for."""
     ends = [0]
     end = np.array([separator], dtype)
@@ -75,7 +89,7 @@ def write_split(
         np.save(file, np.array(ends, np.int64))
         _sync(file)
     count = len(ends) - 1
-    return {"documents": count, "size": ends[-1] - count}
+    return Counts(count, ends[-1] - count)
 
 
 def _sync(file: Any) -> None:

@@ -1,6 +1,5 @@
 """The evaluated part of a run's result: the card's figures, their interval, the gate, the sample."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ from cpu1.evaluation import generation
 from cpu1.evaluation.baselines import baselines
 from cpu1.evaluation.bits import Score, context_bytes, score
 from cpu1.evaluation.statistics import bpb_interval
-from cpu1.files import read_json
+from cpu1.records import to_json
 from cpu1.runs.generate import continuation
+from cpu1.runs.result import Documents, Evaluation, Gate, Generation, Positions, Scored
+from cpu1.runs.settings import Settings
 from cpu1.runs.trained import Trained, load
 from cpu1.runtime.sampling import Sampling
 
@@ -30,28 +31,22 @@ PROMPT_BYTES = 64
 
 def evaluation(
     trained: Trained, corpus: Corpus, split: str, context: int, max_bytes: int
-) -> tuple[dict[str, Any], dict[str, list]]:
-    """The figures of `result.json` that evaluation decides, and the per-document sums of `documents.json`."""
+) -> tuple[Evaluation, Documents]:
+    """The part of a result that evaluation decides, and the sums of each document (`documents.json`)."""
     documents = corpus.select(split, max_bytes, EXCERPT_BYTES)
     scored = score(trained.model, documents, context, trained.tokenizer)
     interval = bpb_interval(scored.nats, scored.bytes)
-    found = {
-        "corpus": {
-            "name": corpus.name,
-            "sha256": corpus.sha256,
-            "split": split,
-            "documents": len(documents),
-            "bytes": int(scored.bytes.sum()),
-            "context": context,
-        },
+    size = int(scored.bytes.sum())
+    found = Evaluation(
+        corpus=Scored(corpus.name, corpus.sha256, split, len(documents), size, context),
         **card_figures(scored),
-        "bpb_interval": [interval.low, interval.high],
-        "positions": None if trained.tokenizer else by_position(scored),
-        "frequency_bpb": frequency_bpb(corpus, documents),
-        "gate": _gate(trained, scored, documents, context),
-        "generation": card_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
-    }
-    return found, {"bytes": scored.bytes.tolist(), "nats": scored.nats.tolist()}
+        bpb_interval=(interval.low, interval.high),
+        positions=None if trained.tokenizer else by_position(scored),
+        frequency_bpb=frequency_bpb(corpus, documents),
+        gate=_gate(trained, scored, documents, context),
+        generation=card_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
+    )
+    return found, Documents(tuple(scored.bytes.tolist()), tuple(scored.nats.tolist()))
 
 
 def evaluate_text(
@@ -70,30 +65,30 @@ def evaluate_text(
     each other, a NUL byte between them.
     """
     trained = load(folder, device)
-    settings = read_json(folder / "settings.json")
-    corpus = prepare(data or settings["data_source"], field=field)
-    if data is None and corpus.sha256 != settings["data_sha256"]:
-        raise UserError(f"{settings['data_source']}: not the text that {folder} was trained on; name it with --data")
+    settings = Settings.read(folder / "settings.json")
+    corpus = prepare(data or settings.data_source, field=field)
+    if data is None and corpus.sha256 != settings.data_sha256:
+        raise UserError(f"{settings.data_source}: not the text that {folder} was trained on; name it with --data")
     splits = tuple(corpus.splits) if split == "all" else (split,)
     documents = [d for name in splits for d in corpus.select(name, max_bytes, EXCERPT_BYTES)]
     if joined:
         separated = [part for document in documents for part in (document, np.zeros(1, np.uint8))]
         documents = [np.concatenate(separated[:-1])]
-    own = context_bytes(settings["window"], settings["level"])
+    own = context_bytes(settings.window, settings.level)
     context = context or own
     hard = score(trained.model, documents, context, trained.tokenizer)
     interval = bpb_interval(hard.nats, hard.bytes)
+    text = Scored(corpus.name, corpus.sha256, split, len(documents), int(hard.bytes.sum()), context)
     lines = baselines(corpus.splits["train"].stream, documents)
     return {
         "folder": str(folder),
-        "run": settings["run"],
-        "corpus": {"name": corpus.name, "sha256": corpus.sha256, "split": split, "documents": len(documents),
-                   "bytes": int(hard.bytes.sum()), "context": context, "joined": joined},
+        "run": settings.run,
+        "corpus": to_json(text) | {"joined": joined},
         **card_figures(hard),
         "bpb_interval": [interval.low, interval.high],
-        "gate": _gate(trained, hard, documents, context),
-        "baselines": {name: asdict(line) for name, line in lines.items()},
-    }  # fmt: skip
+        "gate": to_json(_gate(trained, hard, documents, context)),
+        "baselines": to_json(lines),
+    }
 
 
 def card_figures(scored: Score) -> dict[str, float]:
@@ -106,12 +101,12 @@ def card_figures(scored: Score) -> dict[str, float]:
     }
 
 
-def by_position(scored: Score) -> dict[str, list]:
+def by_position(scored: Score) -> Positions:
     """Bits per byte by the byte's place in its window: in the first four, the next four, eight, sixteen, ..."""
     length = len(scored.units_at)
     starts = [0, *(4 << i for i in range(length.bit_length()) if 4 << i < length and scored.units_at[4 << i])]
     nats, units = np.add.reduceat(scored.nats_at, starts), np.add.reduceat(scored.units_at, starts)
-    return {"start": starts, "bpb": (nats / units / np.log(2)).tolist()}
+    return Positions(tuple(starts), tuple((nats / units / np.log(2)).tolist()))
 
 
 def print_evaluation(found: dict[str, Any]) -> None:
@@ -151,21 +146,19 @@ def frequency_bpb(corpus: Corpus, documents: list[NDArray[np.uint8]]) -> float:
     return float(sum(bits[d].sum() for d in documents) / sum(len(d) for d in documents))
 
 
-def _gate(trained: Trained, hard: Score, documents: list[NDArray[np.uint8]], context: int) -> dict[str, float] | None:
+def _gate(trained: Trained, hard: Score, documents: list[NDArray[np.uint8]], context: int) -> Gate | None:
     """Soft beside hard; hard is the one that counts."""
     gate = trained.recipe.gate
     if gate is None or hard.deleted is None:
         return None
     soft = score(trained.model, documents, context, trained.tokenizer, hard=False)
-    return {"soft_bpb": soft.bpb, "hard_bpb": hard.bpb, "deletion_rate": hard.deleted, "target": gate.target}
+    return Gate(soft.bpb, hard.bpb, hard.deleted, gate.target)
 
 
-def card_test(
-    trained: Trained, documents: list[NDArray[np.uint8]], reference: list[NDArray[np.uint8]]
-) -> dict[str, Any]:
+def card_test(trained: Trained, documents: list[NDArray[np.uint8]], reference: list[NDArray[np.uint8]]) -> Generation:
     """The card's generation test: a sample that continues the first held-out document, judged beside `reference`."""
     prompt = bytes(documents[0][:PROMPT_BYTES])
     sample = continuation(trained, prompt, SAMPLE_BYTES, Sampling(temperature=0.8, top_p=0.95))
-    verdict = asdict(generation.judge(sample, reference))
-    text = {"prompt": prompt.decode(errors="replace"), "sample": sample.decode(errors="replace")}
-    return {**verdict, "reasons": list(verdict["reasons"]), **text}
+    verdict = generation.judge(sample, reference)
+    prompt_text, sample_text = (text.decode(errors="replace") for text in (prompt, sample))
+    return Generation(**vars(verdict), prompt=prompt_text, sample=sample_text)

@@ -15,7 +15,9 @@ import torch
 from cpu1.files import write_json
 from cpu1.format.tokens import SEPARATOR
 from cpu1.model.ingredients.embedding import PATCH
+from cpu1.records import to_json
 from cpu1.runs.generate import generate
+from cpu1.runs.result import Speed
 from cpu1.runs.trained import Trained, load
 from cpu1.runtime.model import PackedModel
 from cpu1.runtime.sampling import Sampler, Sampling
@@ -44,8 +46,7 @@ def measure(folders: Sequence[Path]) -> None:
     for folder, (engine, unit, _) in runs.items():
         steps, size = made[folder]
         median = statistics.median(seconds[folder][1:])
-        speed = {"patches_per_s": steps / median, "bytes_per_s": size / median, "unit": unit, "engine": engine}
-        write_json(folder / "speed.json", speed)
+        write_json(folder / "speed.json", to_json(Speed(steps / median, size / median, unit, engine)))
 
 
 def _writer(folder: Path) -> tuple[str, str, Writer]:

@@ -24,6 +24,7 @@ FORMAT = 1
 KIND = "packed"
 WIDTHS = ("int8", "bf16", "fp32")  # of full-precision matrices
 TOKENIZER = "tokenizer"  # a tensor: the bytes of tokenizer.json
+UNPACKED = "unpacked.json"  # of a folder made by `unpack`: what the file said of its run
 LARGEST = 1 << 34  # bytes of a file
 
 
@@ -140,16 +141,25 @@ def read_packed(data: bytes) -> Packed:
     return Packed(program, about["recipe"], about["run"], about["dense"], tuple(about["derived"]), tensors, tokenizer)
 
 
+def unpacked_weights(packed: Packed) -> dict[str, NDArray[np.float32]]:
+    """The weights of a model that packs to the same file again, in fp32, by the names of its weights file.
+
+    Raises ValueError where a ternary tensor has a scale that no weights have.
+    """
+    kept = {name: value for name, value in packed.tensors.items() if name not in packed.derived}
+    return {name: value.unpacked() if isinstance(value, Ternary) else value for name, value in kept.items()}
+
+
 def unpack(packed: Packed, folder: str | Path) -> None:
-    """Writes fp32 weights, recipe and tokenizer as a run folder, which trains on and packs to the same file again.
+    """Writes fp32 weights, recipe and tokenizer as a folder that generates, packs to the same file again, and that
+    training can start from. It is marked as unpacked: it is no run that was trained, and has no result.
 
     Raises ValueError where a ternary tensor has a scale that no weights have.
     """
     folder = Path(folder)
-    kept = {name: value for name, value in packed.tensors.items() if name not in packed.derived}
-    weights = {n: raw(v.unpacked() if isinstance(v, Ternary) else v) for n, v in kept.items()}
+    weights = {name: raw(value) for name, value in unpacked_weights(packed).items()}
     write_json(folder / "recipe.json", packed.recipe)
-    write_json(folder / "result.json", packed.run)
+    write_json(folder / UNPACKED, packed.run)
     if packed.tokenizer is not None:
         write_atomic(folder / "tokenizer.json", packed.tokenizer)
     write_atomic(folder / "model.safetensors", container.write(weights, {"cpu1": json.dumps(packed.recipe)}))

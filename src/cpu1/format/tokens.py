@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT: Final = 1
 SEPARATOR = 0  # between documents, as a byte and as a token; bytes are tokens 1 to 256, merges follow
 VOCABULARIES = range(257, 65537)  # so that a token fits 16 bits
 # Words are at most 48 bytes (and a space), which bounds tokens, and training where nothing parts words.
@@ -49,12 +50,12 @@ class Tokens:
         self._encode_word = lru_cache(WORDS_REMEMBERED)(self._merge)
 
     @classmethod
-    def parse(cls, data: bytes) -> "Tokens":
+    def parse(cls, data: bytes) -> Self:
         """Reads a tokenizer.json; ValueError when it is not one."""
         try:
             about = json.loads(data)
             if about["format"] != FORMAT:
-                raise ValueError(f"format {about['format']}")
+                raise ValueError(f"format {about['format']}, not {FORMAT}")
             return cls(about["vocabulary"], about["merges"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"not a tokenizer ({error})") from None

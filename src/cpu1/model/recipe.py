@@ -14,9 +14,6 @@ below: they append to its program what `forward` computes for one step. x is the
 import dataclasses
 import hashlib
 import json
-import math
-import types
-import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, dataclass_transform
@@ -24,7 +21,7 @@ from typing import Any, Protocol, TypeVar, dataclass_transform
 from torch import nn
 
 from cpu1.errors import UserError
-from cpu1.records import later, written
+from cpu1.records import Parser, Range, later, written
 
 FORMAT = 1
 SIZES = ("width", "layers")  # the fields of a recipe that are no ingredients
@@ -143,8 +140,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in SIZES:
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= LARGEST:
+            if not 1 <= (value := getattr(self, name)) <= LARGEST:
                 raise UserError(f"recipe: {name} is {value!r}; it must be a whole number from 1 to {LARGEST}")
 
     @property
@@ -168,16 +164,19 @@ class Recipe:
             found = value.get("format") if isinstance(value, dict) else value
             raise UserError(f"{source}: recipe format {found!r} is not {FORMAT}; made by another version of cpu1?")
         rest = {key: item for key, item in value.items() if key != "format"}
-        return _construct(cls, rest, source)
+        return Parser(source, "", _registry, Range(1, LARGEST)).record(cls, rest)
 
     def hash(self) -> str:
         """Content hash: equal recipes, equal hash, on every machine."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 
+PARTS = tuple(f.name for f in dataclasses.fields(Recipe))
+
+
 def differences(child: Recipe, parent: Recipe) -> dict[str, tuple[Any, Any]]:
     """The fields in which two recipes differ: name -> (parent's value, child's value)."""
-    pairs = {f.name: (getattr(parent, f.name), getattr(child, f.name)) for f in dataclasses.fields(Recipe)}
+    pairs = {name: (getattr(parent, name), getattr(child, name)) for name in PARTS}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -190,8 +189,8 @@ def changed(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
     value = recipe.to_json()
     for name, text in changes:
         part, dot, field = name.partition(".")
-        if part not in _fields(Recipe):
-            raise UserError(f"{name}={text}: a recipe has no {part!r}; it has {', '.join(_fields(Recipe))}")
+        if part not in PARTS:
+            raise UserError(f"{name}={text}: a recipe has no {part!r}; it has {', '.join(PARTS)}")
         if not dot:
             value[part] = _read(text) if part in SIZES else None if text == "none" else {"kind": text}
         elif isinstance(value.get(part), dict):
@@ -214,56 +213,3 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {"kind": type(value).__name__, **{name: _plain(item) for name, item in written(value).items()}}
     return value
-
-
-def _construct(cls: type, fields: dict[str, Any], source: str) -> Any:
-    known = _fields(cls)
-    if unknown := sorted(set(fields) - set(known)):
-        raise UserError(f"{source}: {cls.__name__} has no field {unknown[0]!r}; it has {', '.join(known)}")
-    required = {name for name, field in known.items() if field.default is dataclasses.MISSING}
-    if missing := sorted(required - set(fields)):
-        raise UserError(f"{source}: {cls.__name__} lacks the field {missing[0]!r}")
-    make = _part if cls is Recipe else _value
-    return cls(**{name: make(cls, known[name], item, source) for name, item in fields.items()})
-
-
-def _part(cls: type, field: dataclasses.Field, item: Any, source: str) -> Any:
-    """A field of a recipe: a size, an ingredient by its kind, or none."""
-    if field.name in SIZES:
-        return _fitting(cls, field.name, item, (int,), source)
-    if item is None and field.default is None:
-        return None
-    known = _registry.get(field.name, {})
-    if not isinstance(item, dict):
-        raise UserError(f"{source}: {field.name}: {item!r} is not an ingredient; known: {', '.join(sorted(known))}")
-    kind = item.get("kind")
-    if kind not in known:
-        raise UserError(f"{source}: {field.name}: unknown ingredient {kind!r}; known: {', '.join(sorted(known))}")
-    return _construct(known[kind], {k: v for k, v in item.items() if k != "kind"}, f"{source}: {field.name}")
-
-
-def _value(cls: type, field: dataclasses.Field, item: Any, source: str) -> Any:
-    """A field of an ingredient: a plain number, text or truth value of the declared type."""
-    value = _fitting(cls, field.name, item, _types(typing.get_type_hints(cls)[field.name]), source)
-    if type(value) is int and not 1 <= value <= LARGEST:
-        raise UserError(f"{source}: {cls.__name__}.{field.name} is {value}; it must be from 1 to {LARGEST}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{source}: {cls.__name__}.{field.name} is {value}; it must be finite")
-    return value
-
-
-def _fitting(cls: type, name: str, item: Any, allowed: tuple[type, ...], source: str) -> Any:
-    """`item` as the type that is declared, where it is of one of the types `allowed`."""
-    fits = isinstance(item, allowed) and (not isinstance(item, bool) or bool in allowed)
-    if not fits:
-        raise UserError(f"{source}: {cls.__name__}.{name} is {item!r}; expected {allowed[0].__name__}")
-    return float(item) if allowed[0] is float else item
-
-
-def _types(hint: Any) -> tuple[type, ...]:
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return (*kinds, int) if float in kinds else kinds
-
-
-def _fields(cls: type) -> dict[str, dataclasses.Field]:
-    return {field.name: field for field in dataclasses.fields(cls)}

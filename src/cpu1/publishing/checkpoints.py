@@ -14,6 +14,7 @@ from cpu1.files import read_json, write_atomic, write_json
 from cpu1.publishing.facts import Facts, Terms, read_facts
 from cpu1.publishing.folders import write_folder
 from cpu1.publishing.model_card import bits, model_card, speed, title
+from cpu1.records import to_json
 from cpu1.runs.pack import pack_run
 
 DEFAULT = "default"
@@ -62,7 +63,7 @@ def _fill(folder: Path, runs: dict[str, Facts], terms: Terms, dense: str, report
 
 def _entry(name: str, facts: Facts, size: int) -> dict[str, Any]:
     keys = ("run", "title", "scale", "round", "seed", "params", "bytes_seen", "bpb", "bpb_interval")
-    return {"file": f"{name}.cpu1", "bytes": size, **{key: facts.result[key] for key in keys}}
+    return {"file": f"{name}.cpu1", "bytes": size, **{key: to_json(getattr(facts.result, key)) for key in keys}}
 
 
 def _row(name: str, facts: Facts, size: int) -> str:
@@ -70,9 +71,9 @@ def _row(name: str, facts: Facts, size: int) -> str:
     cells = (
         f"[{name}.cpu1]({name}.md)",
         title(facts),
-        f"{result['params']:,}",
-        f"{result['bytes_seen'] / 1e6:,.1f} MB",
-        f"{bits(facts)} on {result['corpus']['name']}",
+        f"{result.params:,}",
+        f"{result.bytes_seen / 1e6:,.1f} MB",
+        f"{bits(facts)} on {result.corpus.name}",
         speed(facts),
         f"{size / 1e3:,.0f} KB",
     )

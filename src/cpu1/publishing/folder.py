@@ -9,6 +9,7 @@ recipe.json  settings.json  result.json  [tokenizer.json]     with which the fol
 No path of the machine that trained is in it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def fill(folder: Path, facts: Facts, terms: Terms, dense: str) -> None:
     for name in COPIED:
         if (facts.folder / name).exists():
             write_atomic(folder / name, (facts.folder / name).read_bytes())
-    write_json(folder / "settings.json", {**facts.settings, "data_source": facts.settings["data"]})
+    write_json(folder / "settings.json", replace(facts.settings, data_source=facts.settings.data).to_json())
     write_json(folder / "config.json", configuration(facts))
     write_atomic(folder / "README.md", model_card(facts, terms, PACKED, size, dense, unpacked=True))
 
@@ -54,7 +55,7 @@ def configuration(facts: Facts) -> dict[str, Any]:
         "num_hidden_layers": recipe.layers,
         "patch_size": recipe.embedding.patch,
         "run": facts.name,
-        "cpu1_version": facts.env["cpu1"],
+        "cpu1_version": facts.env.cpu1,
         "recipe": facts.recipe,
     }
 

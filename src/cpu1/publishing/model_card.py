@@ -10,8 +10,9 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, bpb_interval
-from cpu1.publishing.facts import LANGUAGE_FILE, Facts, Terms
-from cpu1.runs.folders import HELD_OUT
+from cpu1.publishing.facts import Facts, Terms
+from cpu1.runs.folders import LANGUAGE
+from cpu1.runs.result import Generation, HeldOut
 
 HUB = "hf:"  # how a text on the hub is named when training
 DENSE = {"int8": "8 bits, with a scale a row", "bf16": "bfloat16", "fp32": "fp32"}
@@ -25,7 +26,7 @@ def model_card(facts: Facts, terms: Terms, file: str, size: int, dense: str, unp
         f"## Use\n\n{_use(file, unpacked)}",
         f"## Figures\n\n{_figures(facts, file, size)}",
         f"## Training\n\n{_training(facts, terms)}",
-        f"## A sample\n\n{_sample(facts.result['generation'])}",
+        f"## A sample\n\n{_sample(facts.result.generation)}",
         f"## Limits\n\n{_limits(facts, file, dense)}",
         f"## Licence\n\n{terms.license}",
     ]
@@ -35,31 +36,31 @@ def model_card(facts: Facts, terms: Terms, file: str, size: int, dense: str, unp
 def title(facts: Facts) -> str:
     """One line: which run, at which scale, and what it is."""
     result = facts.result
-    return f"CPU-1 run_{result['run']}, {result['scale']}, {result['round']}: {result['title']}"
+    return f"CPU-1 run_{result.run}, {result.scale}, {result.round}: {result.title}"
 
 
 def bits(facts: Facts) -> str:
     """Bits per byte with their interval."""
-    low, high = facts.result["bpb_interval"]
-    return f"{Interval(facts.result['bpb'], low, high, seeds=False):.3f}"
+    low, high = facts.result.bpb_interval
+    return f"{Interval(facts.result.bpb, low, high, seeds=False):.3f}"
 
 
 def speed(facts: Facts) -> str:
     """Generated a second, one stream and one thread, where it was measured."""
-    return f"{facts.speed['bytes_per_s']:,.0f} bytes" if facts.speed else "not measured"
+    return f"{facts.speed.bytes_per_s:,.0f} bytes" if facts.speed else "not measured"
 
 
 def _front_matter(facts: Facts, terms: Terms) -> str:
-    result, corpus = facts.result, facts.result["corpus"]
-    source = facts.settings["data_source"]
+    result, corpus = facts.result, facts.result.corpus
+    source = facts.settings.data_source
     on_hub = (source.removeprefix(HUB).partition(":")[0],) if source.startswith(HUB) else ()
     linear = facts.recipe.get("linear") or {}
-    tags = ["cpu1", "cpu", "byte-level" if result["level"] == "byte" else "bpe"]
+    tags = ["cpu1", "cpu", "byte-level" if result.level == "byte" else "bpe"]
     tags += ["ternary"] if linear.get("kind") == "Ternary" else []
     measured = {
         "task": {"type": "text-generation"},
-        "dataset": {"name": f"{corpus['name']}, {corpus['split']}", "type": corpus["name"], "split": corpus["split"]},
-        "metrics": [{"type": "bits_per_byte", "name": "bits per byte", "value": round(result["bpb"], 4)}],
+        "dataset": {"name": f"{corpus.name}, {corpus.split}", "type": corpus.name, "split": corpus.split},
+        "metrics": [{"type": "bits_per_byte", "name": "bits per byte", "value": round(result.bpb, 4)}],
     }
     values: dict[str, Any] = {
         "license": terms.license,
@@ -76,11 +77,11 @@ def _front_matter(facts: Facts, terms: Terms) -> str:
 
 def _is(facts: Facts) -> str:
     result, recipe = facts.result, facts.recipe
-    reads = "raw bytes, four to a patch" if result["level"] == "byte" else "BPE tokens"
+    reads = "raw bytes, four to a patch" if result.level == "byte" else "BPE tokens"
     parts = {name: value["kind"] for name, value in recipe.items() if isinstance(value, dict) and name != "distill"}
     listed = ", ".join(f"{name} {kind}" for name, kind in parts.items())
     return (
-        f"A language model for CPUs that reads {reads}: {result['params']:,} parameters, width {recipe['width']}, "
+        f"A language model for CPUs that reads {reads}: {result.params:,} parameters, width {recipe['width']}, "
         f"{recipe['layers']} layers. Its parts: {listed}."
     )
 
@@ -108,29 +109,29 @@ folder of cpu1: `cpu1 generate "Once upon a time" -m .` runs it through torch, `
 
 
 def _figures(facts: Facts, file: str, size: int) -> str:
-    result, corpus = facts.result, facts.result["corpus"]
+    result, corpus = facts.result, facts.result.corpus
     rows = [
         ("bits per byte, 95%", bits(facts)),
-        ("measured on", f"{corpus['name']}, {corpus['split']}: {corpus['documents']} documents, {corpus['bytes']:,} "
-                        f"bytes, looking back at most {corpus['context']:,} bytes"),
-        ("of byte frequencies alone", f"{result['frequency_bpb']:.3f}"),
+        ("measured on", f"{corpus.name}, {corpus.split}: {corpus.documents} documents, {corpus.bytes:,} "
+                        f"bytes, looking back at most {corpus.context:,} bytes"),
+        ("of byte frequencies alone", f"{result.frequency_bpb:.3f}"),
         ("generated a second", f"{speed(facts)}{_machine(facts)}"),
         ("file", f"`{file}`, {size:,} bytes"),
-        ("parameters", f"{result['params']:,}"),
+        ("parameters", f"{result.params:,}"),
     ]  # fmt: skip
-    if result["gate"]:
-        rows.append(("patches deleted", f"{result['gate']['deletion_rate']:.0%}"))
+    if result.gate:
+        rows.append(("patches deleted", f"{result.gate.deletion_rate:.0%}"))
     try:
         rows += [*_other_texts(facts.held_out), *_language(facts.language)]
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{facts.folder}: {HELD_OUT} or {LANGUAGE_FILE} is not what cpu1 writes ({error!r})") from None
+        raise UserError(f"{facts.folder / LANGUAGE}: not what `cpu1 check` writes ({error!r})") from None
     return _table(rows)
 
 
-def _other_texts(held_out: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _other_texts(held_out: dict[str, HeldOut]) -> Iterator[tuple[str, str]]:
     for name, found in held_out.items():
-        interval = bpb_interval(found["documents"]["nats"], found["documents"]["bytes"])
-        yield f"bits per byte of {name}, 95%", f"{interval:.3f}, {found['corpus']['bytes']:,} bytes"
+        interval = bpb_interval(found.documents.nats_D, found.documents.bytes_D)
+        yield f"bits per byte of {name}, 95%", f"{interval:.3f}, {found.corpus.bytes:,} bytes"
 
 
 def _language(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -154,38 +155,39 @@ def _percent(value: float, interval: list[float | None]) -> str:
 def _machine(facts: Facts) -> str:
     if not facts.speed:
         return ""
-    engine = facts.speed.get("engine", "native")
-    return f", one thread, {engine} engine, {facts.env['processor']}"
+    return f", one thread, {facts.speed.engine} engine, {facts.env.processor}"
 
 
 def _training(facts: Facts, terms: Terms) -> str:
     result, settings, env = facts.result, facts.settings, facts.env
-    unit = "bytes" if result["level"] == "byte" else "tokens"
+    unit = "bytes" if result.level == "byte" else "tokens"
     rows = [
-        ("text", f"{settings['data']} (SHA-256 of the corpus {settings['data_sha256']})"),
-        ("budget", f"{result['bytes_seen']:,} bytes of text: {result['tok_per_param']:.2f} {unit} a parameter, "
-                   f"round {result['round']}"),
-        ("steps", f"{settings['steps']:,} of {settings['batch']} windows of {settings['window']:,} {unit}"),
-        ("learning rate", f"{settings['rate']:g}"),
-        ("precision", settings["precision"]),
-        ("seed", result["seed"]),
-        ("took", f"{_duration(result['train']['seconds'])} on {env.get('device', 'cpu')} ({env['processor']}, "
-                 f"{env['threads']} threads), torch {env['torch']}, cpu1 {env['cpu1']}"),
+        ("text", f"{settings.data} (SHA-256 of the corpus {settings.data_sha256})"),
+        ("budget", f"{result.bytes_seen:,} bytes of text: {result.tok_per_param:.2f} {unit} a parameter, "
+                   f"round {result.round}"),
+        ("steps", f"{settings.steps:,} of {settings.batch} windows of {settings.window:,} {unit}"),
+        ("learning rate", f"{settings.rate:g}"),
+        ("precision", settings.precision),
+        ("seed", result.seed),
+        ("took", f"{_duration(result.train.seconds)} on {env.device} ({env.processor}, "
+                 f"{env.threads} threads), torch {env.torch}, cpu1 {env.cpu1}"),
     ]  # fmt: skip
-    if settings["teacher"]:
-        rows.append(("teacher", f"a byte-level run whose weights begin with SHA-256 {settings['teacher']}"))
-    elif cache := settings["teacher_cache"]:
-        rows.append(("teacher", f"what `cpu1 teach` kept of one (cache {cache}), {settings['alpha']:g} of the loss, at "
-                                f"temperature {settings['temperature']:g}"))  # fmt: skip
+    if settings.teacher:
+        rows.append(("teacher", f"a byte-level run whose weights begin with SHA-256 {settings.teacher}"))
+    elif cache := settings.teacher_cache:
+        rows.append(("teacher", f"what `cpu1 teach` kept of one (cache {cache}), {settings.alpha:g} of the loss, at "
+                                f"temperature {settings.temperature:g}"))  # fmt: skip
+    if settings.start:
+        rows.append(("started from", f"weights of a file with SHA-256 {settings.start}…"))
     table = _table(rows)
     return f"{table}\n\n{terms.about_text.strip()}" if terms.about_text.strip() else table
 
 
-def _sample(generation: dict[str, Any]) -> str:
-    text = f"{generation['prompt']}\u2502{generation['sample']}"
+def _sample(generation: Generation) -> str:
+    text = f"{generation.prompt}\u2502{generation.sample}"
     return (
         f"After \u2502 the model goes on (temperature 0.8, top-p 0.95); the generation test says "
-        f"{generation['verdict']}, which tells that a text is not broken, not that it is good.\n\n" + _indented(text)
+        f"{generation.verdict}, which tells that a text is not broken, not that it is good.\n\n" + _indented(text)
     )
 
 
@@ -194,12 +196,12 @@ def _limits(facts: Facts, file: str, dense: str) -> str:
 
 
 def _limit_lines(facts: Facts, file: str, dense: str) -> Iterator[str]:
-    window, corpus = facts.settings["window"], facts.result["corpus"]
-    unit = "bytes" if facts.result["level"] == "byte" else "tokens"
+    window, corpus = facts.settings.window, facts.result.corpus
+    unit = "bytes" if facts.result.level == "byte" else "tokens"
     yield "It continues text. It was not taught to answer, to follow instructions or to be right."
     yield "It says what texts like its training text say, whatever that is; nothing was filtered out of what it writes."
     yield (
-        f"It was trained on windows of {window:,} {unit}, and measured on held-out documents of {corpus['name']}: "
+        f"It was trained on windows of {window:,} {unit}, and measured on held-out documents of {corpus.name}: "
         "other kinds of text cost it more."
     )
     yield "The interval is over documents; this is one seed, so it leaves out the luck of training."

@@ -13,7 +13,8 @@ from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.report.columns import against_parent, number, signed
 from cpu1.report.report import section_rank
 from cpu1.report.statistics import bytes_of, check_documents, compare, in_common, nats, texts
-from cpu1.runs.folders import RunFolder, load_runs
+from cpu1.runs.folders import Run
+from cpu1.runs.studies import load_runs
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def compare_runs(study: Path, first: str, second: str) -> list[Line]:
     return lines
 
 
-def _line(scale: str, round: str, text: str, one: list[RunFolder], other: list[RunFolder]) -> Line:
+def _line(scale: str, round: str, text: str, one: list[Run], other: list[Run]) -> Line:
     one, other = in_common(one, other)
     bpb = [bpb_interval(nats(side, text), bytes_of(side, text)).value for side in (one, other)]
     difference = compare(one, other, text)

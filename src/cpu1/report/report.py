@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cpu1.errors import UserError
-from cpu1.files import read_json
 from cpu1.report import original
 from cpu1.report.statistics import Figures, build_figures, check_documents
-from cpu1.runs.fields import Fields
-from cpu1.runs.folders import Point, RunFolder, load_runs
+from cpu1.runs.folders import Run
 from cpu1.runs.progress import progress
+from cpu1.runs.result import Curve
+from cpu1.runs.studies import load_study
 
 SCALES = ("demo", "nano", "small", "base", "card")  # smallest first; any other scale follows by name
 
@@ -44,7 +44,7 @@ class Row:
     troubles: tuple[Trouble, ...]
     figures: Figures | None
     original: original.OriginalRow | None
-    curve: tuple[Point, ...]  # the first finished seed's, held out; drawn, not tabled
+    curve: Curve | None  # the first finished seed's, held out; drawn, not tabled
 
     @property
     def family(self) -> str:
@@ -85,16 +85,16 @@ class Card:
 
 
 def build_card(study: Path, order: Sequence[str] | None = None) -> Card:
-    """The card of a study folder; `order` is the ladder's (by default `cpu1.model.ladder.LADDER`).
+    """The card of a study, folder or gathered file; `order` is the ladder's (by default `cpu1.model.ladder.LADDER`).
 
-    UserError: no such folder, no run in it, a damaged file, or runs evaluated on different documents.
+    UserError: no such study, no run in it, a damaged file, or runs evaluated on different documents.
     """
-    study = Path(study)
+    found = load_study(Path(study))
     if order is None:
         from cpu1.model.ladder import LADDER
 
         order = tuple(LADDER)
-    folders = load_runs(study)
+    folders = found.runs
     if not folders:
         raise UserError(f"{study}: holds no run yet; `cpu1 study` trains them")
     names = sorted({(folder.key.scale, folder.key.round) for folder in folders}, key=section_rank)
@@ -104,7 +104,8 @@ def build_card(study: Path, order: Sequence[str] | None = None) -> Card:
         check_documents(members)
         first = next((s.rows for s in sections if (s.scale, s.round) == (scale, "r1") and round == "r2"), ())
         sections.append(build_section(scale, round, members, order, {row.run: row for row in first}))
-    return Card(tuple(sections), read_baselines(study / "baselines.json"))
+    baselines = [Baseline(name, line.bpb) for name, line in found.about.baselines.items()]
+    return Card(tuple(sections), tuple(sorted(baselines, key=lambda baseline: -baseline.bpb)))
 
 
 def section_rank(name: tuple[str, str]) -> tuple[int, str, str]:
@@ -114,10 +115,10 @@ def section_rank(name: tuple[str, str]) -> tuple[int, str, str]:
 
 
 def build_section(
-    scale: str, round: str, folders: Sequence[RunFolder], order: Sequence[str], first_round: dict[str, Row]
+    scale: str, round: str, folders: Sequence[Run], order: Sequence[str], first_round: dict[str, Row]
 ) -> Section:
     """All rows of a scale and round; runs that the ladder does not know follow at the end, by name."""
-    by_run: dict[str, list[RunFolder]] = {}
+    by_run: dict[str, list[Run]] = {}
     for folder in sorted(folders, key=lambda folder: folder.key.seed):
         by_run.setdefault(folder.key.run, []).append(folder)
     names = [run for run in order if run in by_run] + sorted(set(by_run) - set(order))
@@ -125,7 +126,7 @@ def build_section(
     return Section(scale, round, rows, tuple(run for run in order if run not in by_run))
 
 
-def build_row(seeds: list[RunFolder], by_run: dict[str, list[RunFolder]], first_round: Row | None) -> Row:
+def build_row(seeds: list[Run], by_run: dict[str, list[Run]], first_round: Row | None) -> Row:
     """One run over its seeds; `by_run` is where its parent is looked up."""
     key = seeds[0].key
     done = [folder for folder in seeds if folder.result]
@@ -143,26 +144,17 @@ def build_row(seeds: list[RunFolder], by_run: dict[str, list[RunFolder]], first_
         troubles=tuple(trouble(folder) for folder in seeds if not folder.result),
         figures=build_figures(done, by_run.get(parent or "", []), before) if done else None,
         original=original.find(key.run, key.round),
-        curve=done[0].result.curve if done and done[0].result else (),
+        curve=done[0].result.curve if done and done[0].result else None,
     )
 
 
-def trouble(folder: RunFolder) -> Trouble:
+def trouble(folder: Run) -> Trouble:
     """Why a run has no result."""
-    if folder.error is not None:
-        return Trouble(folder.key.seed, "failed", folder.error)
+    if folder.fault is not None:
+        return Trouble(folder.key.seed, "failed", folder.fault.error)
     step = progress(folder.path).step
     steps = folder.settings.steps if folder.settings else "?"
     return Trouble(folder.key.seed, "unfinished", f"at step {step} of {steps}")
-
-
-def read_baselines(path: Path) -> tuple[Baseline, ...]:
-    """baselines.json, worst first; none when it is not written yet."""
-    if not path.exists():
-        return ()
-    table = Fields(path, read_json(path))
-    found = [Baseline(name, table.inside(name).number("bpb", 0)) for name in table.values]
-    return tuple(sorted(found, key=lambda baseline: -baseline.bpb))
 
 
 def to_json(card: Card) -> list[dict[str, Any]]:

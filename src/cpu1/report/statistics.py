@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, bpb_interval, difference
-from cpu1.runs.folders import Documents, Gate, Generation, Position, Result, RunFolder, Ternary
+from cpu1.runs.folders import Run
+from cpu1.runs.result import Documents, Gate, Generation, Positions, Result, Scored, Ternary
 
 Record = TypeVar("Record", Gate, Ternary)
 
@@ -35,7 +36,7 @@ class Figures:
     units_seen: int
     bytes_seen: int
     tok_per_param: float
-    corpus: dict[str, Any]
+    corpus: Scored
     val_loss: float  # nats a unit
     ppl: float
     bpb: float  # true bits a byte, also for token-level runs
@@ -52,13 +53,13 @@ class Figures:
     generation: Generation  # of the first seed
     train_bytes_per_s: float
     held_out: dict[str, OnText]  # by the text's name: those on which all seeds were scored
-    positions: tuple[Position, ...]  # means over seeds; drawn, not tabled
+    positions: Positions | None  # means over seeds; drawn, not tabled
     loss_r1: float | None = None  # in round 2, the same run's round 1, as the original has it
     ppl_r1: float | None = None
     delta_loss: float | None = None
 
 
-def build_figures(done: list[RunFolder], parents: list[RunFolder], before: "Figures | None") -> Figures:
+def build_figures(done: list[Run], parents: list[Run], before: "Figures | None") -> Figures:
     """The figures of a run's finished seeds; `before` are those of the same run's first round."""
     results = [folder.result for folder in done if folder.result]
     first = results[0]
@@ -93,7 +94,7 @@ def build_figures(done: list[RunFolder], parents: list[RunFolder], before: "Figu
         ternary=mean_of(Ternary, [result.ternary for result in results if result.ternary]),
         generations_passed=sum(result.generation.verdict == "PASS" for result in results),
         generation=first.generation,
-        train_bytes_per_s=mean([result.train_bytes_per_s for result in results]),
+        train_bytes_per_s=mean([result.train.bytes_per_s for result in results]),
         held_out={name: on_text(name, done, parents_done) for name in texts(done)},
         positions=mean_positions(results),
         loss_r1=before.val_loss if before else None,
@@ -102,19 +103,19 @@ def build_figures(done: list[RunFolder], parents: list[RunFolder], before: "Figu
     )
 
 
-def texts(folders: Sequence[RunFolder]) -> list[str]:
+def texts(folders: Sequence[Run]) -> list[str]:
     """The other texts that all of these runs were scored on."""
     return [name for name in folders[0].held_out if all(name in folder.held_out for folder in folders)]
 
 
-def on_text(name: str, done: list[RunFolder], parents: list[RunFolder]) -> OnText:
+def on_text(name: str, done: list[Run], parents: list[Run]) -> OnText:
     """A run's finished seeds on another text."""
     interval = bpb_interval(nats(done, name), bytes_of(done, name))
     paired = bool(parents) and name in texts(parents)
     return OnText(interval.value, interval, compare(done, parents, name) if paired else None)
 
 
-def in_common(one: list[RunFolder], other: list[RunFolder]) -> tuple[list[RunFolder], list[RunFolder]]:
+def in_common(one: list[Run], other: list[Run]) -> tuple[list[Run], list[Run]]:
     """Of both sides the runs whose seeds both have: a seed decides the order of text, of which some serve every run
     better. All of them where no seed is shared.
     """
@@ -124,7 +125,7 @@ def in_common(one: list[RunFolder], other: list[RunFolder]) -> tuple[list[RunFol
     return [folder for folder in one if folder.key.seed in seeds], [f for f in other if f.key.seed in seeds]
 
 
-def compare(children: list[RunFolder], parents: list[RunFolder], text: str = "") -> Interval | None:
+def compare(children: list[Run], parents: list[Run], text: str = "") -> Interval | None:
     """BPB less the parent rung's, or None when no seed of the parent has finished beside it."""
     if not parents:
         return None
@@ -132,19 +133,19 @@ def compare(children: list[RunFolder], parents: list[RunFolder], text: str = "")
     return difference(nats(children, text), nats(parents, text), bytes_of(children, text))
 
 
-def documents_of(folder: RunFolder, text: str) -> Documents:
+def documents_of(folder: Run, text: str) -> Documents:
     """A finished run's documents of its own text ("") or another."""
     found = folder.held_out[text].documents if text else folder.documents
     assert found
     return found
 
 
-def nats(folders: list[RunFolder], text: str = "") -> np.ndarray:
+def nats(folders: list[Run], text: str = "") -> np.ndarray:
     """[S, D] the loss of each document by seed."""
     return np.stack([documents_of(folder, text).nats_D for folder in folders])
 
 
-def bytes_of(folders: list[RunFolder], text: str = "") -> np.ndarray:
+def bytes_of(folders: list[Run], text: str = "") -> np.ndarray:
     """[D] the length of each document; the same for all seeds (`check_documents`)."""
     return documents_of(folders[0], text).bytes_D
 
@@ -153,13 +154,13 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def mean_positions(results: Sequence[Result]) -> tuple[Position, ...]:
-    """By place in the window; nothing where the seeds tell different places, or none."""
-    starts = [tuple(position.start for position in result.positions) for result in results]
-    if len(set(starts)) > 1:
-        return ()
-    columns = zip(*(result.positions for result in results), strict=True)
-    return tuple(Position(column[0].start, mean([place.bpb for place in column])) for column in columns)
+def mean_positions(results: Sequence[Result]) -> Positions | None:
+    """By place in the window; None where the seeds have different places, or none."""
+    first, *others = (result.positions for result in results)
+    if first is None or any(other is None or other.start != first.start for other in others):
+        return None
+    columns = zip(*(result.positions.bpb for result in results if result.positions), strict=True)
+    return Positions(first.start, tuple(mean(column) for column in columns))
 
 
 def whole_mean(results: Sequence[Result], name: str) -> int:
@@ -178,7 +179,7 @@ def exponential(value: float) -> float:
     return math.exp(min(value, 709.0))
 
 
-def check_documents(folders: Iterable[RunFolder]) -> None:
+def check_documents(folders: Iterable[Run]) -> None:
     """UserError unless all finished runs were evaluated on the same documents: else nothing pairs."""
     first: dict[str, tuple[Path, Documents]] = {}
     for folder in folders:

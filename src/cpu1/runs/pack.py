@@ -1,12 +1,13 @@
 """A trained run as one packed file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cpu1.errors import UserError
-from cpu1.files import read_json
-from cpu1.format.packed import pack
+from cpu1.format.packed import UNPACKED, pack
 from cpu1.model.lower import lower
+from cpu1.records import read
 from cpu1.runs.trained import Trained, load
 
 RUN_KEYS = ("run", "title", "scale", "round", "seed", "bpb")  # of a result, carried in the packed file
@@ -14,14 +15,12 @@ RUN_KEYS = ("run", "title", "scale", "round", "seed", "bpb")  # of a result, car
 
 def pack_run(folder: str | Path, path: str | Path, dense: str = "int8") -> int:
     """Packs the trained model of a run folder into one file; returns its size in bytes. UserError for bad input."""
-    result = Path(folder) / "result.json"
-    about = read_json(result) if result.exists() else {}
-    if not isinstance(about, dict):
-        raise UserError(f"{result}: not an object; was the folder written by cpu1?")
+    files = (Path(folder) / name for name in ("result.json", UNPACKED))
+    about = next((read(dict[str, Any], file) for file in files if file.exists()), {})
     return pack_trained(load(folder), about, path, dense)
 
 
-def pack_trained(trained: Trained, about: dict[str, Any], path: str | Path, dense: str = "int8") -> int:
+def pack_trained(trained: Trained, about: Mapping[str, Any], path: str | Path, dense: str = "int8") -> int:
     """Packs a trained model, with the `RUN_KEYS` of what is known `about` its run; returns the file's size."""
     program, tensors = lower(trained.model)
     tokenizer = (trained.folder / "tokenizer.json").read_bytes() if trained.tokenizer else None

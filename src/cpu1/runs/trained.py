@@ -2,6 +2,7 @@
 
 recipe.json  settings.json  env.json  metrics.jsonl  checkpoints/     while it runs
 model.safetensors  [tokenizer.json]  result.json  documents.json      when it is done
+unpacked.json                                                         instead of a result: made of a packed file
 error.json                                                            when a guard or bad input ended it
 """
 
@@ -20,8 +21,10 @@ from safetensors.torch import load_file, save
 from cpu1.data.bpe import Tokenizer
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_atomic
+from cpu1.format.packed import Packed, unpacked_weights
 from cpu1.model.network import Model
 from cpu1.model.recipe import Recipe
+from cpu1.runs.result import Environment
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Trained:
     model: Model
     recipe: Recipe
     tokenizer: Tokenizer | None
-    folder: Path
+    folder: Path  # or the packed file
 
     def encode(self, text: bytes) -> torch.Tensor:
         """Bytes to units (1, N), int64, on the model's device."""
@@ -70,6 +73,19 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Trained:
     return Trained(model.eval().to(device), recipe, tokenizer, folder)
 
 
+def from_packed(packed: Packed, path: Path) -> Trained:
+    """The model of a packed file in torch, with weights that give what the file gives; UserError where it has none."""
+    recipe = Recipe.from_json(packed.recipe, str(path))
+    model = Model(recipe)
+    try:
+        weights = {name: torch.from_numpy(value) for name, value in unpacked_weights(packed).items()}
+        model.load_state_dict(weights)
+        tokenizer = Tokenizer.parse(packed.tokenizer) if packed.tokenizer is not None else None
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: its weights do not fit its recipe ({error})") from None
+    return Trained(model.eval(), recipe, tokenizer, path)
+
+
 class Metrics:
     """`metrics.jsonl`: one object a line, appended; lines after a resumed step are dropped."""
 
@@ -94,22 +110,22 @@ class Metrics:
                 return
 
 
-def environment(device: torch.device, processes: int) -> dict[str, Any]:
+def environment(device: torch.device, processes: int) -> Environment:
     """What a result depends on beside recipe and settings."""
     from importlib.metadata import version
 
-    return {
-        "cpu1": version("cpu1"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "processes": processes,
-        "threads": torch.get_num_threads(),  # of one process
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }
+    return Environment(
+        cpu1=version("cpu1"),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        platform=platform.platform(),
+        processor=_processor(),
+        cores=os.cpu_count(),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        processes=processes,
+        threads=torch.get_num_threads(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+    )
 
 
 def _processor() -> str:

@@ -6,7 +6,6 @@ A text is scored as a training text's held-out split is: excerpts of its documen
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +15,10 @@ from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import context_bytes, score
 from cpu1.evaluation.report import EXCERPT_BYTES
-from cpu1.files import read_json, write_json
-from cpu1.runs.folders import HELD_OUT, load_runs
+from cpu1.files import write_json
+from cpu1.records import to_json
+from cpu1.runs.folders import HELD_OUT, Run, load_folders
+from cpu1.runs.result import Documents, HeldOut, Scored
 from cpu1.runs.trained import load
 
 
@@ -37,7 +38,7 @@ def score_study(request: Request, progress: Callable[[str], None] = lambda _: No
 
     `progress` is told each run and text. UserError for a text that cannot be read and runs without weights.
     """
-    runs = [folder.path for folder in load_runs(request.study) if folder.result]
+    runs = [run for run in load_folders(request.study) if run.result]
     if not runs:
         raise UserError(f"{request.study}: holds no finished run; `cpu1 study` trains them")
     texts = [_select(name, prepare(source, field=request.field), request) for name, source in request.texts.items()]
@@ -58,32 +59,25 @@ def _select(name: str, corpus: Corpus, request: Request) -> Text:
     return Text(name, corpus, [document for part in excerpts for document in part])
 
 
-def _score_run(run: Path, texts: list[Text], request: Request, progress: Callable[[str], None]) -> int:
+def _score_run(run: Run, texts: list[Text], request: Request, progress: Callable[[str], None]) -> int:
     """Adds to a run's `held-out.json` the texts that are not there yet; returns how many."""
-    path = run / HELD_OUT
-    known: dict[str, Any] = read_json(path) if path.exists() else {}
-    settings = read_json(run / "settings.json")
-    context = context_bytes(settings["window"], settings["level"])
+    if run.settings is None:
+        raise UserError(f"{run.path}: no settings.json, which says how far the model looks back")
+    known, context = dict(run.held_out), context_bytes(run.settings.window, run.settings.level)
     missing = [(text, _about(text, context)) for text in texts]
-    missing = [(text, about) for text, about in missing if known.get(text.name, {}).get("corpus") != about]
+    missing = [(text, about) for text, about in missing if text.name not in known or known[text.name].corpus != about]
     if not missing:
         return 0
-    trained = load(run, request.device)
+    trained = load(run.path, request.device)
     for text, about in missing:
-        progress(f"{run.name} on {text.name}")
+        progress(f"{run.key.folder} on {text.name}")
         found = score(trained.model, text.documents, context, trained.tokenizer)
-        sums = {"bytes": found.bytes.tolist(), "nats": found.nats.tolist()}
-        known[text.name] = {"corpus": about, "bpb": found.bpb, "documents": sums}
-        write_json(path, known)
+        documents = Documents(tuple(found.bytes.tolist()), tuple(found.nats.tolist()))
+        known[text.name] = HeldOut(about, found.bpb, documents)
+        write_json(run.path / HELD_OUT, to_json(known))
     return len(missing)
 
 
-def _about(text: Text, context: int) -> dict[str, Any]:
-    return {
-        "name": text.corpus.name,
-        "sha256": text.corpus.sha256,
-        "split": "all",
-        "documents": len(text.documents),
-        "bytes": sum(map(len, text.documents)),
-        "context": context,
-    }
+def _about(text: Text, context: int) -> Scored:
+    count, size = len(text.documents), sum(map(len, text.documents))
+    return Scored(text.corpus.name, text.corpus.sha256, "all", count, size, context)

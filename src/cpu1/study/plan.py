@@ -1,18 +1,16 @@
 """What a study is to train, and `study.json`, which keeps a folder's runs comparable between calls."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_json
-from cpu1.runs.fields import Fields
+from cpu1.files import write_json
+from cpu1.records import to_json
 from cpu1.runs.folders import Key
 from cpu1.runs.progress import Progress
-
-FORMAT = 1
+from cpu1.runs.studies import FORMAT, Planned, StudyPlan, read_plan
 
 
 @dataclass(frozen=True)
@@ -34,18 +32,9 @@ class Plan:
     tuned: tuple[tuple[str, str], ...] = ()  # run, and a setting that it alone gets, like "rate=3e-3"
     name: str = ""  # what tells its runs from those of other plans that are trained along with it
 
-    def own(self, run: str) -> list[str]:
+    def own(self, run: str) -> tuple[str, ...]:
         """The settings that this run alone gets."""
-        return [setting for name, setting in self.tuned if name == run]
-
-
-@dataclass(frozen=True)
-class Study:
-    """What study.json holds: one text, and for each scale and round the options, and each run's seeds."""
-
-    data: str
-    field: str
-    plans: list[dict[str, Any]]
+        return tuple(setting for name, setting in self.tuned if name == run)
 
 
 @dataclass(eq=False)
@@ -104,56 +93,21 @@ def record(plan: Plan) -> None:
     settings. Runs and seeds add up.
     """
     path = plan.folder / "study.json"
-    held = read_study(path) if path.exists() else Study(plan.data, plan.field, [])
-    extra = list(plan.extra)
-    name = (plan.scale, plan.round)
-    part = next((part for part in held.plans if (part["scale"], part["round"]) == name), None)
-    if part is None:
-        part = {"scale": plan.scale, "round": plan.round, "extra": extra, "tuned": {}, "runs": {}}
-        held.plans.append(part)
-    tuned = {run: plan.own(run) for run in plan.runs}
+    held = read_plan(path) if path.exists() else StudyPlan(FORMAT, plan.data, plan.field, ())
+    parts = {(part.scale, part.round): part for part in held.plans}
+    part = parts.get((plan.scale, plan.round), Planned(plan.scale, plan.round, plan.extra))
     for setting, old, new in (
         ("data", held.data, plan.data),
         ("field", held.field, plan.field),
-        (f"the options of {plan.scale} {plan.round}", part["extra"], extra),
-        *((f"run {run} tuned by", part["tuned"].get(run, []), tuned[run]) for run in plan.runs if run in part["runs"]),
+        (f"the options of {plan.scale} {plan.round}", part.extra, plan.extra),
+        *((f"run {run} tuned by", part.tuned.get(run, ()), plan.own(run)) for run in plan.runs if run in part.runs),
     ):
         if old != new:
             raise UserError(
                 f"{path}: this study was started with {setting} {old!r}, now it is {new!r}, so its runs "
                 "would not compare; use another folder, or the same setting"
             )
-    part["tuned"].update({run: words for run, words in tuned.items() if words})
-    for run in plan.runs:
-        part["runs"][run] = sorted({*part["runs"].get(run, []), *plan.seeds})
-    write_json(path, {"format": FORMAT, **asdict(held)})
-
-
-def read_study(path: Path) -> Study:
-    """study.json, validated."""
-    fields = Fields(path, read_json(path))
-    if fields.count("format") != FORMAT:
-        raise fields.fault("format", str(FORMAT))
-    parts = [read_part(Fields(path, part, "plans.")) for part in fields.items("plans")]
-    return Study(fields.text("data"), fields.text("field"), parts)
-
-
-def read_part(fields: Fields) -> dict[str, Any]:
-    runs = fields.inside("runs")
-    extra = fields.items("extra")
-    if not all_of(str, extra) or not all(all_of(int, runs.items(run)) for run in runs.values):
-        raise fields.fault("extra", "a list of texts, and every run a list of seeds")
-    tuned = Fields(fields.path, {}) if fields.absent("tuned") else fields.inside("tuned")  # absent in older studies
-    if not all(all_of(str, tuned.items(run)) for run in tuned.values):
-        raise fields.fault("tuned", "a list of texts for each run")
-    return {
-        "scale": fields.text("scale"),
-        "round": fields.text("round"),
-        "extra": extra,
-        "tuned": dict(tuned.values),
-        "runs": dict(runs.values),
-    }
-
-
-def all_of(kind: type, values: Iterable[Any]) -> bool:
-    return all(isinstance(value, kind) for value in values)
+    tuned = {run: words for run in plan.runs if (words := plan.own(run))}
+    seeds = {run: tuple(sorted({*part.runs.get(run, ()), *plan.seeds})) for run in plan.runs}
+    parts[plan.scale, plan.round] = replace(part, tuned=part.tuned | tuned, runs=part.runs | seeds)
+    write_json(path, to_json(replace(held, plans=tuple(parts.values()))))

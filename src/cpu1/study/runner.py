@@ -6,14 +6,13 @@ saving, 2 bad input or a guard (error.json says which); anything else is a crash
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -21,9 +20,10 @@ from rich.console import Console
 from rich.text import Text
 
 from cpu1.errors import UserError
-from cpu1.files import write_json
-from cpu1.runs.folders import read_error
+from cpu1.files import locked, write_json
+from cpu1.records import read
 from cpu1.runs.progress import progress
+from cpu1.runs.result import Fault
 from cpu1.study.live import View, make_view
 from cpu1.study.plan import Job, Plan, make_jobs, record, with_teachers
 
@@ -51,7 +51,7 @@ def run_study(
     folder in which another study is at work.
     """
     plan = with_teachers(plan, teachers)
-    with locked(plan.folder):
+    with at_work(plan.folder):
         record(plan)
         return run_jobs(make_jobs(plan, teachers, titles or {}), plan.jobs, command, console or Console())
 
@@ -140,7 +140,7 @@ def outcome(folder: Path, status: int) -> tuple[str, str]:
     if status == 130:
         return "interrupted", "stopped after saving"
     if (folder / "error.json").exists():
-        return "failed", read_error(folder / "error.json")
+        return "failed", read(Fault, folder / "error.json").error
     if status == 0:
         message = "ended without a result.json"
     elif status < 0:
@@ -225,13 +225,6 @@ class Stop:
             signal.signal(name, handler)  # type: ignore[arg-type]
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def at_work(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Makes the folder and holds it against a second study, which would train the same runs; ends with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{folder}: another study is at work here; wait for it, or stop it") from None
-        yield
+    return locked(folder / ".lock", held=f"{folder}: another study is at work here; wait for it, or stop it")

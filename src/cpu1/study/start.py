@@ -20,9 +20,10 @@ from cpu1.model.recipe import Recipe, changed
 from cpu1.report.render.terminal import print_card
 from cpu1.report.write import write_card
 from cpu1.runs.folders import Key
+from cpu1.runs.settings import KNOBS
 from cpu1.study.runner import Plan, run_study
 from cpu1.teachers.cache import Cache
-from cpu1.training.settings import KNOBS, Budget
+from cpu1.training.plan import Budget
 
 REFERENCE_RUN = "07"  # whose round gives the bytes of a study with equal bytes
 

@@ -22,13 +22,13 @@ from cpu1.errors import UserError
 from cpu1.files import write_atomic, write_json
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe
+from cpu1.runs.settings import KNOBS, read_value
 from cpu1.study.plan import make_jobs, record
-from cpu1.study.runner import TRAIN, locked, run_jobs
+from cpu1.study.runner import TRAIN, at_work, run_jobs
 from cpu1.study.start import Request, make_plan, measure_speeds, prepare_text
 from cpu1.study.sweep_table import Member, markdown, tabulate
-from cpu1.training.job import Job, draft, make_recipe
 from cpu1.training.lessons import open_cache
-from cpu1.training.settings import KNOBS, read_value
+from cpu1.training.plan import Job, draft, make_recipe
 
 PLAIN = "plain"  # the folder of runs with nothing varied
 VALUE = re.compile(r"[\w.+-]+")  # what may stand in the name of a folder
@@ -60,7 +60,7 @@ def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] =
     check(jobs, recipes, corpus)
     console.print(describe(corpus), highlight=False)
 
-    with locked(sweep.request.folder):
+    with at_work(sweep.request.folder):
         for member in members:
             record(member.plan)
         plans = [(member.plan, dict.fromkeys(member.plan.runs, member.plan.name)) for member in members]

@@ -14,10 +14,12 @@ import numpy as np
 
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, difference
+from cpu1.records import to_json
 from cpu1.report.render.markdown import escape
 from cpu1.report.render.markdown import table as markdown_table
-from cpu1.runs.folders import Key, Point, RunFolder, load_run
-from cpu1.runs.progress import progress, read_object
+from cpu1.runs.folders import Key, Run, load_run
+from cpu1.runs.progress import progress
+from cpu1.runs.result import Curve
 from cpu1.study.plan import Plan
 
 FORMAT = 1
@@ -38,10 +40,10 @@ class Line:
 
     run: str
     values: Mapping[str, str]
-    folders: tuple[RunFolder, ...]
+    folders: tuple[Run, ...]
 
     @property
-    def done(self) -> dict[int, RunFolder]:
+    def done(self) -> dict[int, Run]:
         return {folder.key.seed: folder for folder in self.folders if folder.result}
 
 
@@ -62,21 +64,20 @@ def tabulate(members: Sequence[Member], options: Sequence[str] = ()) -> dict[str
         "seeds": len(plan.seeds),
         "options": list(options),
         "varied": list(dict.fromkeys(name for member in members for name in member.values)),
-        "corpus": folders[0].result.corpus if folders and folders[0].result else None,
+        "corpus": to_json(folders[0].result.corpus) if folders and folders[0].result else None,
         "machine": machine(folders[0]) if folders else None,
         "equal_time_seconds": time,
         "rows": [row(line, first[line.run], time) for line in lines],
     }
 
 
-def load(plan: Plan, run: str) -> tuple[RunFolder, ...]:
+def load(plan: Plan, run: str) -> tuple[Run, ...]:
     keys = [Key(run, plan.scale, plan.round, seed) for seed in plan.seeds]
     return tuple(load_run(plan.folder / key.folder, key) for key in keys)
 
 
-def machine(folder: RunFolder) -> dict[str, Any]:
-    known = read_object(folder.path / "env.json")
-    return {name: known[name] for name in MACHINE if name in known}
+def machine(folder: Run) -> dict[str, Any]:
+    return {name: getattr(folder.env, name) for name in MACHINE} if folder.env else {}
 
 
 def row(line: Line, first: Line, time: float | None) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def row(line: Line, first: Line, time: float | None) -> dict[str, Any]:
         "bpb": mean(bpb),
         "half_range": (max(bpb) - min(bpb)) / 2 if len(bpb) > 1 else None,
         "difference": asdict(gap) if gap else None,
-        "train_bytes_per_s": mean([result.train_bytes_per_s for result in results]),
+        "train_bytes_per_s": mean([result.train.bytes_per_s for result in results]),
         "bpb_at_equal_time": mean(at_time),
         "generated_bytes_per_s": mean([f.speed.bytes_per_s if f.speed else None for f in line.done.values()]),
         "deleted": mean([result.gate.deletion_rate if result.gate else None for result in results]),
@@ -124,23 +125,23 @@ def against(line: Line, first: Line) -> Interval | None:
 def equal_time(lines: Sequence[Line]) -> float | None:
     """Seconds of training after which the fastest variant had finished."""
     curves = [[folder.result.curve for folder in line.done.values() if folder.result] for line in lines]
-    times = [mean([curve[-1].seconds if curve else None for curve in seeds]) for seeds in curves]
+    times = [mean([curve.seconds[-1] if curve.seconds else None for curve in seeds]) for seeds in curves]
     return min((time for time in times if time is not None), default=None)
 
 
-def at(curve: Sequence[Point], time: float | None) -> float | None:
+def at(curve: Curve, time: float | None) -> float | None:
     """BPB of a learning curve after `time` seconds; None before its first point or where it does not tell times."""
-    points = [(point.seconds, point.bpb) for point in curve if point.seconds]
+    points = [(seconds, bpb) for seconds, bpb in zip(curve.seconds or (), curve.bpb, strict=False) if seconds]
     if time is None or not points or time < points[0][0]:
         return None
     seconds, bpb = zip(*points, strict=True)
     return float(np.interp(math.log(time), np.log(seconds), bpb))
 
 
-def trouble(folder: RunFolder) -> str:
+def trouble(folder: Run) -> str:
     """Why a seed has no result."""
-    if folder.error:
-        return f"seed {folder.key.seed} failed: {folder.error.splitlines()[0]}"
+    if folder.fault:
+        return f"seed {folder.key.seed} failed: {folder.fault.error.splitlines()[0]}"
     return f"seed {folder.key.seed} unfinished: {progress(folder.path).share:.0%} of its steps"
 
 

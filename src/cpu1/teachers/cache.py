@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,17 @@ from safetensors import SafetensorError, safe_open
 
 from cpu1.data.corpus import Corpus
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_atomic, write_json
+from cpu1.files import write_atomic, write_json
 from cpu1.format.container import Raw, write
+from cpu1.records import Range, read
 from cpu1.teachers.quantise import decode
 
-FORMAT = 1
+FORMAT: Final = 1
+AGAIN = "make the cache again with `cpu1 teach`"
 SHARD = 1 << 18  # bytes of text
 HIDDEN = 128  # values kept of a hidden state
 MOST_KEPT = 64  # likeliest bytes
+Size = Annotated[int, Range(1)]
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,11 @@ class Manifest:
     teacher: dict[str, Any]
     corpus: str  # its name, for people
     sha256: str  # of the corpus
-    units: int  # bytes of the training stream
+    units: Size  # bytes of the training stream
     top_k: int
-    window: int  # bytes that the teacher read at once
-    shard: int = SHARD
-    format: int = FORMAT
+    window: Size  # bytes that the teacher read at once
+    shard: Size = SHARD
+    format: Literal[1] = FORMAT
 
     def __post_init__(self) -> None:
         if not 1 <= self.top_k <= MOST_KEPT:
@@ -57,19 +60,7 @@ class Manifest:
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
         """UserError when there is none, or it is damaged or of another version."""
-        path = folder / "cache.json"
-        about = read_json(path)
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            version = about.get("format") if isinstance(about, dict) else None
-            raise UserError(f"{path}: format {version}, not {FORMAT}; make the cache anew with `cpu1 teach`")
-        try:
-            found = cls(**about)
-            sound = isinstance(found.teacher, dict) and found.units > 0 and found.shard > 0
-        except TypeError as error:
-            raise UserError(f"{path}: damaged ({error}); make the cache anew with `cpu1 teach`") from None
-        if not sound:
-            raise UserError(f"{path}: damaged; make the cache anew with `cpu1 teach`")
-        return found
+        return read(cls, folder / "cache.json", AGAIN)
 
     def write(self, folder: Path) -> None:
         """Writes the manifest, or finds it there; UserError when the folder holds a cache of something else."""

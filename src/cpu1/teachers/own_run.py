@@ -9,7 +9,7 @@ import torch
 
 from cpu1 import device as devices
 from cpu1.errors import UserError
-from cpu1.files import read_json
+from cpu1.runs.settings import Settings
 from cpu1.runs.trained import load
 from cpu1.teachers.teacher import Lesson, Piece, batches, content
 
@@ -29,7 +29,7 @@ class OwnRun:
         self._model = trained.model
         self._precision = devices.fast_precision(torch.device("cpu"))
         self.width = trained.recipe.width
-        self.window = int(read_json(folder / "settings.json")["window"])
+        self.window = Settings.read(folder / "settings.json").window
         self.identity: dict[str, Any] = {
             "kind": "run",
             "sha256": content([folder / "model.safetensors"]),

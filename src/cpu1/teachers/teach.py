@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from cpu1.data.corpus import Corpus
 from cpu1.data.split import Split
 from cpu1.errors import UserError
+from cpu1.files import locked
 from cpu1.model.ingredients.distillation import fixed_projection
 from cpu1.teachers.cache import HIDDEN, Manifest, open_shard, shard_path, write_shard
 from cpu1.teachers.pieces import cut
@@ -51,11 +51,8 @@ def teach(
     units = len(split.stream)
     manifest = Manifest(teacher.identity, corpus.name, corpus.sha256, units, top_k, window)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", blocking=False):
+        with locked(folder / ".lock", held=f"{folder}: another process is writing this cache"):
             return _fill(teacher, split, folder, manifest, progress)
-    except Timeout:
-        raise UserError(f"{folder}: another process is writing this cache") from None
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
 

@@ -8,8 +8,9 @@ that any number of processes may go on; in a group only the leading process read
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,9 +19,10 @@ from torch import Tensor, nn, optim
 
 from cpu1.errors import UserError
 from cpu1.files import write_atomic
+from cpu1.records import Amount, Count, parse, to_json
 from cpu1.training.parallel import Group, placed
 
-FORMAT = 1
+FORMAT: Final = 1
 KEPT = 2  # newest checkpoints kept
 
 
@@ -28,12 +30,21 @@ KEPT = 2  # newest checkpoints kept
 class Progress:
     """What a run has behind it."""
 
-    step: int = 0
-    units: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    nonfinite: int = 0
+    step: Count = 0
+    units: Count = 0
+    bytes: Count = 0
+    seconds: Amount = 0.0
+    nonfinite: Count = 0
     loss_mean: float = 0.0  # exponential mean of the training loss, nats a unit
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself, as JSON under "cpu1" in the file's metadata."""
+
+    format: Literal[1]
+    identity: str  # of the run: its recipe and settings
+    progress: Progress
 
 
 class Checkpoints:
@@ -45,7 +56,7 @@ class Checkpoints:
     def save(self, model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> Path:
         """Raises UserError when the disk is full; the checkpoint before stays good."""
         path = self.folder / f"{progress.step:09d}.safetensors"
-        header = {"format": FORMAT, "identity": self.identity, "progress": asdict(progress)}
+        header = to_json(Header(FORMAT, self.identity, progress))
         tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in _moments(model, optimizer).items()}
         tensors = self.group.gather(tensors)
@@ -83,8 +94,7 @@ class Checkpoints:
             except (SafetensorError, ValueError, OSError) as error:
                 damage.append(f"{path}: {error}")
                 continue
-            self._check(path, header)
-            return Progress(**header["progress"]), tensors
+            return self._checked(path, header).progress, tensors
         if damage:
             raise UserError("no readable checkpoint; remove the folder to start again:\n" + "\n".join(damage))
         return None, {}
@@ -95,11 +105,11 @@ class Checkpoints:
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.safetensors"), reverse=True)
 
-    def _check(self, path: Path, header: dict | None) -> None:
-        if not header or header.get("format") != FORMAT:
-            raise UserError(f"{path}: not a checkpoint of this version of cpu1 (format {FORMAT})")
-        if header["identity"] != self.identity:
+    def _checked(self, path: Path, value: Any) -> Header:
+        header = parse(Header, value, str(path), "not a checkpoint of this version of cpu1")
+        if header.identity != self.identity:
             raise UserError(f"{path}: belongs to another recipe or other settings; choose another folder")
+        return header
 
 
 def _moments(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Tensor]:

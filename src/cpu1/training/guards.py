@@ -1,6 +1,7 @@
 """What must never pass unseen: non-finite steps, stalled runs, tensors that do not learn."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,9 +30,9 @@ def check_finite(nonfinite: int, step: int, last: bool) -> None:
         )
 
 
-def check_all_tensors_learn(model: Model, seed: int) -> None:
-    """After 20 steps every tensor must differ from its start (which is a pure function of the seed)."""
-    start = dict(build(model.recipe, seed).named_parameters())
+def check_all_tensors_learn(model: Model, seed: int, weights: Mapping[str, Tensor] | None = None) -> None:
+    """After 20 steps every tensor must differ from its start: a pure function of the seed, but for given `weights`."""
+    start = {**dict(build(model.recipe, seed).named_parameters()), **(weights or {})}
     still = [name for name, tensor in model.named_parameters() if torch.equal(tensor.cpu(), start[name])]
     if still:
         raise RunStopped(f"after {GRACE} steps {len(still)} tensors have not changed: {', '.join(still[:5])}")

@@ -20,8 +20,9 @@ from cpu1.model.ingredients import HiddenDistillation
 from cpu1.model.ingredients.distillation import HiddenProjection, divergence, fixed_projection, likeliest_divergence
 from cpu1.model.network import Model, Output
 from cpu1.model.recipe import Recipe
+from cpu1.runs.settings import Settings
+from cpu1.runs.trained import load
 from cpu1.teachers.cache import HIDDEN, Cache
-from cpu1.training.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class ModelTeacher:
     """A trained model of ours, which reads what its student reads. Its vector s before a patch teaches the same s."""
 
     model: Model
-    settings: Settings
+    settings: Settings  # of which alpha, temperature and beta count
     size: int = 0  # of the projected vectors; 0: they do not teach
 
     def __call__(self, units: Tensor, places: NDArray[np.int64]) -> Lesson:
@@ -91,6 +92,23 @@ class CacheTeacher:
     @staticmethod
     def _stack(rows: Any) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*rows, strict=True))
+
+
+def open_teacher(
+    run: Path | None, cache: Path | None, recipe: Recipe, corpus: Corpus, settings: Settings, device: torch.device
+) -> Teacher | None:
+    """The teacher of a training run: another run's folder, or a cache; None where there is neither, or where the
+    recipe does not say how to learn from a run. UserError for one that is not there or cannot teach.
+    """
+    size = projection_size(recipe)
+    if cache is not None:
+        return CacheTeacher(open_cache(cache, recipe, corpus), settings, recipe.embedding.patch, hidden=size > 0)
+    if run is None or recipe.distill is None:
+        return None
+    trained = load(run, device)
+    if trained.recipe.level != "byte":
+        raise UserError(f"{run}: the teacher reads tokens; a byte-level run is needed")
+    return ModelTeacher(trained.model, settings, size)
 
 
 def open_cache(folder: Path, recipe: Recipe, corpus: Corpus) -> Cache:

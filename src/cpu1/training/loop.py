@@ -8,7 +8,7 @@ Several processes run this same loop (`parallel`): they differ in their rows of 
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from cpu1.data.order import Windows
 from cpu1.model.ingredients.linear import TernaryProjection
 from cpu1.model.network import Model, Output, build
 from cpu1.model.recipe import Recipe
+from cpu1.runs.settings import Settings
 from cpu1.runs.trained import Metrics
 from cpu1.training import guards
 from cpu1.training.checkpoint import Checkpoints, Progress
@@ -31,7 +32,6 @@ from cpu1.training.lessons import Lesson, Teacher
 from cpu1.training.optim import follow
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group, full, unwrapped
-from cpu1.training.settings import Settings
 
 LOG_LINES = 200  # about so many lines of metrics a run
 # Points of the held-out learning curve, as shares of the steps.
@@ -68,6 +68,7 @@ class Hooks:
     validate: Callable[[Model], float]  # held-out bits per byte
     report: Callable[[dict[str, Any]], None] = lambda line: None  # each line of metrics
     teacher: Teacher | None = None
+    weights: Mapping[str, Tensor] | None = None  # to start from; None: those of the seed, or of a checkpoint
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
@@ -81,6 +82,8 @@ def run(
     # ------------------------------------------------------------------ model, optimiser, position
     ops.retain_memory()
     model = build(recipe, settings.seed).train()
+    if hooks.weights:
+        model.load_state_dict(hooks.weights, strict=False)  # all but what only a teacher needs: `start.fitting`
     replica = group.wrap(model)
     optimizer = make_optimizer(model, settings)
     checkpoints = Checkpoints(folder / "checkpoints", f"{recipe.hash()} {settings.to_json()}", group)
@@ -129,8 +132,9 @@ def run(
             # ---------------------------------------------------------- guards
             try:
                 guards.check_finite(progress.nonfinite, progress.step, last)
-                if progress.step == guards.GRACE and not progress.nonfinite:
-                    guards.check_all_tensors_learn(group.whole(model), settings.seed)
+                known = hooks.weights is not None or settings.start is None
+                if progress.step == guards.GRACE and not progress.nonfinite and known:
+                    guards.check_all_tensors_learn(group.whole(model), settings.seed, hooks.weights)
                 guards.check_learning(progress.loss_mean, text.frequency_loss, progress.step, settings.warmup_steps)
                 if last:
                     guards.check_held_out(progress.step, *group.first(held_out))

@@ -12,7 +12,7 @@ from cpu1.model.ingredients.decoder import LocalByteDecoderModule
 from cpu1.model.ingredients.embedding import PATCH
 from cpu1.model.ingredients.linear import DenseProjection, TernaryProjection
 from cpu1.model.network import Model
-from cpu1.training.settings import Settings
+from cpu1.runs.settings import Settings
 
 
 def optimizer(model: Model, settings: Settings) -> optim.Optimizer:

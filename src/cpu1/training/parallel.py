@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cpu1.errors import UserError
 from cpu1.model.ingredients.linear import TernaryProjection
 from cpu1.model.network import Model
-from cpu1.training.settings import Settings
+from cpu1.runs.settings import Settings
 
 T = TypeVar("T")
 MEETING_TRIES, MEETING_PAUSE = 150, timedelta(seconds=2)

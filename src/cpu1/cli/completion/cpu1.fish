@@ -50,8 +50,8 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare card publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --blimp --block --bytes --checkpoint-seconds --context --data --dataset --default --dense --device --eval-bytes --field --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --out --part --repeats --round --runs --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
+set -g _shtab_cpu1_commands generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare card gather publish checkpoints completion
+set -g _shtab_cpu1_opts_with_value --about-text --blimp --block --bytes --checkpoint-seconds --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --out --part --repeats --round --runs --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -113,9 +113,10 @@ complete -c cpu1 -n '_shtab_cpu1_using check' -l json -d 'print JSON instead of 
 complete -c cpu1 -n '_shtab_cpu1_using check' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'also write the JSON to this file; a model card includes language.json of its run folder'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a train -d 'Train one model, or resume its training.'
 complete -c cpu1 -n '_shtab_cpu1_using train' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using train' -l from -xka "(__fish_complete_path (commandline -ct))" -d 'start from the weights of a run folder or a packed file, or of the bundled model (default); needs -o; trains one pass over the text without --bytes or --minutes'
 complete -c cpu1 -n '_shtab_cpu1_using train' -s o -l out -xka "(__fish_complete_directories)" -d 'run folder to write; training resumes if it exists (default: runs/RUN-SCALE-ROUND-sSEED)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l seed -x -d 'seed of the initial weights and of the order of the text (default: 0)'
-complete -c cpu1 -n '_shtab_cpu1_using train' -l scale -xka "card demo nano small base" -d 'size of the model; card is the size in the original study (default: nano)'
+complete -c cpu1 -n '_shtab_cpu1_using train' -l scale -xka "card demo nano small base" -d 'size of the model; card is the size in the original study (default: nano; with --from that of the weights)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l round -xka "r1 r2 r3 custom" -d 'training budget: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter; r3 also doubles the learning rate of ternary weights (default: r1; custom with --bytes or --minutes)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l bytes -x -d 'train on this much text, like 2M, instead of the budget of --round'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l minutes -x -d 'train for this long on this machine, instead of the budget of --round'
@@ -227,15 +228,19 @@ complete -c cpu1 -n '_shtab_cpu1_using held-out' -l field -x -d 'field or column
 complete -c cpu1 -n '_shtab_cpu1_using held-out' -l max-bytes -x -d 'bytes scored per third of each text (default: 1Mi)'
 complete -c cpu1 -n '_shtab_cpu1_using held-out' -l threads -x -d 'number of threads (default: all cores)'
 complete -c cpu1 -n '_shtab_cpu1_using held-out' -l device -xka "auto cpu cuda" -d 'device to compute on (default: auto, a GPU if there is one)'
-complete -c cpu1 -n '_shtab_cpu1_using held-out; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_directories)" -d 'study folder, written by `cpu1 study`'
+complete -c cpu1 -n '_shtab_cpu1_using held-out; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'study folder of `cpu1 study`, or a file of `cpu1 gather`'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a compare -d 'Compare two runs of a study on every text.'
 complete -c cpu1 -n '_shtab_cpu1_using compare' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using compare' -l json -d 'print JSON instead of text'
-complete -c cpu1 -n '_shtab_cpu1_using compare; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_directories)" -d 'study folder, written by `cpu1 study`'
+complete -c cpu1 -n '_shtab_cpu1_using compare; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'study folder of `cpu1 study`, or a file of `cpu1 gather`'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a card -d 'Write the report of a study again.'
 complete -c cpu1 -n '_shtab_cpu1_using card' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using card' -s o -l out -xka "(__fish_complete_directories)" -d 'folder for card.md, card.json and card.html (default: the study folder)'
-complete -c cpu1 -n '_shtab_cpu1_using card; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_directories)" -d 'study folder, written by `cpu1 study`'
+complete -c cpu1 -n '_shtab_cpu1_using card; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'study folder of `cpu1 study`, or a file of `cpu1 gather`'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a gather -d 'Write what the runs of a study reached into one file.'
+complete -c cpu1 -n '_shtab_cpu1_using gather' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using gather' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'file to write, one line of JSON a run'
+complete -c cpu1 -n '_shtab_cpu1_using gather; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'study folder of `cpu1 study`, or a file of `cpu1 gather`'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a publish -d 'Write or upload a run as a Hugging Face model.'
 complete -c cpu1 -n '_shtab_cpu1_using publish' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using publish' -l to -x -d 'folder to write, replaced if it was published before; or a Hugging Face repository'

@@ -20,6 +20,7 @@ _shtab_cpu1_commands() {
     data:'Prepare a text for training and describe it.'
     decompress:'Restore a file that `cpu1 compress` made.'
     eval:'Score a trained run on any text.'
+    gather:'Write what the runs of a study reached into one file.'
     generate:'Continue a prompt.'
     held-out:'Score the runs of a study on other texts.'
     ladder:'List the models of the ladder and what each one changes.'
@@ -59,7 +60,7 @@ _shtab_cpu1_bench_defaults_added=0
 _shtab_cpu1_card_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-o,--out}"[folder for card.md, card.json and card.html (default\: the study folder)]:FOLDER:_files -/"
-  ":study folder, written by \`cpu1 study\`:_files -/"
+  ":study folder of \`cpu1 study\`, or a file of \`cpu1 gather\`:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -102,7 +103,7 @@ _shtab_cpu1_checkpoints_defaults_added=0
 _shtab_cpu1_compare_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[print JSON instead of text]"
-  ":study folder, written by \`cpu1 study\`:_files -/"
+  ":study folder of \`cpu1 study\`, or a file of \`cpu1 gather\`:_files"
   ":name of a run in the study, like 04:()"
   ":name of the run to compare it with, like 03:()"
 )
@@ -166,6 +167,15 @@ _shtab_cpu1_eval_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_eval_defaults_added=0
 
+_shtab_cpu1_gather_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--out}"[file to write, one line of JSON a run]:FILE:_files"
+  ":study folder of \`cpu1 study\`, or a file of \`cpu1 gather\`:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_gather_defaults_added=0
+
 _shtab_cpu1_generate_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-m,--model}"[packed model (a .cpu1 file), or run folder, which needs torch (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
@@ -192,7 +202,7 @@ _shtab_cpu1_held_out_options=(
   "--max-bytes[bytes scored per third of each text (default\: 1Mi)]:SIZE:"
   "--threads[number of threads (default\: all cores)]:N:"
   "--device[device to compute on (default\: auto, a GPU if there is one)]:device:(auto cpu cuda)"
-  ":study folder, written by \`cpu1 study\`:_files -/"
+  ":study folder of \`cpu1 study\`, or a file of \`cpu1 gather\`:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -326,9 +336,10 @@ _shtab_cpu1_teach_defaults_added=0
 
 _shtab_cpu1_train_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--from[start from the weights of a run folder or a packed file, or of the bundled model (default)\; needs -o\; trains one pass over the text without --bytes or --minutes]:MODEL:_files"
   {-o,--out}"[run folder to write\; training resumes if it exists (default\: runs\/RUN-SCALE-ROUND-sSEED)]:FOLDER:_files -/"
   "--seed[seed of the initial weights and of the order of the text (default\: 0)]:N:"
-  "--scale[size of the model\; card is the size in the original study (default\: nano)]:scale:(card demo nano small base)"
+  "--scale[size of the model\; card is the size in the original study (default\: nano\; with --from that of the weights)]:scale:(card demo nano small base)"
   "--round[training budget\: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter\; r3 also doubles the learning rate of ternary weights (default\: r1\; custom with --bytes or --minutes)]:round:(r1 r2 r3 custom)"
   "--bytes[train on this much text, like 2M, instead of the budget of --round]:SIZE:"
   "--minutes[train for this long on this machine, instead of the budget of --round]:MINUTES:"
@@ -345,7 +356,7 @@ _shtab_cpu1_train_options=(
   "--checkpoint-seconds[time between checkpoints\; 0 saves after every step (default\: 60)]:SECONDS:"
   "--tensorboard[also write TensorBoard events into the run folder]"
   "--quiet[show no progress bar]"
-  ":which model to train\: 01, 02a, ... 16, listed by \`cpu1 ladder\`:()"
+  ":which model to train\: 01, 02a, ... 16, listed by \`cpu1 ladder\`\; not needed with --from:()"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -389,6 +400,7 @@ _shtab_cpu1() {
         data) _arguments -C -s $_shtab_cpu1_data_options ;;
         decompress) _arguments -C -s $_shtab_cpu1_decompress_options ;;
         eval) _arguments -C -s $_shtab_cpu1_eval_options ;;
+        gather) _arguments -C -s $_shtab_cpu1_gather_options ;;
         generate) _arguments -C -s $_shtab_cpu1_generate_options ;;
         held-out) _arguments -C -s $_shtab_cpu1_held_out_options ;;
         ladder) _arguments -C -s $_shtab_cpu1_ladder_options ;;

@@ -28,9 +28,9 @@ def corpora(card: Card) -> list[str]:
     for row in card.rows:
         if row.figures:
             c = row.figures.corpus
-            found[c["sha256"], c["split"], c["context"]] = (
-                f"{c['name']}, {c['split']} split: {c['documents']:,} documents, {c['bytes']:,} bytes, "
-                f"context {c['context']:,} bytes, SHA-256 {c['sha256'][:12]}…"
+            found[c.sha256, c.split, c.context] = (
+                f"{c.name}, {c.split} split: {c.documents:,} documents, {c.bytes:,} bytes, "
+                f"context {c.context:,} bytes, SHA-256 {c.sha256[:12]}…"
             )
     return [found[key] for key in sorted(found)]
 

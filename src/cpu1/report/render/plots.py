@@ -18,7 +18,7 @@ import numpy as np
 from cpu1.report.render.labels import around, spread
 from cpu1.report.report import Baseline, Row, Section
 from cpu1.report.statistics import Figures
-from cpu1.runs.folders import Point
+from cpu1.runs.result import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,9 +50,9 @@ class Drawing:
 def drawings(section: Section, baselines: Sequence[Baseline]) -> list[Drawing]:
     """The figures of one scale and round; only those that its finished runs have figures for."""
     rows = [row for row in section.rows if row.figures]
-    curves = [row for row in rows if row.curve]
+    curves = [row for row in rows if row.curve and row.curve.bytes]
     fast = [row for row in rows if row.figures and row.figures.bytes_per_s]
-    placed = [row for row in rows if row.figures and len(row.figures.positions) > 1]
+    placed = [row for row in rows if len(starts(row)) > 1]
     placed = [row for row in placed if starts(row) == starts(placed[0])]
     usual = FAR * float(np.median([figures_of(row).bpb for row in placed])) if placed else 0.0
     far = [row.run for row in placed if figures_of(row).bpb > usual]
@@ -142,8 +142,10 @@ def figures_of(row: Row) -> Figures:
     return row.figures
 
 
-def starts(row: Row) -> list[int]:
-    return [place.start for place in figures_of(row).positions]
+def starts(row: Row) -> tuple[int, ...]:
+    """Where the positions of a row's windows start; none where it has none."""
+    positions = figures_of(row).positions
+    return positions.start if positions else ()
 
 
 def mark(axes: "Axes", row: Row, x: float, y: float) -> None:
@@ -209,7 +211,7 @@ def name_lines(axes: "Axes", baselines: Sequence[Baseline]) -> None:
 
 def learning(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> None:
     """BPB against bytes seen, each line named at its end."""
-    curves = [points(row.curve) for row in rows]
+    curves = [points(row.curve) for row in rows if row.curve]
     frequency = next((baseline for baseline in baselines if "frequenc" in baseline.name), None)
     top = max([1.25 * max(float(bpb[-1]) for _, bpb in curves), *([frequency.bpb + 0.3] if frequency else [])])
     bottom = min(float(bpb.min()) for _, bpb in curves)
@@ -234,9 +236,8 @@ def learning(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> No
 
 def by_place(axes: "Axes", rows: list[Row], baselines: Sequence[Baseline]) -> None:
     """BPB by the byte's place in its window, less the median of all runs there, each line named at its end."""
-    places = figures_of(rows[0]).positions
-    x = np.array([max(place.start, 1) for place in places], float)
-    bpb = np.array([[place.bpb for place in figures_of(row).positions] for row in rows])
+    x = np.array([max(start, 1) for start in starts(rows[0])], float)
+    bpb = np.array([positions.bpb for row in rows if (positions := figures_of(row).positions)])
     less = bpb - np.median(bpb, axis=0)
     margin = 0.08 * float(less.max() - less.min()) or 0.01
     axes.set_ylim(float(less.min()) - margin, float(less.max()) + margin)
@@ -281,9 +282,9 @@ def entry(seen: np.ndarray, bpb: np.ndarray, top: float) -> float:
     return float(seen[max(int(np.argmax(bpb < top)) - 1, 0)])
 
 
-def points(curve: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
+def points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
     """Bytes and BPB of a curve."""
-    return np.array([max(point.bytes, 1) for point in curve], float), np.array([point.bpb for point in curve], float)
+    return np.maximum(np.array(curve.bytes, float), 1), np.array(curve.bpb, float)
 
 
 def against(label: str, measure: Callable[[Figures], float]) -> Draw:
