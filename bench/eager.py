@@ -99,7 +99,7 @@ def ternary_linear(
 
     Each of the stacked matrices, of parts[i] rows, is ternarised by a scale of its own.
     """
-    y = F.linear(x.levels, torch.cat([ternarised(matrix) for matrix in weight.split(list(parts))]))
+    y = F.linear(x.q_real, torch.cat([ternarised(matrix) for matrix in weight.split(list(parts))]))
     return y if inner is None or up is None else y + F.linear(inner, torch.block_diag(*up.split(list(parts))))
 
 
