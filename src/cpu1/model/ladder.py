@@ -1,7 +1,7 @@
-"""The ladder: the card's sixteen runs, each its parent plus what the card says; scales and rounds.
+"""The ladder: the sixteen runs of the original's card, each its parent plus one change; scales and rounds.
 
-The only file that names runs. The definitions are reconstructions: the card names its ingredients
-and prints their sizes, it does not define them.
+Only this file names runs. The definitions are reconstructions: the card names its ingredients and prints their sizes
+without defining them.
 """
 
 from collections.abc import Iterable
@@ -33,15 +33,15 @@ from cpu1.model.recipe import Recipe, differences
 
 @dataclass(frozen=True)
 class Scale:
-    """How large: the numbers that a scale puts into any run's recipe, and the run's training batch."""
+    """The sizes that a scale puts into any run's recipe, and the run's training batch and learning rate."""
 
     width: int
     layers: int
     decoder: tuple[int, int]  # LocalByteDecoder: width, hidden
     vocabulary_share: float  # of the BPE vocabulary that the card names
-    head_size: int
-    batch_bytes: int  # trained a step
-    window_bytes: int  # trained as one sequence
+    head_size: int  # of attention
+    batch_bytes: int  # of text in a training step
+    window_bytes: int  # of text in one training sequence
     rate: float  # peak learning rate
 
 
@@ -55,7 +55,7 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Round:
-    """How long: units seen per parameter, and the factor on the learning rate of BitLinear weights."""
+    """The length of training: units seen per parameter, and the factor on the learning rate of BitLinear weights."""
 
     units_per_parameter: float
     ternary_rate: float = 1.0
@@ -63,7 +63,7 @@ class Round:
 
 ROUNDS = {"r1": Round(2), "r2": Round(15), "r3": Round(50, ternary_rate=2.0)}
 
-# What the card calls a change, and the fields of a recipe that it may touch.
+# The card's name of each change, and the fields of a recipe that it must touch.
 SAYS = {
     "Byte": {"embedding"},
     "4 heads": {"head"},
@@ -90,10 +90,10 @@ class Rung:
 
     run: str
     title: str
-    recipe: Recipe  # at the card's own scale
+    recipe: Recipe  # at the scale that the card used
     parent: str | None = None
-    says: tuple[str, ...] = ()
-    scale: str = "base"  # the card's
+    says: tuple[str, ...] = ()  # what the card says of the change from the parent: keys of SAYS
+    scale: str = "base"  # that the card used
     teacher: str | None = None  # the run whose trained model teaches this one inside a study
 
 
@@ -104,6 +104,7 @@ class Ladder:
     rungs: dict[str, Rung] = field(default_factory=dict)
 
     def root(self, run: str, title: str, recipe: Recipe) -> None:
+        """Adds a run without a parent."""
         self.rungs[run] = Rung(run, title, recipe)
 
     def rung(
@@ -117,7 +118,10 @@ class Ladder:
         teacher: str | None = None,
         **changes: Any,
     ) -> None:
-        """Adds `parent` plus `changes`; refuses a change that `says` does not cover, or that changes nothing."""
+        """Adds the run `parent` plus `changes`, fields of a recipe with their new values.
+
+        ValueError for a change that `says` does not cover, or that changes nothing.
+        """
         says, origin = tuple(says), self.rungs[parent]
         recipe = origin.recipe.replace(**changes)
         changed = set(differences(recipe, origin.recipe))
@@ -129,7 +133,7 @@ class Ladder:
 
 
 def scaled(recipe: Recipe, scale: Scale) -> Recipe:
-    """The recipe with a scale's sizes."""
+    """A copy of the recipe with a scale's sizes."""
     mixer, embedding, head = recipe.mixer, recipe.embedding, recipe.head
     if isinstance(mixer, Attention | FoldedAttention):
         mixer = replace(mixer, head_size=scale.head_size)
@@ -158,8 +162,9 @@ def _chain() -> dict[str, Rung]:
         ),
     )
     rung = ladder.rung
+    # fmt: off
     rung("02a", "01", "Transformer + Byte + 4 heads (no LBD)", ["Byte", "4 heads"],
-         embedding=PatchEmbedding(), head=FourHeads())  # fmt: skip
+         embedding=PatchEmbedding(), head=FourHeads())
     rung("02", "02a", "Transformer + Byte + LocalByteDecoder", ["LocalByteDecoder"], head=LocalByteDecoder())
     rung("03", "02", "MLGRU + Byte, full precision", ["MLGRU"], mixer=MLGRU())
     rung("04", "03", "MLGRU + Byte + Ternary", ["Ternary"], linear=Ternary())
@@ -168,28 +173,29 @@ def _chain() -> dict[str, Rung]:
     rung("06", "05", "+ Bolmo patch embedding", ["Bolmo patch embedding"], embedding=BolmoPatchEmbedding())
     rung("07", "06", "+ DeleteGate (CPU-1 complete)", ["DeleteGate"], gate=DeleteGate())
     rung("08", "02", "Folded Transformer + Byte + Ternary", ["Folded Transformer", "Ternary"],
-         mixer=FoldedAttention(), linear=Ternary())  # fmt: skip
+         mixer=FoldedAttention(), linear=Ternary())
     rung("09", "07", "+ PFNet", ["PFNet"], memory=PFNet())
     rung("10", "09", "+ learned decay per channel", ["learned decay per channel"],
-         memory=PFNet(learned_decay=True))  # fmt: skip
+         memory=PFNet(learned_decay=True))
     rung("13", "04", "Small CPU-1 + BPE 4K", ["BPE 4K", "small"], scale="small",
-         embedding=TokenEmbedding(4096), head=TokenHead(4096))  # fmt: skip
+         embedding=TokenEmbedding(4096), head=TokenHead(4096))
     rung("16", "07", "Small CPU-1 raw bytes, no teacher", ["small"], scale="small")
     rung("14", "16", "Small CPU-1 byte (distilled)", ["byte distillation"], teacher="02",
-         distill=ByteDistillation())  # fmt: skip
+         distill=ByteDistillation())
     rung("15", "14", "Small CPU-1 byte + hidden distillation", ["hidden distillation"], teacher="02",
-         distill=HiddenDistillation())  # fmt: skip
+         distill=HiddenDistillation())
+    # fmt: on
     return ladder.rungs
 
 
-# As the card lists them.
+# In the order of the card.
 ORDER = ("01", "02a", "02", "03", "04", "05", "05b", "06", "07", "08", "09", "10", "13", "14", "15", "16")
 _rungs = _chain()
 LADDER = {run: _rungs[run] for run in ORDER}
 
 
 def find(run: str) -> Rung:
-    """The rung of a run's name, with or without the card's `run_`; UserError lists the names."""
+    """The rung of a run's name, with or without the card's prefix `run_`. UserError lists the names it knows."""
     name = run.removeprefix("run_")
     if name not in LADDER:
         raise UserError(f"no run {run!r} on the ladder; it has {', '.join(LADDER)}")
@@ -197,7 +203,7 @@ def find(run: str) -> Rung:
 
 
 def recipe(run: str, scale: str = "card") -> Recipe:
-    """A run's recipe at a scale; `card` is the scale that the card used for that run."""
+    """A run's recipe at a scale. `card` is the scale that the card used for that run. UserError for unknown names."""
     rung = find(run)
     if scale == "card":
         return rung.recipe

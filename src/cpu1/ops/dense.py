@@ -35,11 +35,7 @@ def widen(matrix: Tensor, bias: Tensor | None = None, residual: Tensor | None = 
 
 @fast_form_of(reference.linear)
 def linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    norm: bool = False,
-    precision: Precision | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, norm: bool = False, precision: Precision | None = None
 ) -> Tensor:
     if not is_bf16(x, precision):
         return reference.linear(x, weight, bias, norm)

@@ -142,11 +142,7 @@ def mlgru_quantise(
 
 
 def ternary_linear(
-    x: Quantised,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None = None,
-    up: Tensor | None = None,
+    x: Quantised, weight: Tensor, parts: Sequence[int], inner: Tensor | None = None, up: Tensor | None = None
 ) -> Tensor:
     """y (..., N) = (q wᵀ) s γ, with `weight` (N, K) ternarised to w and γ; q wᵀ is exact in integers.
 
@@ -191,11 +187,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    norm: bool = False,
-    precision: Precision | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, norm: bool = False, precision: Precision | None = None
 ) -> Tensor:
     """x Wᵀ + bias: (..., N) from x (..., K), weight (N, K), bias (N,). With `norm`, rms_norm(x) replaces x.
 

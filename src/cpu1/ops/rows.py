@@ -91,8 +91,7 @@ def swiglu(gate_up: Tensor) -> Tensor:
 
 
 swiglu_op = Operator(
-    "swiglu(Tensor gate_up) -> Tensor",
-    lambda gate_up: gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2),
+    "swiglu(Tensor gate_up) -> Tensor", lambda gate_up: gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2)
 )
 swiglu_backward_op = Operator(
     "swiglu_backward(Tensor dy, Tensor gate_up) -> Tensor", lambda dy, gate_up: torch.empty_like(gate_up)

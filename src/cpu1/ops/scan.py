@@ -106,10 +106,7 @@ def _empty_mix(fcg: Tensor, keep: Any, h0: Any) -> tuple[Tensor, Tensor, Tensor]
     return u, torch.empty_like(u), fcg.new_empty(batch, stacked // 3)
 
 
-mlgru_mix_op = Operator(
-    "mlgru_mix(Tensor fcg, Tensor? keep, Tensor? h0) -> (Tensor, Tensor, Tensor)",
-    _empty_mix,
-)
+mlgru_mix_op = Operator("mlgru_mix(Tensor fcg, Tensor? keep, Tensor? h0) -> (Tensor, Tensor, Tensor)", _empty_mix)
 mlgru_mix_backward_op = Operator(
     "mlgru_mix_backward(Tensor du, Tensor fcg, Tensor? keep, Tensor? h0, Tensor h) -> (Tensor, Tensor, Tensor)",
     lambda du, fcg, keep, h0, h: (

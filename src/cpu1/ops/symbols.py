@@ -45,8 +45,7 @@ def _look_back_backward(dout: Tensor, vectors: Tensor, stream: Tensor) -> Tensor
     (batch, units, width), (symbols, taps, _) = dout.shape, vectors.shape
     dout, dvectors = dout.contiguous(), torch.zeros_like(vectors)
     train.look_back_backward(
-        *addresses(dout, stream.contiguous(), dvectors),
-        *(batch, units, width, taps, symbols, torch.get_num_threads()),
+        *addresses(dout, stream.contiguous(), dvectors), *(batch, units, width, taps, symbols, torch.get_num_threads())
     )
     return dvectors
 

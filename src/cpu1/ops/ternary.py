@@ -73,11 +73,7 @@ def bit_linear(
 
 @fast_form_of(reference.ternary_linear)
 def ternary_linear(
-    x: Quantised,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None = None,
-    up: Tensor | None = None,
+    x: Quantised, weight: Tensor, parts: Sequence[int], inner: Tensor | None = None, up: Tensor | None = None
 ) -> Tensor:
     y, _, _ = ternary_linear_op(x.q_real, x.q, x.s, weight, parts, inner, up)
     return y
@@ -118,12 +114,10 @@ unscale_gradient_op = Operator(
     lambda dw, row_scale: torch.empty_like(dw, dtype=torch.float32),
 )
 narrow_sums_op = Operator(
-    "narrow_sums(Tensor sums, Tensor scale) -> Tensor",
-    lambda sums, scale: torch.empty_like(sums, dtype=torch.bfloat16),
+    "narrow_sums(Tensor sums, Tensor scale) -> Tensor", lambda sums, scale: torch.empty_like(sums, dtype=torch.bfloat16)
 )
 cast_int8_op = Operator(
-    "q_real(Tensor q, bool bf16) -> Tensor",
-    lambda q, bf16: torch.empty_like(q, dtype=gradient_dtype(bf16)),
+    "cast_int8(Tensor q, bool bf16) -> Tensor", lambda q, bf16: torch.empty_like(q, dtype=gradient_dtype(bf16))
 )
 
 
@@ -138,13 +132,7 @@ def integer_product(q: Tensor, w: Tensor) -> Tensor:
 
 @ternary_linear_op.kernel("CPU")
 def _ternary_linear(
-    q_real: Tensor,
-    q: Tensor,
-    s: Tensor,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None,
-    up: Tensor | None,
+    q_real: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], inner: Tensor | None, up: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     w, _, row_scale = _ternarise(weight, parts)
     sums = integer_product(rows(q), w)
@@ -166,13 +154,7 @@ def _low_rank(
 
 @scale_gradient_op.kernel("CPU")
 def _scale_gradient(
-    dy: Tensor,
-    s: Tensor,
-    row_scale: Tensor,
-    bf16: bool,
-    parts: Sequence[int],
-    inner: Tensor | None,
-    up: Tensor | None,
+    dy: Tensor, s: Tensor, row_scale: Tensor, bf16: bool, parts: Sequence[int], inner: Tensor | None, up: Tensor | None
 ) -> tuple[Tensor, ...]:
     flat = rows(dy)
     inner, up, rank = _low_rank(inner, up, s, parts)
@@ -303,8 +285,7 @@ def _scale_swiglu_gradient(
     dq = rows(dq)
     tensors = addresses(row, column, gate_up, scaled, none_if_absent(int8_rows), scale, gain, s, r, dgain)
     train.product_swiglu_quantise_backward(
-        *(address(dq), dq.dtype == torch.bfloat16, *tensors),
-        *(*dq.shape, torch.get_num_threads()),
+        *(address(dq), dq.dtype == torch.bfloat16, *tensors), *(*dq.shape, torch.get_num_threads())
     )
     return scaled, int8_rows, scale, dgain
 
