@@ -70,7 +70,7 @@ ALONE = Group(torch.device("cpu"))
 
 def windows(stream: Any, settings: Settings, count: int) -> Iterator[Windowed]:
     order = Windows(stream, settings.window, settings.seed)
-    for place in order.places(0, count):
+    for place in order.starts(0, count):
         places = np.array([place])
         yield Windowed(torch.from_numpy(order.read(places).astype(np.int64)), places)
 

@@ -98,7 +98,7 @@ def run(
         while progress.step < settings.steps:
             # ---------------------------------------------------------- one step
             begun = time.monotonic()
-            places = windows.places(progress.step, settings.batch)
+            places = windows.starts(progress.step, settings.batch)
             batch = windows.read(places)
             own = Windowed(group.share(batch), group.rows(places))
             done = step(replica, optimizer, own, progress.step, settings, hooks.teacher, group)
@@ -238,7 +238,7 @@ def seconds_a_step(
     times = []
     for number in range(count):
         begun = time.monotonic()
-        places = windows.places(number, settings.batch)
+        places = windows.starts(number, settings.batch)
         own = Windowed(group.share(windows.read(places)), group.rows(places))
         step(replica, optimizer, own, number, replace(settings, steps=count), teacher, group)
         times.append(time.monotonic() - begun)
