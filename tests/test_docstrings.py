@@ -28,6 +28,8 @@ DONE = (
     "model/ingredients/*.py",
     "data/*.py",
     "teachers/*.py",
+    "evaluation/*.py",
+    "evaluation/language/*.py",
 )
 FILES = sorted({path for pattern in DONE for path in SOURCE.glob(pattern)})
 

@@ -9,7 +9,7 @@ from typing import Any
 from cpu1.cli.options import Verb, byte_size, count, positive
 from cpu1.cli.words import DEFAULT_HELP
 from cpu1.errors import UserError
-from cpu1.evaluation.language.work import Progress
+from cpu1.evaluation.language.work import CheckProgress
 from cpu1.files import write_json
 
 
@@ -74,7 +74,7 @@ def _checks(model: Any, words: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _counter(name: str) -> Progress | None:
+def _counter(name: str) -> CheckProgress | None:
     """Shows on a terminal how far a check is."""
     if not sys.stderr.isatty():
         return None

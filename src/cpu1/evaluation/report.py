@@ -1,4 +1,4 @@
-"""The evaluated part of a run's result: the card's figures, their interval, the gate, the sample."""
+"""The evaluated part of a run's result: the headline figures, their interval, the gate, the sample."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +22,8 @@ from cpu1.runs.trained import Trained, load
 from cpu1.runtime.sampling import Sampling
 
 EVAL_BYTES = 256 * 1024  # held-out bytes scored by default
-EXCERPT_BYTES = 8 * 1024  # documents are scored in excerpts of at most so many
-REFERENCE_BYTES = 256 * 1024  # of training text whose entropy a sample is compared with
+EXCERPT_BYTES = 8 * 1024  # in an excerpt of a document, at most
+REFERENCE_BYTES = 256 * 1024  # of training text, with whose entropy a sample's is compared
 SAMPLE_BYTES = 400
 PROMPT_BYTES = 64
 
@@ -31,11 +31,14 @@ PROMPT_BYTES = 64
 def evaluation(
     trained: Trained, corpus: Corpus, split: str, context: int, max_bytes: int
 ) -> tuple[dict[str, Any], dict[str, list]]:
-    """The figures of `result.json` that evaluation decides, and the per-document sums of `documents.json`."""
+    """The evaluated figures of `result.json`, and the sums by document of `documents.json`.
+
+    Scores at most `max_bytes` of a split with a context in bytes. UserError when the split is empty.
+    """
     documents = corpus.select(split, max_bytes, EXCERPT_BYTES)
     scored = score(trained.model, documents, context, trained.tokenizer)
     interval = bpb_interval(scored.nats, scored.bytes)
-    found = {
+    figures = {
         "corpus": {
             "name": corpus.name,
             "sha256": corpus.sha256,
@@ -44,14 +47,14 @@ def evaluation(
             "bytes": int(scored.bytes.sum()),
             "context": context,
         },
-        **card_figures(scored),
+        **headline_figures(scored),
         "bpb_interval": [interval.low, interval.high],
         "positions": None if trained.tokenizer else by_position(scored),
         "frequency_bpb": frequency_bpb(corpus, documents),
         "gate": _gate(trained, scored, documents, context),
-        "generation": card_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
+        "generation": generation_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
     }
-    return found, {"bytes": scored.bytes.tolist(), "nats": scored.nats.tolist()}
+    return figures, {"bytes": scored.bytes.tolist(), "nats": scored.nats.tolist()}
 
 
 def evaluate_text(
@@ -64,10 +67,11 @@ def evaluate_text(
     joined: bool,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """Scores a trained run on any text (None: the text it was trained on), beside the baselines.
+    """Scores a trained run and the baselines on any text (`data` None: the text that the run was trained on).
 
-    `split` "all" takes every document of the text, whatever its split; `joined` lets documents run into
-    each other, a NUL byte between them.
+    `split` "all" takes the documents of all splits. `context` None is the run's own, in bytes. `joined` scores the
+    documents as one, with NUL bytes between them. UserError for a run or text that cannot be read, and for a text that
+    has changed since training.
     """
     trained = load(folder, device)
     settings = read_json(folder / "settings.json")
@@ -87,17 +91,24 @@ def evaluate_text(
     return {
         "folder": str(folder),
         "run": settings["run"],
-        "corpus": {"name": corpus.name, "sha256": corpus.sha256, "split": split, "documents": len(documents),
-                   "bytes": int(hard.bytes.sum()), "context": context, "joined": joined},
-        **card_figures(hard),
+        "corpus": {
+            "name": corpus.name,
+            "sha256": corpus.sha256,
+            "split": split,
+            "documents": len(documents),
+            "bytes": int(hard.bytes.sum()),
+            "context": context,
+            "joined": joined,
+        },
+        **headline_figures(hard),
         "bpb_interval": [interval.low, interval.high],
         "gate": _gate(trained, hard, documents, context),
         "baselines": {name: asdict(line) for name, line in lines.items()},
-    }  # fmt: skip
+    }
 
 
-def card_figures(scored: Score) -> dict[str, float]:
-    """The card's columns. For token runs BPB and Δ uniform are per byte of text, so that all rows compare."""
+def headline_figures(scored: Score) -> dict[str, float]:
+    """The columns of the original's card. BPB and Δ uniform are per byte of text for token runs, too."""
     return {
         "val_loss": scored.loss,
         "ppl": float(np.exp(min(scored.loss, 700.0))),
@@ -107,52 +118,50 @@ def card_figures(scored: Score) -> dict[str, float]:
 
 
 def by_position(scored: Score) -> dict[str, list]:
-    """Bits per byte by the byte's place in its window: in the first four, the next four, eight, sixteen, ..."""
+    """Bits per byte by the byte's position in its window: in the first four, the next four, eight, sixteen, ..."""
     length = len(scored.units_at)
     starts = [0, *(4 << i for i in range(length.bit_length()) if 4 << i < length and scored.units_at[4 << i])]
     nats, units = np.add.reduceat(scored.nats_at, starts), np.add.reduceat(scored.units_at, starts)
     return {"start": starts, "bpb": (nats / units / np.log(2)).tolist()}
 
 
-def print_evaluation(found: dict[str, Any]) -> None:
+def print_evaluation(result: dict[str, Any]) -> None:
     """The figures of `evaluate_text` as a table."""
-    text = found["corpus"]
+    text = result["corpus"]
     console = Console()
     borders = "joined" if text["joined"] else "documents apart"
     console.print(
-        f"{found['folder']} on {text['name']} ({text['split']}: {text['documents']} documents, "
+        f"{result['folder']} on {text['name']} ({text['split']}: {text['documents']} documents, "
         f"{text['bytes']:,} bytes, context {text['context']:,} bytes, {borders})",
         highlight=False,
     )
     table = Table("", "bits per byte", "", box=None, header_style="bold")
-    low, high = found["bpb_interval"]
+    low, high = result["bpb_interval"]
     table.add_row(
-        f"run_{found['run']}",
-        f"{found['bpb']:.4f}",
-        f"95% [{low:.4f}, {high:.4f}]" if low is not None else "",
+        f"run_{result['run']}", f"{result['bpb']:.4f}", f"95% [{low:.4f}, {high:.4f}]" if low is not None else ""
     )
-    if gate := found["gate"]:
+    if gate := result["gate"]:
         table.add_row("  gate soft", f"{gate['soft_bpb']:.4f}", "")
         table.add_row("  gate hard", f"{gate['hard_bpb']:.4f}", f"{gate['deletion_rate']:.1%} of patches deleted")
-    for name, line in found["baselines"].items():
+    for name, line in result["baselines"].items():
         table.add_row(name, f"{line['bpb']:.4f}", line["note"])
     console.print(table)
     console.print(
-        f"val loss {found['val_loss']:.4f} nats a unit   PPL {found['ppl']:.3f}   "
-        f"Δ uniform {found['delta_uniform']:+.4f} nats a byte",
+        f"val loss {result['val_loss']:.4f} nats a unit   PPL {result['ppl']:.3f}   "
+        f"Δ uniform {result['delta_uniform']:+.4f} nats a byte",
         highlight=False,
     )
 
 
 def frequency_bpb(corpus: Corpus, documents: list[NDArray[np.uint8]]) -> float:
-    """What the training split's byte frequencies alone would pay for these documents."""
+    """Bits per byte of these documents by the training split's byte frequencies alone."""
     counts = corpus.byte_counts + 0.5
     bits = -np.log2(counts / counts.sum())
     return float(sum(bits[d].sum() for d in documents) / sum(len(d) for d in documents))
 
 
 def _gate(trained: Trained, hard: Score, documents: list[NDArray[np.uint8]], context: int) -> dict[str, float] | None:
-    """Soft beside hard; hard is the one that counts."""
+    """Bits per byte with the soft and the hard gate (the latter is deployed); None without a gate."""
     gate = trained.recipe.gate
     if gate is None or hard.deleted is None:
         return None
@@ -160,10 +169,10 @@ def _gate(trained: Trained, hard: Score, documents: list[NDArray[np.uint8]], con
     return {"soft_bpb": soft.bpb, "hard_bpb": hard.bpb, "deletion_rate": hard.deleted, "target": gate.target}
 
 
-def card_test(
+def generation_test(
     trained: Trained, documents: list[NDArray[np.uint8]], reference: list[NDArray[np.uint8]]
 ) -> dict[str, Any]:
-    """The card's generation test: a sample that continues the first held-out document, judged beside `reference`."""
+    """The generation test of a sample that continues the first of `documents`, against the texts of `reference`."""
     prompt = bytes(documents[0][:PROMPT_BYTES])
     sample = continuation(trained, prompt, SAMPLE_BYTES, Sampling(temperature=0.8, top_p=0.95))
     verdict = asdict(generation.judge(sample, reference))
