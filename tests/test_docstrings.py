@@ -28,6 +28,7 @@ DONE = (
     "model/ingredients/*.py",
     "data/*.py",
     "teachers/*.py",
+    "runtime/*.py",
     "evaluation/*.py",
     "evaluation/language/*.py",
 )
