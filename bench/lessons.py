@@ -31,7 +31,7 @@ from cpu1.data.order import Windows
 from cpu1.errors import UserError
 from cpu1.model.network import Model
 from cpu1.runs.trained import load
-from cpu1.training.lessons import CacheTeacher, Teacher, open_cache
+from cpu1.training.lessons import CacheTeacher, StepTeacher, open_cache
 from cpu1.training.loop import Windowed, losses
 from cpu1.training.parallel import Group
 from cpu1.training.settings import Settings
@@ -57,7 +57,7 @@ class Moments:
         return noise, mean - noise / self.count
 
 
-def gradient(model: Model, window: Windowed, teacher: Teacher) -> Tensor:
+def gradient(model: Model, window: Windowed, teacher: StepTeacher) -> Tensor:
     """Of what training minimises, all parameters in one row."""
     model.zero_grad(set_to_none=True)
     objective, _ = losses(model, model(window.units), window.units, teacher(window.units, window.places), ALONE)

@@ -31,9 +31,9 @@ def train(words: argparse.Namespace) -> int:
     from cpu1.training.job import Job
     from cpu1.training.job import train as run
     from cpu1.training.loop import Interrupted
-    from cpu1.training.parallel import Place
+    from cpu1.training.parallel import Ranks
 
-    leads = Place.read().rank == 0  # only one process of a group talks
+    leads = Ranks.read().rank == 0  # only one process of a group talks
     round = round_name(words)
     folder = words.out or Path("runs") / f"{words.run.removeprefix('run_')}-{words.scale}-{round}-s{words.seed}"
     job = Job(

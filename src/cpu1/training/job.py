@@ -23,7 +23,7 @@ from cpu1.runs.trained import Trained, environment, load, save_weights
 from cpu1.teachers.cache import Cache, Manifest
 from cpu1.training import guards, loop, parallel
 from cpu1.training.checkpoint import Checkpoints
-from cpu1.training.lessons import CacheTeacher, ModelTeacher, Teacher, open_cache, projection_size
+from cpu1.training.lessons import CacheTeacher, ModelTeacher, StepTeacher, open_cache, projection_size
 from cpu1.training.settings import Budget, Settings
 
 CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
@@ -69,7 +69,7 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
 
     Raises UserError for bad input (also written to `error.json`), loop.Interrupted when a signal ended it.
     """
-    device = devices.choose(job.device, parallel.Place.read().local_rank)
+    device = devices.choose(job.device, parallel.Ranks.read().local_rank)
     fault = job.folder / "error.json"
     with parallel.join(device, job.shard) as group:
         finished = (job.folder / "result.json").exists()
@@ -86,7 +86,7 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
             if not parallel.lost(error):
                 raise
             gone = UserError(
-                f"process {group.place.rank}: another one is gone; the newest checkpoint is good, start again to go on"
+                f"process {group.ranks.rank}: another one is gone; the newest checkpoint is good, start again to go on"
             )
             if not fault.exists():  # which the other one wrote, if it could: it knows why
                 _write_fault(fault, gone)
@@ -108,7 +108,7 @@ def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
         torch.set_num_threads(threads)
     recipe = make_recipe(job)
     model_teacher = _teacher(job, recipe, group.device)
-    if job.data == "-" and group.place.world > 1:
+    if job.data == "-" and group.ranks.world > 1:
         raise UserError("several processes cannot read one standard input: save it to a file first")
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     cache = open_cache(job.teacher_cache, recipe, corpus) if job.teacher_cache else None
@@ -127,7 +127,7 @@ def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
         _agree_with_folder(job, wanted)
         for name, value in wanted.items():
             write_json(job.folder / name, value)
-        write_json(job.folder / "env.json", environment(group.device, group.place.world))
+        write_json(job.folder / "env.json", environment(group.device, group.ranks.world))
         if tokens:
             tokens.tokenizer.save(job.folder / "tokenizer.json")
 
@@ -242,7 +242,7 @@ def _steps(
     settings: Settings,
     tokens: TokenCorpus | None,
     text: loop.Text,
-    teacher: Teacher | None,
+    teacher: StepTeacher | None,
     started: Settings | None,
     group: parallel.Group,
 ) -> int:
@@ -265,7 +265,7 @@ def _agree_in_group(settings: Settings, group: parallel.Group) -> Settings:
     for name in ("data_sha256", "teacher", "teacher_cache"):
         if getattr(settings, name) != getattr(agreed, name):
             raise UserError(
-                f"process {group.place.rank} has {name} = {getattr(settings, name)}, process 0 has "
+                f"process {group.ranks.rank} has {name} = {getattr(settings, name)}, process 0 has "
                 f"{getattr(agreed, name)}: all machines need the same files"
             )
     return agreed
@@ -297,7 +297,7 @@ def _teacher(job: Job, recipe: Recipe, device: torch.device) -> Trained | None:
     return teacher
 
 
-def _lessons(model: Trained | None, cache: Cache | None, recipe: Recipe, settings: Settings) -> Teacher | None:
+def _lessons(model: Trained | None, cache: Cache | None, recipe: Recipe, settings: Settings) -> StepTeacher | None:
     size = projection_size(recipe)
     if cache is not None:
         return CacheTeacher(cache, settings, recipe.embedding.patch, hidden=size > 0)

@@ -27,7 +27,7 @@ from cpu1.model.recipe import Recipe
 from cpu1.runs.trained import Metrics
 from cpu1.training import guards
 from cpu1.training.checkpoint import Checkpoints, Progress
-from cpu1.training.lessons import Lesson, Teacher
+from cpu1.training.lessons import StepLesson, StepTeacher
 from cpu1.training.optim import follow
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group, full, unwrapped
@@ -67,7 +67,7 @@ class Hooks:
 
     validate: Callable[[Model], float]  # held-out bits per byte
     report: Callable[[dict[str, Any]], None] = lambda line: None  # each line of metrics
-    teacher: Teacher | None = None
+    teacher: StepTeacher | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
@@ -88,7 +88,7 @@ def run(
     windows = Windows(text.stream, settings.window, settings.seed)
     metrics = Metrics(folder / "metrics.jsonl", progress.step) if group.leads else None
     watch = guards.TernaryWatch()
-    watch.look(group.whole(model))
+    watch.measure(group.whole(model))
     log_every = max(1, settings.steps // LOG_LINES)
     validated = {round(share * settings.steps) for share in VALIDATIONS}
     interval = Interval(progress)
@@ -118,7 +118,7 @@ def run(
             if progress.step % log_every == 0 or progress.step in validated:
                 whole = group.whole(model)
                 if metrics is not None:
-                    line = interval.line(progress, settings.rate_at(progress.step - 1)) | watch.look(whole)
+                    line = interval.line(progress, settings.rate_at(progress.step - 1)) | watch.measure(whole)
                     if progress.step in validated:
                         held_out = [hooks.validate(whole)]
                         line["valid_bpb"] = held_out[0] if math.isfinite(held_out[0]) else None
@@ -165,7 +165,7 @@ def step(
     batch: Windowed,
     number: int,
     settings: Settings,
-    teacher: Teacher | None,
+    teacher: StepTeacher | None,
     group: Group,
 ) -> Step:
     """One optimiser step at the schedule's place `number`; `batch` are this process's windows of it."""
@@ -207,7 +207,7 @@ def set_phase(model: Model, settings: Settings, number: int) -> None:
 
 
 def losses(
-    model: Model, output: Output, units: Tensor, lesson: Lesson | None, group: Group, z_loss: float = 0.0
+    model: Model, output: Output, units: Tensor, lesson: StepLesson | None, group: Group, z_loss: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """What is minimised (cross-entropy, the terms of gate, teacher and z-loss), and means over the whole batch (3,).
 
@@ -229,7 +229,7 @@ def mean_loss(progress: Progress, nats: float) -> float:
 
 
 def seconds_a_step(
-    recipe: Recipe, settings: Settings, text: Text, teacher: Teacher | None, group: Group, count: int = 12
+    recipe: Recipe, settings: Settings, text: Text, teacher: StepTeacher | None, group: Group, count: int = 12
 ) -> float:
     """The median time of a training step, measured on a model that is thrown away."""
     model = build(recipe, settings.seed).train()
