@@ -89,11 +89,7 @@ def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision:
 
 
 def ternary_linear(
-    x: Quantised,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None = None,
-    up: Tensor | None = None,
+    x: Quantised, weight: Tensor, parts: Sequence[int], inner: Tensor | None = None, up: Tensor | None = None
 ) -> Tensor:
     """BitLinear by fake quantisation with straight-through gradients, as in BitNet b1.58's "Training Tips" (2024).
 

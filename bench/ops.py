@@ -60,7 +60,7 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
     size = 4.0 * rows * width
 
     def products() -> list[Case]:
-        found = []
+        cases = []
         for name, source, outputs, parts, gained in (
             ("bit_linear fcg", x, 3 * width, (width,) * 3, None),
             ("bit_linear o", x, width, (width,), gain),
@@ -70,12 +70,12 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
             weight = leaf(outputs, source.shape[1])
             call = partial(ops.bit_linear, source, weight, parts, gained)
             inputs = [source, weight] + ([] if gained is None else [gained])
-            found.append(Case(name, call, inputs, flop=2.0 * rows * source.shape[1] * outputs))
+            cases.append(Case(name, call, inputs, flop=2.0 * rows * source.shape[1] * outputs))
         dense = leaf(256, width)
         for precision in get_args(Precision):
             call = partial(ops.linear, x, dense, precision=precision)
-            found.append(Case(f"linear {precision}", call, [x, dense], flop=2.0 * rows * width * 256))
-        return found
+            cases.append(Case(f"linear {precision}", call, [x, dense], flop=2.0 * rows * width * 256))
+        return cases
 
     def fused() -> list[Case]:
         """Each beside the operations that it stands for, one after the other."""

@@ -1,4 +1,4 @@
-"""Guards of a training run: they stop it for non-finite steps, for a stalled loss, and for tensors that do not learn."""
+"""Guards, which stop a run for non-finite steps, for a stalled loss, or for tensors that do not learn."""
 
 import math
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def check_all_tensors_learn(model: Model, seed: int) -> None:
 
 
 def check_learning(loss: float, frequency_loss: float, step: int, warmup: int) -> None:
-    """RunStopped when the loss (nats a unit) long after the warm-up is no better than that of the units' frequencies."""
+    """RunStopped when the loss (nats a unit), long after the warm-up, is not below that of the units' frequencies."""
     if step >= max(STALL_STEPS, 2 * warmup) and not loss < frequency_loss:
         raise RunStopped(
             f"stalled: at step {step} the loss is {loss:.4f} nats a unit, no better than the {frequency_loss:.4f} "
