@@ -170,7 +170,7 @@ def _open(path: Path, arithmetic: str | None) -> "_native | _plain":
     for isa in isas:
         if engine.ARITHMETIC[isa] == arithmetic:
             return _native(path, isa)
-    raise UserError(f"the arithmetic {arithmetic!r} is not to be had here: there is {', '.join(isas) or 'numpy alone'}")
+    raise UserError(f"this machine lacks the arithmetic {arithmetic!r}; it has {', '.join(isas) or 'numpy alone'}")
 
 
 class _native:
