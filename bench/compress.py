@@ -44,21 +44,21 @@ class Compressor:
 
 
 def usual() -> dict[str, Compressor]:
-    found = {
+    peers = {
         f"zstd {name}": Compressor(zstandard.ZstdCompressor(level=level).compress, zstandard.decompress)
         for name, level in (("-19", 19), ("--ultra -22", 22))
     }
-    found["xz -9e"] = Compressor(lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME), lzma.decompress)
+    peers["xz -9e"] = Compressor(lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME), lzma.decompress)
     if find_spec("brotli"):
         brotli = import_module("brotli")
-        found["brotli -11"] = Compressor(lambda text: brotli.compress(text, quality=11, lgwin=24), brotli.decompress)
-    return found
+        peers["brotli -11"] = Compressor(lambda text: brotli.compress(text, quality=11, lgwin=24), brotli.decompress)
+    return peers
 
 
 def seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     begun = time.perf_counter()
-    found = work(*arguments)
-    return time.perf_counter() - begun, found
+    result = work(*arguments)
+    return time.perf_counter() - begun, result
 
 
 def compare(text: bytes, compressors: dict[str, Compressor], repeats: int) -> list[dict[str, Any]]:
@@ -76,11 +76,15 @@ def compare(text: bytes, compressors: dict[str, Compressor], repeats: int) -> li
             times[name][1].append(back)
     kilobytes = len(text) / 1e3
     return [
-        {"name": name, "bytes": size, "bpb": 8 * size / len(text),
-         "compress_kb_per_s": kilobytes / statistics.median(times[name][0]),
-         "decompress_kb_per_s": kilobytes / statistics.median(times[name][1])}
+        {
+            "name": name,
+            "bytes": size,
+            "bpb": 8 * size / len(text),
+            "compress_kb_per_s": kilobytes / statistics.median(times[name][0]),
+            "decompress_kb_per_s": kilobytes / statistics.median(times[name][1]),
+        }
         for name, size in sizes.items()
-    ]  # fmt: skip
+    ]
 
 
 def coding(model: PackedModel, text: bytes, repeats: int) -> dict[str, float]:
@@ -114,25 +118,38 @@ def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> di
         if not text:
             raise UserError(f"{file}: empty")
         scored = float(model.score(text).mean())
-        found = compare(text, compressors, repeats)
-        rows.append({"file": file.name, "bytes": len(text), "scored_bpb": scored, "compressors": found})
-    return {"model": path.name, "run": model.about["run"].get("run", ""), "model_bytes": path.stat().st_size,
-            "arithmetic": model.arithmetic, "machine": platform.machine(), "coding": coding(model, text, repeats),
-            "files": rows}  # fmt: skip
+        figures = compare(text, compressors, repeats)
+        rows.append({"file": file.name, "bytes": len(text), "scored_bpb": scored, "compressors": figures})
+    return {
+        "model": path.name,
+        "run": model.about["run"].get("run", ""),
+        "model_bytes": path.stat().st_size,
+        "arithmetic": model.arithmetic,
+        "machine": platform.machine(),
+        "coding": coding(model, text, repeats),
+        "files": rows,
+    }
 
 
-def show(found: dict[str, Any]) -> str:
-    share = found["coding"]
-    lines = [f"{found['model']}: {found['model_bytes']:,} bytes; units a second: generate "
-             f"{share['generate_units_per_s']:,.0f}, encode {share['encode_units_per_s']:,.0f} "
-             f"({share['encode_of_generation']:.2f} x), decode {share['decode_units_per_s']:,.0f} "
-             f"({share['decode_of_generation']:.2f} x)"]  # fmt: skip
-    for file in found["files"]:
-        lines += ["", f"{file['file']}: {file['bytes']:,} bytes, scored {file['scored_bpb']:.4f} bits per byte",
-                  f"{'':18}{'bytes':>12}{'bits/byte':>11}{'compress KB/s':>15}{'decompress KB/s':>17}"]  # fmt: skip
+def show(results: dict[str, Any]) -> str:
+    share = results["coding"]
+    lines = [
+        f"{results['model']}: {results['model_bytes']:,} bytes; units a second: generate "
+        f"{share['generate_units_per_s']:,.0f}, encode {share['encode_units_per_s']:,.0f} "
+        f"({share['encode_of_generation']:.2f} x), decode {share['decode_units_per_s']:,.0f} "
+        f"({share['decode_of_generation']:.2f} x)"
+    ]
+    for file in results["files"]:
+        lines += [
+            "",
+            f"{file['file']}: {file['bytes']:,} bytes, scored {file['scored_bpb']:.4f} bits per byte",
+            f"{'':18}{'bytes':>12}{'bits/byte':>11}{'compress KB/s':>15}{'decompress KB/s':>17}",
+        ]
         for row in sorted(file["compressors"], key=lambda row: row["bytes"]):
-            lines.append(f"{row['name']:18}{row['bytes']:>12,}{row['bpb']:>11.4f}"
-                         f"{row['compress_kb_per_s']:>15,.1f}{row['decompress_kb_per_s']:>17,.1f}")  # fmt: skip
+            lines.append(
+                f"{row['name']:18}{row['bytes']:>12,}{row['bpb']:>11.4f}"
+                f"{row['compress_kb_per_s']:>15,.1f}{row['decompress_kb_per_s']:>17,.1f}"
+            )
         ours = next(row["bpb"] for row in file["compressors"] if row["name"] == "cpu1")
         lines.append(f"cpu1 is {ours / file['scored_bpb'] - 1:+.3%} off what was scored")
     return "\n".join(lines)
@@ -145,13 +162,13 @@ def main() -> int:
     parser.add_argument("--max-bytes", type=byte_size, help="of each file at most so much (default: all)")
     parser.add_argument("--repeats", type=positive, default=3, help="rounds (default: 3)")
     parser.add_argument("--json", action="store_true")
-    words = parser.parse_args()
+    args = parser.parse_args()
     try:
-        found = measure(words.model, words.files, words.max_bytes, words.repeats)
+        results = measure(args.model, args.files, args.max_bytes, args.repeats)
     except UserError as error:
         print(f"bench/compress.py: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found, indent=1) if words.json else show(found))
+    print(json.dumps(results, indent=1) if args.json else show(results))
     return 0
 
 

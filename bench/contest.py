@@ -65,7 +65,7 @@ class Ours:
         self._seed, self.deleted = 0, 0.0
         if case.deleted and model.gate is not None:
             shares = {seed: self._deleted(model, seed) for seed in range(SEEDS)}
-            self._seed, self.deleted = min(shares.items(), key=lambda found: abs(found[1] - case.deleted))
+            self._seed, self.deleted = min(shares.items(), key=lambda item: abs(item[1] - case.deleted))
 
     def reset(self) -> None:
         self._session.state = self._start

@@ -89,17 +89,13 @@ def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision:
 
 
 def ternary_linear(
-    x: Quantised,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None = None,
-    up: Tensor | None = None,
+    x: Quantised, weight: Tensor, parts: Sequence[int], inner: Tensor | None = None, up: Tensor | None = None
 ) -> Tensor:
     """BitLinear by fake quantisation with straight-through gradients, as in BitNet b1.58's "Training Tips" (2024).
 
     Each of the stacked matrices, of parts[i] rows, is ternarised by a scale of its own.
     """
-    y = F.linear(x.levels, torch.cat([ternarised(matrix) for matrix in weight.split(list(parts))]))
+    y = F.linear(x.q_real, torch.cat([ternarised(matrix) for matrix in weight.split(list(parts))]))
     return y if inner is None or up is None else y + F.linear(inner, torch.block_diag(*up.split(list(parts))))
 
 

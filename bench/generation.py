@@ -72,14 +72,14 @@ def row(run: str, model: Ours, rates: dict[str, Rates]) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     lines = [
-        f"{found['scale']} scale, one thread, {found['isa']}, medians of {found['repeats']}; "
-        f"load average before: {found['load_average_before']:.1f}",
+        f"{results['scale']} scale, one thread, {results['isa']}, medians of {results['repeats']}; "
+        f"load average before: {results['load_average_before']:.1f}",
         "",
         f"{'run':4} {'KB/s':>8} {'prompt':>8} {'over parent':>12} {'deleted':>8} {'file KB':>9}",
     ]
-    for line in found["rows"]:
+    for line in results["rows"]:
         over = f"{line['over_parent']:12.2f}" if line["over_parent"] else " " * 12
         deleted = f"{line['deleted']:8.0%}" if line["deleted"] else " " * 8
         speeds = f"{line['bytes_per_s'] / 1e3:8.1f} {line['prompt_bytes_per_s'] / 1e3:8.1f}"
@@ -93,16 +93,16 @@ def main() -> int:
     parser.add_argument("--runs", help="of the ladder, by comma (default: all that read bytes)")
     parser.add_argument("--repeats", type=int, default=9, help=f"rounds, at least {LEAST_REPEATS} (default: 9)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    words = parser.parse_args()
-    if words.repeats < LEAST_REPEATS:
-        parser.error(f"--repeats {words.repeats}: at least {LEAST_REPEATS}, for a median")
+    args = parser.parse_args()
+    if args.repeats < LEAST_REPEATS:
+        parser.error(f"--repeats {args.repeats}: at least {LEAST_REPEATS}, for a median")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = race(choose(words.runs), words.scale, words.repeats, Path(folder))
+            results = race(choose(args.runs), args.scale, args.repeats, Path(folder))
     except UserError as error:
         print(f"generation: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found) if words.json else table(found))
+    print(json.dumps(results) if args.json else table(results))
     return 0
 
 

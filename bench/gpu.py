@@ -42,25 +42,25 @@ LOSS, GRADIENT = 1e-4, 1e-2  # relative differences allowed: a last bit may move
 
 
 def main() -> int:
-    words = _words()
+    args = _args()
     if not torch.cuda.is_available():
         print("bench/gpu.py: torch finds no GPU here, so nothing was measured", file=sys.stderr)
         return 2
     device = "cuda"
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "gpu": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "triton_kernels": sorted(KERNELS["CUDA"]),
         "integers_equal": integers_equal(device),
         "against_cpu": {run: against_cpu(run, device) for run in COMPARED},
     }
-    right = found["integers_equal"] and all(differences_small(each) for each in found["against_cpu"].values())
+    right = results["integers_equal"] and all(differences_small(each) for each in results["against_cpu"].values())
     if right:
-        found["bf16_peak_flops_per_s"] = peak = peak_rate(device, words.repeats)
-        found["training"] = [
-            throughput(words.run, scale, mode, device, words.repeats, peak) for scale in words.scales for mode in MODES
+        results["bf16_peak_flops_per_s"] = peak = peak_rate(device, args.repeats)
+        results["training"] = [
+            throughput(args.run, scale, mode, device, args.repeats, peak) for scale in args.scales for mode in MODES
         ]
-    print(json.dumps(found) if words.json else as_text(found))
+    print(json.dumps(results) if args.json else as_text(results))
     return 0 if right else 1
 
 
@@ -105,8 +105,8 @@ def against_cpu(run: str, device: str) -> dict[str, float]:
     return {"loss": apart[0], "gradient": max(apart[1:])}
 
 
-def differences_small(found: dict[str, float]) -> bool:
-    return found["loss"] <= LOSS and found["gradient"] <= GRADIENT
+def differences_small(errors: dict[str, float]) -> bool:
+    return errors["loss"] <= LOSS and errors["gradient"] <= GRADIENT
 
 
 # ------------------------------------------------------------------------------------- throughput
@@ -116,8 +116,22 @@ def throughput(run: str, scale: str, mode: str, device: str, repeats: int, peak:
     """Training steps at the scale's batch: forward, backward, clipping, optimiser."""
     recipe, sizes = ladder.recipe(run, scale), ladder.SCALES[scale]
     batch, window = sizes.batch_bytes // sizes.window_bytes, sizes.window_bytes
-    settings = Settings(run=run, title="", parent=None, level=recipe.level, scale=scale, round="bench", seed=0, data="",
-                        data_source="", data_sha256="", steps=1000, batch=batch, window=window, rate=1e-4)  # fmt: skip
+    settings = Settings(
+        run=run,
+        title="",
+        parent=None,
+        level=recipe.level,
+        scale=scale,
+        round="bench",
+        seed=0,
+        data="",
+        data_source="",
+        data_sha256="",
+        steps=1000,
+        batch=batch,
+        window=window,
+        rate=1e-4,
+    )
     model = build(recipe).to(device).train()
     optimizer = make_optimizer(model, settings)
     alone = Group(torch.device(device))
@@ -162,24 +176,24 @@ def timed(work: Callable[[], object], device: str, repeats: int) -> float:
     return statistics.median(times[5:])
 
 
-# -------------------------------------------------------------------------------------- the words
+# -------------------------------------------------------------------------------------- command line
 
 
-def as_text(found: dict[str, Any]) -> str:
-    lines = [f"{found['gpu']}, torch {found['torch']}, {len(found['triton_kernels'])} operators in Triton"]
-    lines.append(f"integers {'equal' if found['integers_equal'] else 'DIFFER from'} those of the CPU")
-    for run, each in found["against_cpu"].items():
+def as_text(results: dict[str, Any]) -> str:
+    lines = [f"{results['gpu']}, torch {results['torch']}, {len(results['triton_kernels'])} operators in Triton"]
+    lines.append(f"integers {'equal' if results['integers_equal'] else 'DIFFER from'} those of the CPU")
+    for run, each in results["against_cpu"].items():
         verdict = "" if differences_small(each) else ": TOO FAR"
         lines.append(f"run_{run}: loss {each['loss']:.1e}, gradients {each['gradient']:.1e} from the CPU's{verdict}")
     lines += [
         f"run_{each['run']} at {each['scale']}, {each['mode']}: {each['bytes_per_s'] / 1e6:.2f} MB/s, "
         f"{each['fraction_of_peak']:.1%} of the bf16 peak"
-        for each in found.get("training", [])
+        for each in results.get("training", [])
     ]
     return "\n".join(lines)
 
 
-def _words() -> argparse.Namespace:
+def _args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", choices=[run for run in ladder.LADDER if ladder.recipe(run, "demo").level == "byte"],
                         default="07")  # fmt: skip

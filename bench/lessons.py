@@ -32,7 +32,7 @@ from cpu1.errors import UserError
 from cpu1.model.network import Model
 from cpu1.runs.settings import Settings
 from cpu1.runs.trained import load
-from cpu1.training.lessons import CacheTeacher, Teacher, open_cache
+from cpu1.training.lessons import CacheTeacher, StepTeacher, open_cache
 from cpu1.training.loop import Windowed, losses
 from cpu1.training.parallel import Group
 
@@ -57,7 +57,7 @@ class Moments:
         return noise, mean - noise / self.count
 
 
-def gradient(model: Model, window: Windowed, teacher: Teacher) -> Tensor:
+def gradient(model: Model, window: Windowed, teacher: StepTeacher) -> Tensor:
     """Of what training minimises, all parameters in one row."""
     model.zero_grad(set_to_none=True)
     objective, _ = losses(model, model(window.units), window.units, teacher(window.units, window.places), ALONE)
@@ -70,7 +70,7 @@ ALONE = Group(torch.device("cpu"))
 
 def windows(stream: Any, settings: Settings, count: int) -> Iterator[Windowed]:
     order = Windows(stream, settings.window, settings.seed)
-    for place in order.places(0, count):
+    for place in order.starts(0, count):
         places = np.array([place])
         yield Windowed(torch.from_numpy(order.read(places).astype(np.int64)), places)
 
@@ -83,29 +83,49 @@ def measure(folder: Path, data: str, cache: Path, alphas: list[float], count: in
     lessons = open_cache(cache, trained.recipe, corpus)
     model, patch = trained.model.train(), trained.recipe.embedding.patch
     teachers = [CacheTeacher(lessons, replace(settings, alpha=alpha), patch, hidden=False) for alpha in alphas]
-    found: list[Moments] = []
+    by_alpha: list[Moments] = []
     for window in windows(corpus.splits["train"].stream, settings, count):
         for i, teacher in enumerate(teachers):
             one = gradient(model, window, teacher)
-            if i == len(found):
-                found.append(Moments(torch.zeros_like(one)))
-            found[i].add(one)
-    rows = [(alpha, *moments.estimate()) for alpha, moments in zip(alphas, found, strict=True)]
+            if i == len(by_alpha):
+                by_alpha.append(Moments(torch.zeros_like(one)))
+            by_alpha[i].add(one)
+    rows = [(alpha, *moments.estimate()) for alpha, moments in zip(alphas, by_alpha, strict=True)]
     return {
-        "run": settings.run, "scale": settings.scale, "round": settings.round, "seed": settings.seed,
-        "data_sha256": corpus.sha256, "lessons": cache.name, "teacher": lessons.manifest.teacher, "windows": count,
-        "window": settings.window, "batch": settings.batch, "units": settings.steps * settings.batch * settings.window,
-        "rows": [{"alpha": alpha, "noise": noise, "signal": signal, "windows_alike": noise / signal,
-                  "of_first": noise / rows[0][1]} for alpha, noise, signal in rows],
-    }  # fmt: skip
+        "run": settings.run,
+        "scale": settings.scale,
+        "round": settings.round,
+        "seed": settings.seed,
+        "data_sha256": corpus.sha256,
+        "lessons": cache.name,
+        "teacher": lessons.manifest.teacher,
+        "windows": count,
+        "window": settings.window,
+        "batch": settings.batch,
+        "units": settings.steps * settings.batch * settings.window,
+        "rows": [
+            {
+                "alpha": alpha,
+                "noise": noise,
+                "signal": signal,
+                "windows_alike": noise / signal,
+                "of_first": noise / rows[0][1],
+            }
+            for alpha, noise, signal in rows
+        ],
+    }
 
 
-def show(found: dict[str, Any]) -> str:
-    lines = [f"run {found['run']}, {found['scale']}, {found['round']}: {found['windows']} windows of "
-             f"{found['window']:,} units, {found['batch']} a step"]  # fmt: skip
-    for row in found["rows"]:
-        lines.append(f"alpha {row['alpha']:g}: noise {row['of_first']:.3f} of the first, as large as the gradient in "
-                     f"{row['windows_alike']:.1f} windows")  # fmt: skip
+def show(results: dict[str, Any]) -> str:
+    lines = [
+        f"run {results['run']}, {results['scale']}, {results['round']}: {results['windows']} windows of "
+        f"{results['window']:,} units, {results['batch']} a step"
+    ]
+    for row in results["rows"]:
+        lines.append(
+            f"alpha {row['alpha']:g}: noise {row['of_first']:.3f} of the first, as large as the gradient in "
+            f"{row['windows_alike']:.1f} windows"
+        )
     return "\n".join(lines)
 
 
@@ -118,19 +138,19 @@ def main() -> int:
     parser.add_argument("--windows", type=positive, default=256, help="default: 256")
     parser.add_argument("--threads", type=positive, help="default: all cores")
     parser.add_argument("--json", action="store_true")
-    words = parser.parse_args()
+    args = parser.parse_args()
     try:
-        alphas = [float(alpha) for alpha in words.alpha.split(",")]
+        alphas = [float(alpha) for alpha in args.alpha.split(",")]
     except ValueError:
-        parser.error(f"--alpha {words.alpha}: numbers with commas between them")
-    if words.threads:
-        torch.set_num_threads(words.threads)
+        parser.error(f"--alpha {args.alpha}: numbers with commas between them")
+    if args.threads:
+        torch.set_num_threads(args.threads)
     try:
-        found = measure(words.run, words.data, words.teacher_cache, alphas, max(2, words.windows))
+        results = measure(args.run, args.data, args.teacher_cache, alphas, max(2, args.windows))
     except UserError as error:
         print(f"bench/lessons.py: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found, indent=1) if words.json else show(found))
+    print(json.dumps(results, indent=1) if args.json else show(results))
     return 0
 
 

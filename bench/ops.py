@@ -60,7 +60,7 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
     size = 4.0 * rows * width
 
     def products() -> list[Case]:
-        found = []
+        cases = []
         for name, source, outputs, parts, gained in (
             ("bit_linear fcg", x, 3 * width, (width,) * 3, None),
             ("bit_linear o", x, width, (width,), gain),
@@ -70,12 +70,12 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
             weight = leaf(outputs, source.shape[1])
             call = partial(ops.bit_linear, source, weight, parts, gained)
             inputs = [source, weight] + ([] if gained is None else [gained])
-            found.append(Case(name, call, inputs, flop=2.0 * rows * source.shape[1] * outputs))
+            cases.append(Case(name, call, inputs, flop=2.0 * rows * source.shape[1] * outputs))
         dense = leaf(256, width)
         for precision in get_args(Precision):
             call = partial(ops.linear, x, dense, precision=precision)
-            found.append(Case(f"linear {precision}", call, [x, dense], flop=2.0 * rows * width * 256))
-        return found
+            cases.append(Case(f"linear {precision}", call, [x, dense], flop=2.0 * rows * width * 256))
+        return cases
 
     def fused() -> list[Case]:
         """Each beside the operations that it stands for, one after the other."""
@@ -83,15 +83,15 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
         flop = 4.0 * rows * width * hidden
 
         def swiglu_at_once() -> Tensor:
-            return ops.ternary_swiglu(ops.quantise(x), weight, parts, wide_gain).levels
+            return ops.ternary_swiglu(ops.quantise(x), weight, parts, wide_gain).q_real
 
         def swiglu_apart() -> Tensor:
             gate_up = ops.ternary_linear(ops.quantise(x), weight, parts)
-            return ops.quantise(ops.swiglu(gate_up), wide_gain).levels
+            return ops.quantise(ops.swiglu(gate_up), wide_gain).q_real
 
         return [
-            Case("mlgru_quantise", lambda: ops.mlgru_quantise(fcg, gain)[0].levels, [fcg, gain]),
-            Case("  apart", lambda: ops.quantise(ops.mlgru_mix(fcg)[0], gain).levels, [fcg, gain]),
+            Case("mlgru_quantise", lambda: ops.mlgru_quantise(fcg, gain)[0].q_real, [fcg, gain]),
+            Case("  apart", lambda: ops.quantise(ops.mlgru_mix(fcg)[0], gain).q_real, [fcg, gain]),
             Case("ternary_swiglu", swiglu_at_once, [x, weight, wide_gain], flop=flop),
             Case("  apart", swiglu_apart, [x, weight, wide_gain], flop=flop),
         ]
@@ -122,7 +122,7 @@ def cases(batch: int, time_: int, width: int, hidden: int) -> list[Case]:
         Case("rms_norm gain", lambda: ops.rms_norm(x, gain), [x, gain], 2 * size),
         Case("swiglu", lambda: ops.swiglu(gate_up), [gate_up], 12.0 * rows * hidden),
         Case("branch", lambda: ops.branch(fcg[..., :width], fcg[..., width : 2 * width], keep), [fcg], 3 * size),
-        Case("quantise", lambda: ops.quantise(x).levels, [x], 1.25 * size),
+        Case("quantise", lambda: ops.quantise(x).q_real, [x], 1.25 * size),
         Case("ternarise", lambda: ops.ternarise(fcg[0, :, :width], (time_,)), [], 5.0 * time_ * width),
         *products(),
         *fused(),

@@ -25,31 +25,32 @@ from cpu1.training import loop, parallel
 
 
 def main() -> None:
-    words = _words()
-    if words.worker:
-        run, scale, steps, threads = words.worker
+    args = _args()
+    if args.worker:
+        run, scale, steps, threads = args.worker
         work(run, scale, int(steps), int(threads))
         return
-    found = measure(words.run, words.scale, words.repeats, words.steps, words.processes)
-    if words.json:
-        print(json.dumps(found))
+    results = measure(args.run, args.scale, args.repeats, args.steps, args.processes)
+    if args.json:
+        print(json.dumps(results))
         return
     print(
-        f"run_{found['run']} at {found['scale']}, {found['batch_bytes'] // 1024} KB a step: one process with "
-        f"{found['processes']} threads {found['threads_bytes_per_s'] / 1e3:.1f} KB/s, {found['processes']} processes "
-        f"with one {found['processes_bytes_per_s'] / 1e3:.1f} KB/s, ratio {found['ratio']:.3f} "
-        f"(medians of {found['repeats']})"
+        f"run_{results['run']} at {results['scale']}, {results['batch_bytes'] // 1024} KB a step: one process with "
+        f"{results['processes']} threads {results['threads_bytes_per_s'] / 1e3:.1f} KB/s, "
+        f"{results['processes']} processes with one {results['processes_bytes_per_s'] / 1e3:.1f} KB/s, "
+        f"ratio {results['ratio']:.3f} "
+        f"(medians of {results['repeats']})"
     )
 
 
 def measure(run: str, scale: str, repeats: int, steps: int, processes: int) -> dict[str, Any]:
     """Both ways in turn, `repeats` times."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = [__file__, "--worker", run, scale, str(steps)]
+    command = [__file__, "--worker", run, scale, str(steps)]
     threads_seconds, processes_seconds = [], []
     for _ in range(repeats):
-        threads_seconds.append(_seconds([*words, str(processes)]))
-        processes_seconds.append(_seconds([*torchrun, *words, "1"]))
+        threads_seconds.append(_seconds([*command, str(processes)]))
+        processes_seconds.append(_seconds([*torchrun, *command, "1"]))
     batch_bytes = ladder.SCALES[scale].batch_bytes
     by_threads, by_processes = (batch_bytes / statistics.median(s) for s in (threads_seconds, processes_seconds))
     return {
@@ -64,9 +65,9 @@ def measure(run: str, scale: str, repeats: int, steps: int, processes: int) -> d
     }
 
 
-def _seconds(words: list[str]) -> float:
+def _seconds(arguments: list[str]) -> float:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # each process sets its own
-    done = subprocess.run([sys.executable, *words], env=environment, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run([sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, check=True)
     return float(done.stdout)
 
 
@@ -76,9 +77,22 @@ def work(run: str, scale: str, steps: int, threads: int) -> None:
     ops.retain_memory()
     recipe, sizes = ladder.recipe(run, scale), ladder.SCALES[scale]
     per_unit = 1 if recipe.level == "byte" else 4  # bytes that a token stands for
-    settings = Settings(run=run, title="", parent=None, level=recipe.level, scale=scale, round="bench", seed=0, data="",
-                        data_source="", data_sha256="", steps=steps, batch=sizes.batch_bytes // sizes.window_bytes,
-                        window=sizes.window_bytes // per_unit, rate=1e-4)  # fmt: skip
+    settings = Settings(
+        run=run,
+        title="",
+        parent=None,
+        level=recipe.level,
+        scale=scale,
+        round="bench",
+        seed=0,
+        data="",
+        data_source="",
+        data_sha256="",
+        steps=steps,
+        batch=sizes.batch_bytes // sizes.window_bytes,
+        window=sizes.window_bytes // per_unit,
+        rate=1e-4,
+    )
     vocabulary = recipe.embedding.vocabulary
     stream = np.random.default_rng(0).integers(1, vocabulary, 2 * settings.batch * settings.window)
     text = loop.Text(stream, np.full(vocabulary, per_unit), 0.0)
@@ -88,7 +102,7 @@ def work(run: str, scale: str, steps: int, threads: int) -> None:
         print(seconds)
 
 
-def _words() -> argparse.Namespace:
+def _args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", choices=[r for r in ladder.LADDER if not ladder.LADDER[r].teacher], default="07")
     parser.add_argument("--scale", choices=tuple(ladder.SCALES), default="nano")

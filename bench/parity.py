@@ -37,16 +37,18 @@ def main() -> int:
     parser.add_argument("study", type=Path)
     parser.add_argument("--bytes", type=byte_size, default=100_000, help="held-out bytes to score (default: 100k)")
     parser.add_argument("--json", action="store_true")
-    words = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [compare(path.parent, words.bytes) for path in sorted(words.study.glob("*/result.json"))]
-    if words.json:
+    rows = [compare(path.parent, args.bytes) for path in sorted(args.study.glob("*/result.json"))]
+    if args.json:
         print(json.dumps(rows, indent=1))
     else:
         print("run    bytes     torch BPB  engine-torch  int8-fp32  greedy bytes the same  gap where they part")
         for row in rows:
-            print(f"{row['run']:4}{row['bytes']:9,}  {row['torch_bpb']:10.5f}  {row['difference']:+12.6f}  "
-                  f"{row['int8_cost']:+9.5f}  {row['greedy_same']:>21}  {row['gap'] or ''}")  # fmt: skip
+            print(
+                f"{row['run']:4}{row['bytes']:9,}  {row['torch_bpb']:10.5f}  {row['difference']:+12.6f}  "
+                f"{row['int8_cost']:+9.5f}  {row['greedy_same']:>21}  {row['gap'] or ''}"
+            )
     good = all(abs(row["difference"]) < 5e-4 and (row["gap"] is None or row["gap"] < TIE) for row in rows)
     print("parity holds" if good else "PARITY IS BROKEN", file=sys.stderr)
     return int(not good)
@@ -60,15 +62,21 @@ def compare(folder: Path, size: int) -> dict[str, Any]:
     texts = [text[i : i + CONTEXT] for text in excerpts for i in range(0, len(text), CONTEXT)]
     wanted = score(trained.model, texts, 64 * CONTEXT, trained.tokenizer)
     with tempfile.TemporaryDirectory() as place:
-        found = {}
+        bpb = {}
         for dense in ("fp32", "int8"):
             pack_run(folder, Path(place) / dense, dense)
             model = PackedModel(Path(place) / dense)
-            found[dense] = sum(model.score(bytes(text)).sum() for text in texts) / wanted.bytes.sum()
+            bpb[dense] = sum(model.score(bytes(text)).sum() for text in texts) / wanted.bytes.sum()
         same, gap = greedy(trained, PackedModel(Path(place) / "fp32"))
-    return {"run": settings["run"], "bytes": int(wanted.bytes.sum()), "torch_bpb": wanted.bpb,
-            "difference": found["fp32"] - wanted.bpb, "int8_cost": found["int8"] - found["fp32"],
-            "greedy_same": same, "gap": gap}  # fmt: skip
+    return {
+        "run": settings["run"],
+        "bytes": int(wanted.bytes.sum()),
+        "torch_bpb": wanted.bpb,
+        "difference": bpb["fp32"] - wanted.bpb,
+        "int8_cost": bpb["int8"] - bpb["fp32"],
+        "greedy_same": same,
+        "gap": gap,
+    }
 
 
 @torch.inference_mode()

@@ -173,21 +173,22 @@ def compare(repeats: int, folder: Path) -> dict[str, Any]:
     peer = LlamaCpp(sizes, folder) if installed() else None
     contestants: dict[str, Contestant] = {NEVER: ours[NEVER], **({PEER: peer} if peer else {}), **ours}
     rates = measure(contestants, repeats)
-    found = {name: {**rates[name].plain(), "file_bytes": c.file_bytes} for name, c in {**ours, PEER: peer}.items() if c}
+    named = {**ours, PEER: peer}
+    figures = {name: {**rates[name].plain(), "file_bytes": c.file_bytes} for name, c in named.items() if c}
     never, theirs = rates[NEVER], rates.get(PEER)
     return {
-        "ours_patches_per_s": found[NEVER]["generate"],
-        "llama_cpp_tq2_0_tokens_per_s": found[PEER]["generate"] if peer else None,
+        "ours_patches_per_s": figures[NEVER]["generate"],
+        "llama_cpp_tq2_0_tokens_per_s": figures[PEER]["generate"] if peer else None,
         "ratio": ratio(never.generate, theirs.generate) if theirs else None,
-        "ours_prompt_patches_per_s": found[NEVER]["prompt"],
-        "llama_cpp_tq2_0_prompt_tokens_per_s": found[PEER]["prompt"] if peer else None,
+        "ours_prompt_patches_per_s": figures[NEVER]["prompt"],
+        "llama_cpp_tq2_0_prompt_tokens_per_s": figures[PEER]["prompt"] if peer else None,
         "prompt_ratio": ratio(never.prompt, theirs.prompt) if theirs else None,
         "deleted_share": ours[SOME].deleted,
-        "deleting_patches_per_s": found[SOME]["generate"],
+        "deleting_patches_per_s": figures[SOME]["generate"],
         "deleting_over_never": ratio(rates[SOME].generate, never.generate),
         "ternary_over_bf16": ratio(rates[TERNARY].generate, rates[FULL].generate),
         "ternary_over_bf16_same_rest": ratio(rates[TERNARY_BF16].generate, rates[FULL].generate),
-        "contestants": found,
+        "contestants": figures,
         "isa": ours[NEVER].isa,
         "threads": 1,
         "scale": SCALE,
@@ -203,25 +204,26 @@ def compare(repeats: int, folder: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------- show
 
 
-def table(found: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     lines = [
-        f"steps a second at {found['scale']} scale, one thread, {found['isa']}, medians of {found['repeats']}; "
-        f"load average before: {found['load_average_before']:.1f}",
+        f"steps a second at {results['scale']} scale, one thread, {results['isa']}, medians of {results['repeats']}; "
+        f"load average before: {results['load_average_before']:.1f}",
         "",
         f"{'':32} {'generate':>10} {'prompt':>10} {'file MB':>9}",
     ]
-    for name, row in found["contestants"].items():
+    for name, row in results["contestants"].items():
         lines.append(f"{name:32} {row['generate']:10,.0f} {row['prompt']:10,.0f} {row['file_bytes'] / 1e6:9.1f}")
     lines.append("")
-    if found["ratio"]:
-        lines.append(f"run_07 over llama.cpp: {found['ratio']:.2f} generating, {found['prompt_ratio']:.2f} prompt")
+    if results["ratio"]:
+        lines.append(f"run_07 over llama.cpp: {results['ratio']:.2f} generating, {results['prompt_ratio']:.2f} prompt")
     lines += [
-        f"gate deleting {found['deleted_share']:.0%} of generated steps over never: {found['deleting_over_never']:.2f}",
-        f"ternary run_04 over bf16 run_03: {found['ternary_over_bf16']:.2f}"
-        f" ({found['ternary_over_bf16_same_rest']:.2f} with its other matrices in bf16 too)",
+        f"gate deleting {results['deleted_share']:.0%} of generated steps over never: "
+        f"{results['deleting_over_never']:.2f}",
+        f"ternary run_04 over bf16 run_03: {results['ternary_over_bf16']:.2f}"
+        f" ({results['ternary_over_bf16_same_rest']:.2f} with its other matrices in bf16 too)",
     ]
-    if found["peer_version"]:
-        lines += ["", found["peer_version"]]
+    if results["peer_version"]:
+        lines += ["", results["peer_version"]]
     return "\n".join(lines)
 
 
@@ -229,18 +231,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9, help=f"rounds, at least {LEAST_REPEATS} (default: 9)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    words = parser.parse_args()
-    if words.repeats < LEAST_REPEATS:
-        parser.error(f"--repeats {words.repeats}: at least {LEAST_REPEATS}, for a median")
+    args = parser.parse_args()
+    if args.repeats < LEAST_REPEATS:
+        parser.error(f"--repeats {args.repeats}: at least {LEAST_REPEATS}, for a median")
     if not installed():
         print(f"llama.cpp is not installed; only our own figures follow. To compare:\n    {INSTALL}", file=sys.stderr)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = compare(words.repeats, Path(folder))
+            results = compare(args.repeats, Path(folder))
     except UserError as error:
         print(f"peers: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found) if words.json else table(found))
+    print(json.dumps(results) if args.json else table(results))
     return 0
 
 

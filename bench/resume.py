@@ -25,17 +25,20 @@ LOOK = 0.002  # seconds between two looks at a run folder
 
 
 def main() -> int:
-    words = _words()
+    args = _args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), words.kills, words.steps, words.data, words.seed)
-    if words.json:
-        print(json.dumps(found))
+        results = measure(Path(folder), args.kills, args.steps, args.data, args.seed)
+    if args.json:
+        print(json.dumps(results))
     else:
-        print(f"run_07 at demo, {found['steps']} steps: killed {found['kills']} times, "
-              f"{found['inside_a_write']} of them inside a write, at steps {', '.join(map(str, found['killed_at']))}\n"
-              f"resumed {found['resumes']} times; weights {'identical' if found['identical'] else 'DIFFER'}; "
-              f"{found['seconds']:.0f} s")  # fmt: skip
-    return int(not found["identical"] or found["kills"] < words.kills)
+        killed_at = ", ".join(map(str, results["killed_at"]))
+        print(
+            f"run_07 at demo, {results['steps']} steps: killed {results['kills']} times, "
+            f"{results['inside_a_write']} of them inside a write, at steps {killed_at}\n"
+            f"resumed {results['resumes']} times; weights {'identical' if results['identical'] else 'DIFFER'}; "
+            f"{results['seconds']:.0f} s"
+        )
+    return int(not results["identical"] or results["kills"] < args.kills)
 
 
 def measure(folder: Path, kills: int, steps: int, data: str, seed: int) -> dict[str, Any]:
@@ -125,7 +128,7 @@ class Run:
             raise RuntimeError(f"start {self.starts} ended with status {process.returncode}:\n{log}")
 
 
-def _words() -> argparse.Namespace:
+def _args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="default: 20")
     parser.add_argument("--steps", type=int, default=300, help="default: 300")

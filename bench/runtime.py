@@ -32,17 +32,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15, help="default: 15")
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
     parser.add_argument("--json", action="store_true", help="one object a line, with a profile")
-    words = parser.parse_args()
-    if not words.json:
+    args = parser.parse_args()
+    if not args.json:
         print("  ".join(["file", "isa", *MEASURES.values()]))
-    sizes = [f"--steps={words.steps}", f"--repeats={words.repeats}", f"--threads={words.threads}", "--json"]
-    for file in words.files:
-        for isa in words.isa or isas():
+    sizes = [f"--steps={args.steps}", f"--repeats={args.repeats}", f"--threads={args.threads}", "--json"]
+    for file in args.files:
+        for isa in args.isa or isas():
             command = [sys.executable, "-m", "cpu1", "bench", file, *sizes]
             run = subprocess.run(command, env={**os.environ, "CPU1_ISA": isa}, stdout=subprocess.PIPE, check=True)
             row = json.loads(run.stdout)
             figures = [f"{row[name]:.2f}" for name in MEASURES]
-            print(json.dumps(row) if words.json else "  ".join([file, isa, *figures]), flush=True)
+            print(json.dumps(row) if args.json else "  ".join([file, isa, *figures]), flush=True)
 
 
 if __name__ == "__main__":

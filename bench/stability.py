@@ -58,15 +58,15 @@ class Row:
 
 
 def main() -> int:
-    words = _words()
+    args = _args()
     try:
-        return run(words)
+        return run(args)
     except UserError as error:
         print(f"stability: {error}", file=sys.stderr)
         return 2
 
 
-def run(words: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Trains what is missing, and reports; 130 when interrupted."""
     runs = (
         tuple(ladder.LADDER) if words.runs == "all" else tuple(ladder.find(name).run for name in words.runs.split(","))
@@ -78,14 +78,14 @@ def run(words: argparse.Namespace) -> int:
     plan = Plan(words.out / "steady", runs, (0,), words.scale, ROUND, words.data, jobs=words.jobs, extra=tuple(extra))
     if sweep(plan, words.stress) == 130:
         return 130
-    folder = place(plan, words.stress)
-    rows = [row(name, folder / Key(name, words.scale, ROUND, 0).folder, frequency) for name in runs]
+    folder = place(plan, args.stress)
+    rows = [row(name, folder / Key(name, args.scale, ROUND, 0).folder, frequency) for name in runs]
     show(rows)
-    if words.json:
-        asked = {name: getattr(words, name) for name in ("scale", "steps", "batch", "stress")}
+    if args.json:
+        asked = {name: getattr(args, name) for name in ("scale", "steps", "batch", "stress")}
         about = {**asked, "frequency_bpb": frequency}
-        write_json(words.json, {**about, "sound": sound(rows, words.stress), "rows": [asdict(row) for row in rows]})
-    return int(not sound(rows, words.stress))
+        write_json(args.json, {**about, "sound": sound(rows, args.stress), "rows": [asdict(row) for row in rows]})
+    return int(not sound(rows, args.stress))
 
 
 def place(plan: Plan, stress: float | None) -> Path:
@@ -176,7 +176,7 @@ def show(rows: list[Row]) -> None:
             console.print(f"{row.run} {row.ended}: {row.message}", markup=False, highlight=False)
 
 
-def _words() -> argparse.Namespace:
+def _args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", default="all", help="names with commas between (default: all sixteen)")
     parser.add_argument("--scale", choices=tuple(ladder.SCALES), default="nano")
@@ -184,8 +184,14 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="windows a step (default: the scale's)")
     parser.add_argument("--data", default="python-stdlib", help="text (default: python-stdlib)")
     parser.add_argument("--jobs", type=int, default=1, help="runs trained at once (default: 1)")
-    parser.add_argument("--stress", type=float, nargs="?", const=STRESS, metavar="TIMES",
-                        help=f"so many times (default: {STRESS:g}) the learning rate, and no warm-up")  # fmt: skip
+    parser.add_argument(
+        "--stress",
+        type=float,
+        nargs="?",
+        const=STRESS,
+        metavar="TIMES",
+        help=f"so many times (default: {STRESS:g}) the learning rate, and no warm-up",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/stability"), help="default: runs/stability")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
     return parser.parse_args()

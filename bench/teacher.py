@@ -71,8 +71,8 @@ def by_tokens(model: TokenModel, pieces: list[Piece]) -> tuple[float, int]:
             for some in np.array_split(counted, 1 + len(counted) // 256):
                 logits = read.logits(number + some).float()
                 told = place[torch.tensor([encoded[i][at] for at in some])]
-                found = torch.log_softmax(logits, -1)[torch.arange(len(some)), told]
-                nats -= float(found.double().sum())
+                expected = torch.log_softmax(logits, -1)[torch.arange(len(some)), told]
+                nats -= float(expected.double().sum())
             count += len(counted)
             number += 1 + len(encoded[i])
     return nats / np.log(2), count
@@ -80,21 +80,23 @@ def by_tokens(model: TokenModel, pieces: list[Piece]) -> tuple[float, int]:
 
 def by_bytes(teacher: TokenTeacher, pieces: list[Piece]) -> tuple[float, NDArray[np.float32]]:
     """Bits that the text's bytes cost by the chain rule, and all probabilities [bytes, 256]."""
-    found: dict[int, NDArray[np.float32]] = {}
+    by_piece: dict[int, NDArray[np.float32]] = {}
     nats = 0.0
     for i, lesson in teacher.read(pieces):
         told = pieces[i].text[pieces[i].begin : pieces[i].end]
         nats -= float(np.log(lesson.probabilities[np.arange(len(told)), told].astype(np.float64)).sum())
-        found[i] = lesson.probabilities
-    return nats / np.log(2), np.concatenate([found[i] for i in range(len(pieces))])
+        by_piece[i] = lesson.probabilities
+    return nats / np.log(2), np.concatenate([by_piece[i] for i in range(len(pieces))])
 
 
 def apart(first: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
     """KL of bytes, in bits: the mean, and the part of the bytes at which it is more than FAR."""
-    kl = np.concatenate([
-        (p * np.log2(p / q)).sum(1)
-        for p, q in zip(*(np.array_split(each, 1 + len(first) // 4096) for each in (first, other)), strict=True)
-    ])  # fmt: skip
+    kl = np.concatenate(
+        [
+            (p * np.log2(p / q)).sum(1)
+            for p, q in zip(*(np.array_split(each, 1 + len(first) // 4096) for each in (first, other)), strict=True)
+        ]
+    )
     return float(kl.mean()), float((kl > FAR).mean())
 
 
@@ -103,11 +105,18 @@ def measure(model: TokenModel, text: bytes, window: int, context: int, shares: l
     pieces = windows(np.frombuffer(text, np.uint8), window, context)
     begun = time.perf_counter()
     bits, count = by_tokens(model, pieces)
-    found: dict[str, Any] = {
-        "teacher": model.identity, "bytes": len(text), "tokens": count, "window": window, "context": context,
-        "machine": platform.machine(), "threads": torch.get_num_threads(), "token_bpb": bits / len(text),
-        "token_kb_per_s": len(text) / (time.perf_counter() - begun) / 1e3, "shares": [],
-    }  # fmt: skip
+    results: dict[str, Any] = {
+        "teacher": model.identity,
+        "bytes": len(text),
+        "tokens": count,
+        "window": window,
+        "context": context,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "token_bpb": bits / len(text),
+        "token_kb_per_s": len(text) / (time.perf_counter() - begun) / 1e3,
+        "shares": [],
+    }
     first = None
     for share in shares:
         begun = time.perf_counter()
@@ -117,22 +126,26 @@ def measure(model: TokenModel, text: bytes, window: int, context: int, shares: l
             first = probabilities
         elif first is not None:
             row["kl"], row["far"] = apart(first, probabilities)
-        found["shares"].append(row)
-    return found
+        results["shares"].append(row)
+    return results
 
 
-def show(found: dict[str, Any]) -> str:
-    lines = [f"{found['bytes']:,} bytes, {found['tokens']:,} tokens, windows of {found['window']:,} bytes with "
-             f"{found['context']:,} of context: tokens cost {found['token_bpb']:.4f} bits per byte"]  # fmt: skip
-    for row in found["shares"]:
+def show(results: dict[str, Any]) -> str:
+    lines = [
+        f"{results['bytes']:,} bytes, {results['tokens']:,} tokens, windows of {results['window']:,} bytes with "
+        f"{results['context']:,} of context: tokens cost {results['token_bpb']:.4f} bits per byte"
+    ]
+    for row in results["shares"]:
         off = f", KL {row['kl']:.4f} bits, {row['far']:.1%} of bytes beyond {FAR}" if "kl" in row else ""
-        lines.append(f"share {row['share']:g}: bytes cost {row['bpb']:.4f}, {row['bpb'] - found['token_bpb']:+.4f}, "
-                     f"{row['kb_per_s']:.1f} KB/s{off}")  # fmt: skip
+        lines.append(
+            f"share {row['share']:g}: bytes cost {row['bpb']:.4f}, {row['bpb'] - results['token_bpb']:+.4f}, "
+            f"{row['kb_per_s']:.1f} KB/s{off}"
+        )
     return "\n".join(lines)
 
 
-def none_or_size(words: str) -> int:
-    return 0 if words == "0" else byte_size(words)
+def none_or_size(text: str) -> int:
+    return 0 if text == "0" else byte_size(text)
 
 
 def main() -> int:
@@ -145,26 +158,26 @@ def main() -> int:
     parser.add_argument("--share", default="1", help="see `cpu1 teach`; several with commas (default: 1)")
     parser.add_argument("--threads", type=positive, help="default: all cores")
     parser.add_argument("--json", action="store_true")
-    words = parser.parse_args()
+    args = parser.parse_args()
     try:
-        shares = [float(share) for share in words.share.split(",")]
+        shares = [float(share) for share in args.share.split(",")]
     except ValueError:
-        parser.error(f"--share {words.share}: numbers with commas between them")
-    context = words.window // 8 if words.context is None else words.context
-    if words.threads:
-        torch.set_num_threads(words.threads)
+        parser.error(f"--share {args.share}: numbers with commas between them")
+    context = args.window // 8 if args.context is None else args.context
+    if args.threads:
+        torch.set_num_threads(args.threads)
     try:
-        model = open_token_model(words.model)
-        text = b"".join(read_chunks(words.text))[: words.max_bytes]
+        model = open_token_model(args.model)
+        text = b"".join(read_chunks(args.text))[: args.max_bytes]
         if not text:
-            raise UserError(f"{words.text}: empty")
-        if not context < words.window <= model.window:
-            raise UserError(f"--window {words.window}: more than the context and at most {model.window}")
-        found = {"text": words.text.name, **measure(model, text, words.window, context, shares)}
+            raise UserError(f"{args.text}: empty")
+        if not context < args.window <= model.window:
+            raise UserError(f"--window {args.window}: more than the context and at most {model.window}")
+        results = {"text": args.text.name, **measure(model, text, args.window, context, shares)}
     except UserError as error:
         print(f"bench/teacher.py: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found, indent=1) if words.json else show(found))
+    print(json.dumps(results, indent=1) if args.json else show(results))
     return 0
 
 

@@ -38,24 +38,24 @@ TURN = 0.5  # seconds, or one call if that takes longer
 
 
 def main() -> None:
-    words = _words()
-    if words.threads:
-        torch.set_num_threads(words.threads)
-    found = measure(words.run, words.scale, words.repeats, words.batch_bytes, not words.no_eager)
-    if words.json:
-        print(json.dumps(found))
+    args = _args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    results = measure(args.run, args.scale, args.repeats, args.batch_bytes, not args.no_eager)
+    if args.json:
+        print(json.dumps(results))
         return
     print(
-        f"run_{found['run']} at {found['scale']}, {found['batch_bytes'] // 1024} KB a step, "
-        f"{found['threads']} threads: "
-        f"{found['bytes_per_s'] / 1e3:.1f} KB/s, {found['model_flops_per_s'] / 1e9:.0f} of "
-        f"{found['bf16_peak_flops_per_s'] / 1e9:.0f} GFLOP/s = {found['fraction_of_peak']:.1%} "
-        f"(medians of {found['repeats']}), {found['rss_bytes'] / 1e6:.0f} MB"
+        f"run_{results['run']} at {results['scale']}, {results['batch_bytes'] // 1024} KB a step, "
+        f"{results['threads']} threads: "
+        f"{results['bytes_per_s'] / 1e3:.1f} KB/s, {results['model_flops_per_s'] / 1e9:.0f} of "
+        f"{results['bf16_peak_flops_per_s'] / 1e9:.0f} GFLOP/s = {results['fraction_of_peak']:.1%} "
+        f"(medians of {results['repeats']}), {results['rss_bytes'] / 1e6:.0f} MB"
     )
-    if "eager_fp32_bytes_per_s" in found:
+    if "eager_fp32_bytes_per_s" in results:
         print(
-            f"plain eager fp32: {found['eager_fp32_bytes_per_s'] / 1e3:.1f} KB/s "
-            f"(median of {found['eager_repeats']}), so ours is {found['ratio_to_eager']:.2f} times as fast"
+            f"plain eager fp32: {results['eager_fp32_bytes_per_s'] / 1e3:.1f} KB/s "
+            f"(median of {results['eager_repeats']}), so ours is {results['ratio_to_eager']:.2f} times as fast"
         )
 
 
@@ -68,8 +68,22 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
     per_unit = 1 if recipe.level == "byte" else 4  # bytes that a token stands for
     window = sizes.window_bytes // per_unit
     batch = batch_bytes // sizes.window_bytes
-    settings = Settings(run=run, title="", parent=None, level=recipe.level, scale=scale, round="bench", seed=0, data="",
-                        data_source="", data_sha256="", steps=1000, batch=batch, window=window, rate=1e-4)  # fmt: skip
+    settings = Settings(
+        run=run,
+        title="",
+        parent=None,
+        level=recipe.level,
+        scale=scale,
+        round="bench",
+        seed=0,
+        data="",
+        data_source="",
+        data_sha256="",
+        steps=1000,
+        batch=batch,
+        window=window,
+        rate=1e-4,
+    )
     model = build(recipe).train()
     units = torch.randint(1, recipe.embedding.vocabulary, (batch, window))
     alone = Group(torch.device("cpu"))
@@ -89,7 +103,7 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     trained, peak = batch * window * per_unit, 2 * PEAK**3 / medians["peak"]
     flops = matrix_flops(model, batch * window // unit, batch * window) / medians["step"]
-    found = {
+    results = {
         "run": run,
         "scale": scale,
         "batch_bytes": batch_bytes,
@@ -102,10 +116,10 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
         "rss_bytes": memory,
     }
     if with_eager:
-        found["eager_repeats"] = len(seconds["eager"])
-        found["eager_fp32_bytes_per_s"] = trained / medians["eager"]
-        found["ratio_to_eager"] = medians["eager"] / medians["step"]
-    return found
+        results["eager_repeats"] = len(seconds["eager"])
+        results["eager_fp32_bytes_per_s"] = trained / medians["eager"]
+        results["ratio_to_eager"] = medians["eager"] / medians["step"]
+    return results
 
 
 def in_turn(work: dict[str, Callable[[], object]], rounds: int, every: dict[str, int]) -> dict[str, list[float]]:
@@ -138,7 +152,7 @@ def matrix_flops(model: Model, steps: int, units: int) -> float:
     return total
 
 
-def _words() -> argparse.Namespace:
+def _args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", choices=ladder.LADDER, default="07")
     parser.add_argument("--scale", choices=tuple(ladder.SCALES), default="small")
@@ -147,10 +161,10 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--no-eager", action="store_true", help="leave the eager model out: it takes most of the time")
     parser.add_argument("--json", action="store_true")
-    words = parser.parse_args()
-    if words.repeats < 5:
-        parser.error(f"--repeats {words.repeats}: a median needs at least 5")
-    return words
+    args = parser.parse_args()
+    if args.repeats < 5:
+        parser.error(f"--repeats {args.repeats}: a median needs at least 5")
+    return args
 
 
 if __name__ == "__main__":

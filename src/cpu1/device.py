@@ -1,4 +1,4 @@
-"""Where tensors live: the processor, or a GPU of this machine."""
+"""The device that holds tensors: the processor, or a GPU of this machine."""
 
 from typing import TYPE_CHECKING
 
@@ -11,28 +11,28 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def choose(name: str = "auto", index: int = 0) -> "torch.device":
-    """The device of a name; `auto` is a GPU where there is one. `index` counts the processes of this machine.
+    """The device called `name`; `auto` is a GPU where there is one. `index` is the process's number on this machine.
 
-    Raises UserError when a GPU is asked for, or shared, that is not there.
+    Raises UserError for an unknown name, and when there is no GPU, or none of that number.
     """
     import torch
 
     if name not in DEVICES:
         raise UserError(f"--device {name}: there are {', '.join(DEVICES)}")
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "cpu" or (name == "auto" and not found):
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and not gpus):
         return torch.device("cpu")
-    if not found:
+    if not gpus:
         raise UserError("--device cuda: torch finds no GPU here; take --device cpu, or install torch for CUDA")
-    if index >= found:
+    if index >= gpus:
         raise UserError(
-            f"{index + 1} or more processes on a machine with {found} GPU: start {found}, or take --device cpu"
+            f"{index + 1} or more processes on a machine with {gpus} GPU: start {gpus}, or take --device cpu"
         )
     return torch.device("cuda", index)
 
 
 def fast_precision(device: "torch.device") -> str:
-    """bf16 where the device multiplies it natively; elsewhere it is slower than fp32."""
+    """Returns "bf16" where the device multiplies it natively, else "fp32", which is faster there."""
     import torch
 
     if device.type == "cuda":

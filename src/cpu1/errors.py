@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Bad input or a bad state that a person can mend; the text names the thing, its value and the remedy.
+    """Bad input or a bad state that a person can mend. The text names the thing, its value and the remedy.
 
     The command line prints it without a traceback and exits with status 2.
     """

@@ -14,9 +14,9 @@ from cpu1.errors import UserError
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` when the block ends; nobody sees half of it.
+    """A file to write, which replaces `path` when the block ends.
 
-    Neither does a reader after a crash or a full disk; when the block raises, `path` stays as it was.
+    No reader sees half of it, not even after a crash or a full disk. When the block raises, `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Replaces `path` by `data`, see `atomic`."""
+    """Replaces the content of `path` by `data`, see `atomic`."""
     with atomic(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 

@@ -18,21 +18,7 @@ from cpu1.data.corpus import Corpus, prepare
 from cpu1.data.split import SPLITS
 from cpu1.errors import UserError
 
-WORDS = [
-    "the",
-    "cat",
-    "sat,",
-    "naïve",
-    "日本語",
-    "été;",
-    "return",
-    "self.value_2024\n",
-    "",
-    "",
-    "if",
-    "==",
-    "10:\n",
-]
+WORDS = ["the", "cat", "sat,", "naïve", "日本語", "été;", "return", "self.value_2024\n", "", "", "if", "==", "10:\n"]
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +182,7 @@ def test_training_is_the_same_in_every_process(corpus: Corpus, tokenizer: Tokeni
         "import sys; from cpu1.data.corpus import Corpus; from cpu1.data.bpe import train_bpe;"
         "print(train_bpe(Corpus.open(sys.argv[1]), 300).merges)"
     )
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(bpe.__file__).parents[2]),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    environment = os.environ | {"PYTHONPATH": str(Path(bpe.__file__).parents[2]), "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         [sys.executable, "-c", script, corpus.folder], env=environment, capture_output=True, check=True
     )

@@ -155,8 +155,7 @@ class TestSources:
             list(documents(f"hf:{data}:nosuch"))
 
     @pytest.mark.parametrize(
-        ("module", "source", "extra"),
-        [("datasets", "hf:some/set", "datasets"), ("pyarrow", "a.parquet", "parquet")],
+        ("module", "source", "extra"), [("datasets", "hf:some/set", "datasets"), ("pyarrow", "a.parquet", "parquet")]
     )
     def test_missing_extras_are_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, source: str, extra: str

@@ -55,13 +55,13 @@ def call_all(batch: int, time: int, size: int) -> None:
         call["rms_norm"](x, gain, 1e-6)
         call["rms_norm_backward"](x, x, row, gain)
         for bf16 in (False, True):
-            q, s, r, levels = call["quantise"](x, gain, 1e-6, bf16)
-            dq = x.to(levels.dtype)
+            q, s, r, q_real = call["quantise"](x, gain, 1e-6, bf16)
+            dq = x.to(q_real.dtype)
             call["quantise_backward"](dq, x, gain, s, r)
-            call["ternary_swiglu"](levels, q, s, torch.randn(wide, size), [size, size], gain, 1e-6)
-            kept = narrow.view(-1, wide).to(levels.dtype)
-            call["fold_swiglu"](dq, kept, gain, s, r, s, torch.rand(wide))
-            call["fold"](narrow, s, torch.rand(wide), bf16, [size, size], None, None)
+            call["ternary_swiglu"](q_real, q, s, torch.randn(wide, size), [size, size], gain, 1e-6)
+            kept = narrow.view(-1, wide).to(q_real.dtype)
+            call["scale_swiglu_gradient"](dq, kept, gain, s, r, s, torch.rand(wide))
+            call["scale_gradient"](narrow, s, torch.rand(wide), bf16, [size, size], None, None)
     for keep in (None, row):
         for start in (None, torch.randn(batch, size)):
             call["gate_scan"](x, x, keep, start)
@@ -75,7 +75,7 @@ def call_all(batch: int, time: int, size: int) -> None:
         call["mlgru_quantise"](stacked, gain, None, None, True)
         call["mlgru_quantise_backward"](x.bfloat16(), stacked, gain, None, None, row, row, x)
     for path in ((None, None), (torch.randn(batch, time, 8), torch.randn(wide, 4))):
-        call["ternary_linear"](levels, q, s, torch.randn(wide, size), [size, size], *path)
+        call["ternary_linear"](q_real, q, s, torch.randn(wide, size), [size, size], *path)
 
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ def test_hard_training_learns_from_probes_alone():
     module = double(DeleteGate(hidden=6).build(WIDTH)).train()
     x = torch.randn(2, 40, WIDTH, dtype=torch.float64)
     soft = module(x, hard=False)
-    module.progress, module.turn = 0.9, 5
+    module.progress, module.step = 0.9, 5
     k = module(x, hard=False)
     probes = [t for t in range(40) if (t + 5) % PROBES == 0]
     decided = [t for t in range(40) if t not in probes]
@@ -242,7 +242,7 @@ def test_every_patch_is_a_probe_in_its_turn():
         for tensor in module.parameters():
             tensor.normal_()
         seen = []
-        for module.turn in range(PROBES):
+        for module.step in range(PROBES):
             seen += (module(torch.randn(1, 40, WIDTH), hard=False)[0] == 0.5).nonzero().flatten().tolist()
     assert sorted(seen) == list(range(40))
 
@@ -254,8 +254,8 @@ def test_decisions_grow_apart_where_patches_differ():
     for name, tensor in module.named_parameters():
         torch.nn.init.normal_(tensor, std=0.1) if "bias" not in name else torch.nn.init.zeros_(tensor)
     optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
-    for module.turn in range(1500):
-        module.progress = module.turn / 1500
+    for module.step in range(1500):
+        module.progress = module.step / 1500
         x = torch.randn(8, 64, WIDTH)
         k = module(x, hard=False)
         worth = x[..., 0] + 1  # of a branch; the loss is concave in k: the second half of it is worth less
@@ -280,8 +280,8 @@ def test_the_controller_reaches_its_target():
         torch.nn.init.normal_(tensor, std=0.1) if "bias" not in name else torch.nn.init.zeros_(tensor)
     optimizer = torch.optim.AdamW(module.parameters(), lr=6e-3)
     rates = []
-    for module.turn in range(1400):
-        module.progress = module.turn / 1400
+    for module.step in range(1400):
+        module.progress = module.step / 1400
         x = torch.randn(4, 64, WIDTH)
         k = module(x, hard=False)
         # a task that rewards keeping, more for some patches than for others

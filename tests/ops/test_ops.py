@@ -395,12 +395,7 @@ def test_linear(shape: tuple[int, ...], precision: str) -> None:
     tolerance = 1e-5 if precision == "fp32" else 2e-2
     for bias in (None, torch.randn(33)):
         check(
-            *both("linear"),
-            torch.randn(shape),
-            torch.randn(33, shape[-1]),
-            bias,
-            rtol=tolerance,
-            precision=precision,
+            *both("linear"), torch.randn(shape), torch.randn(33, shape[-1]), bias, rtol=tolerance, precision=precision
         )
 
 

@@ -95,8 +95,7 @@ def test_the_seed_decides_and_a_saved_state_goes_on():
 
 
 @pytest.mark.parametrize(
-    "state",
-    [{}, {"bit_generator": "MT19937"}, {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}}, None],
+    "state", [{}, {"bit_generator": "MT19937"}, {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}}, None]
 )
 def test_a_strange_state_is_refused_and_changes_nothing(state):
     sampler = Sampler(Sampling())

@@ -82,9 +82,7 @@ def test_useless_stop_strings_are_refused(stops):
 
 
 @given(
-    data=any_bytes,
-    places=st.lists(st.integers(0, 40)),
-    stops=st.lists(st.text("az\ufffd€", min_size=1), max_size=2),
+    data=any_bytes, places=st.lists(st.integers(0, 40)), stops=st.lists(st.text("az\ufffd€", min_size=1), max_size=2)
 )
 def test_the_stream_is_both_in_one(data, places, stops):
     pieces = list(stream_text(cut(data, places), stops))
@@ -94,10 +92,7 @@ def test_the_stream_is_both_in_one(data, places, stops):
 
 def test_no_chunk_is_taken_after_the_stop():
     chunks = iter([b"caf\xc3", b"\xa9. St", b"op. more", b"never"])
-    assert list(stream_text(chunks, ["Stop"])) == [
-        "caf",
-        "é. ",
-    ]
+    assert list(stream_text(chunks, ["Stop"])) == ["caf", "é. "]
     assert list(chunks) == [b"never"]
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpu1.teachers.marginal import UNSEEN, Path, byte_probabilities
+from cpu1.teachers.marginal import UNSEEN, TokenPath, byte_probabilities
 from cpu1.teachers.trie import Trie
 
 CONTROL = None  # a token without bytes, which the model likes
@@ -68,7 +68,7 @@ def longest_first(text: bytes, vocabulary=VOCABULARY) -> list[int]:
     return ids
 
 
-def path(texts: list[bytes], tokenised: list[list[int]]) -> Path:
+def path(texts: list[bytes], tokenised: list[list[int]]) -> TokenPath:
     starts, stops, end = [], [], 0
     for text, ids in zip(texts, tokenised, strict=True):
         lengths = [len(VOCABULARY[token]) for token in ids]
@@ -76,7 +76,7 @@ def path(texts: list[bytes], tokenised: list[list[int]]) -> Path:
         end += len(text)
         stops += [end] * len(ids)
     joined = np.frombuffer(b"".join(texts), np.uint8)
-    return Path(joined, np.arange(len(starts)), np.array(starts), np.array(stops))
+    return TokenPath(joined, np.arange(len(starts)), np.array(starts), np.array(stops))
 
 
 def predict(texts: list[bytes], share: float, depth: int | None = None) -> tuple[Toy, np.ndarray]:

@@ -17,7 +17,7 @@ from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
 from cpu1.model.ingredients.distillation import fixed_projection
 from cpu1.teachers import cache as cache_module
-from cpu1.teachers import quantise
+from cpu1.teachers import codes as lesson_codes
 from cpu1.teachers.cache import Cache, shard_path
 from cpu1.teachers.open import open_teacher
 from cpu1.teachers.own_run import OwnRun
@@ -146,8 +146,8 @@ def test_quantised_probabilities_keep_what_they_promise():
     random = np.random.default_rng(0)
     logits = random.normal(0, 1, (2000, 256)) * random.uniform(0.1, 12, (2000, 1))
     exact = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    ids, codes = quantise.encode(exact.astype(np.float32), 8)
-    read = quantise.decode(codes)
+    ids, codes = lesson_codes.encode(exact.astype(np.float32), 8)
+    read = lesson_codes.decode(codes)
     told = np.take_along_axis(exact, ids.astype(np.int64), 1)
     kept = np.concatenate((told, 1 - told.sum(1, keepdims=True)), 1)
     above = kept > 1e-4
@@ -159,10 +159,10 @@ def test_quantised_probabilities_keep_what_they_promise():
 
 def test_certainty_and_zero_vectors_survive():
     certain = np.eye(256, dtype=np.float32)[[65]]
-    ids, codes = quantise.encode(certain, 4)
+    ids, codes = lesson_codes.encode(certain, 4)
     assert ids[0, 0] == 65
-    assert quantise.decode(codes)[0].tolist() == [1, 0, 0, 0, 0]
-    integers, scales = quantise.encode_vectors(np.zeros((2, 5), np.float32))
+    assert lesson_codes.decode(codes)[0].tolist() == [1, 0, 0, 0, 0]
+    integers, scales = lesson_codes.encode_vectors(np.zeros((2, 5), np.float32))
     assert not integers.any()
     assert np.isfinite(scales).all()
 

@@ -12,7 +12,7 @@ from cpu1.teachers.byte_level import ByteLevelTokenizer
 from cpu1.teachers.cache import Cache
 from cpu1.teachers.gguf_file import LAYER, open_gguf
 from cpu1.teachers.hugging_face import open_model
-from cpu1.teachers.marginal import Path, byte_probabilities
+from cpu1.teachers.marginal import TokenPath, byte_probabilities
 from cpu1.teachers.open import open_teacher
 from cpu1.teachers.teach import teach
 from cpu1.teachers.teacher import Piece
@@ -73,7 +73,7 @@ def test_texts_read_together_with_branches_are_read_as_transformers_reads_each_a
         ids = [model.start, *model.encode(text)]
         alone = Alone(qwen, model.trie.order, [ids[:end] for end in range(1, len(ids))])
         starts = np.cumsum([0, *(len(model.token_bytes[token]) for token in ids[1:-1])])
-        path = Path(pieces[i].text, np.arange(len(starts)), starts, np.full(len(starts), len(text)))
+        path = TokenPath(pieces[i].text, np.arange(len(starts)), starts, np.full(len(starts), len(text)))
         expected = byte_probabilities(alone, model.trie, path, share, depth)
         assert len(alone.sequences) > len(starts) or len(text) < 5  # some branches
         np.testing.assert_allclose(found[i].probabilities, expected, atol=1e-4)

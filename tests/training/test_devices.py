@@ -35,7 +35,7 @@ def chosen(*tensors: torch.Tensor) -> str:
     def rms_norm(*_: torch.Tensor) -> str:
         return "reference"
 
-    return native.beside(rms_norm)(lambda *_: "fast form")(*tensors)
+    return native.fast_form_of(rms_norm)(lambda *_: "fast form")(*tensors)
 
 
 def test_a_gpu_takes_the_operations_that_have_kernels_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def trained(*arguments):
     return model.float(), progress
 
 def stepped(replica, optimizer, batch, number, settings, teacher, group):
-    last = group.place.rank == group.place.world - 1
+    last = group.ranks.rank == group.ranks.world - 1
     happens = words["events"].get(str(number + 1)) if last else None
     if happens == "raise" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         raise ValueError("a bug in one process")
@@ -237,13 +237,13 @@ def test_gradients_of_halves_average_to_those_of_the_batch(run):
 
 def test_rows_are_shared_in_order():
     batch = np.arange(12, dtype=np.uint8).reshape(6, 2)
-    shares = [Group(torch.device("cpu"), Place(rank, 3)).share(batch) for rank in range(3)]
+    shares = [Group(torch.device("cpu"), Ranks(rank, 3)).share(batch) for rank in range(3)]
     assert torch.equal(torch.cat(shares), torch.from_numpy(batch.astype(np.int64)))
     assert all(len(share) == 2 for share in shares)
 
 
 def test_a_batch_that_cannot_be_shared_leaves_no_run_behind(shared, tmp_path, monkeypatch):
-    group = Group(torch.device("cpu"), Place(0, 3))
+    group = Group(torch.device("cpu"), Ranks(0, 3))
     monkeypatch.setattr("cpu1.training.parallel.join", lambda *_: _entered(group))
     job = Job(run="07", folder=tmp_path, scale="demo", data=str(shared / "topics.txt"), cache=shared / "cache")
     with pytest.raises(UserError, match="4 windows cannot be shared evenly by 3 processes"):
@@ -254,7 +254,7 @@ def test_a_batch_that_cannot_be_shared_leaves_no_run_behind(shared, tmp_path, mo
 
 
 def test_muon_is_refused_where_matrices_are_split(shared, tmp_path, monkeypatch):
-    group = Shards(torch.device("cpu"), Place(0, 2))
+    group = Shards(torch.device("cpu"), Ranks(0, 2))
     group.first = lambda value: value
     monkeypatch.setattr("cpu1.training.parallel.join", lambda *_: _entered(group))
     job = Job(run="07", folder=tmp_path, scale="demo", data=str(shared / "topics.txt"), cache=shared / "cache")
@@ -287,25 +287,25 @@ class _entered:
 
 def test_processes_with_different_texts_are_refused(alone):
     settings = Settings.read(alone / "settings.json")
-    group = Group(torch.device("cpu"), Place(1, 2))
+    group = Group(torch.device("cpu"), Ranks(1, 2))
     group.first = lambda value: replace(settings, data_sha256="another")
     with pytest.raises(UserError, match=r"process 1 has data_sha256 = .*, process 0 has another"):
         _agree_in_group(settings, group)
 
 
-def test_the_place_comes_from_the_environment(monkeypatch):
-    assert Place.read() == Place(0, 1, 0, 1)
+def test_the_ranks_come_from_the_environment(monkeypatch):
+    assert Ranks.read() == Ranks(0, 1, 0, 1)
     for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
-    assert Place.read() == Place(5, 8, 1, 4)
+    assert Ranks.read() == Ranks(5, 8, 1, 4)
     monkeypatch.setenv("RANK", "five")
     with pytest.raises(UserError, match=r"no number .*five"):
-        Place.read()
+        Ranks.read()
 
 
 def test_processes_share_the_cores_of_their_machine(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    threads = [Group(torch.device("cpu"), Place(local_world=count)).threads for count in (1, 2, 5, 32)]
+    threads = [Group(torch.device("cpu"), Ranks(local_world=count)).threads for count in (1, 2, 5, 32)]
     assert threads == [None, 8, 3, 1]
 
 

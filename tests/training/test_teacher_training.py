@@ -96,7 +96,7 @@ def test_a_student_that_is_sure_of_the_wrong_bytes_gets_a_finite_gradient():
 
 def test_a_lesson_is_about_the_windows_it_is_asked_about(cache, corpus):
     stream = corpus.splits["train"].stream
-    places = Windows(stream, 64, seed=3).places(5, 4)
+    places = Windows(stream, 64, seed=3).starts(5, 4)
     units = torch.from_numpy(stream[places[:, None] + np.arange(64)].astype(np.int64))
     held = Cache(cache)
     settings = replace(PLAN, alpha=0.25, temperature=2.0, beta=0.5)

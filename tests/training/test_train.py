@@ -296,17 +296,17 @@ def test_a_tensor_that_does_not_change_is_named(job):
 def test_ternary_watch_counts_zeros_and_flips():
     model = build(ladder.recipe("04", "demo"), 0)
     watch = guards.TernaryWatch()
-    first = watch.look(model)
+    first = watch.measure(model)
     assert 0.2 < first["zero_fraction"] < 0.45  # |w| < 0.5 mean|w| for a normal: 0.31
-    assert watch.look(model)["flip_rate"] == 0
+    assert watch.measure(model)["flip_rate"] == 0
     with torch.no_grad():
         for block in model.blocks:
             block.ffn.input.weight.neg_()
     share = model.blocks[0].ffn.input.weight.numel() / sum(
         p.numel() for n, p in model.blocks[0].named_parameters() if n.endswith("weight")
     )
-    assert watch.look(model)["flip_rate"] == pytest.approx(share * (1 - first["zero_fraction"]), abs=0.02)
-    assert guards.TernaryWatch().look(build(ladder.recipe("03", "demo"))) == {}
+    assert watch.measure(model)["flip_rate"] == pytest.approx(share * (1 - first["zero_fraction"]), abs=0.02)
+    assert guards.TernaryWatch().measure(build(ladder.recipe("03", "demo"))) == {}
 
 
 @pytest.mark.parametrize("budget", [{}, {"bytes": 1, "minutes": 1}, {"bytes": 0}, {"minutes": float("inf")}])

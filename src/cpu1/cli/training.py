@@ -65,7 +65,7 @@ def train(args: argparse.Namespace) -> int:
     from cpu1.training.job import Job
     from cpu1.training.job import train as run
     from cpu1.training.loop import Interrupted
-    from cpu1.training.parallel import Place
+    from cpu1.training.parallel import Ranks
 
     leads = Place.read().rank == 0  # only one process of a group prints
     if args.start and not args.out:

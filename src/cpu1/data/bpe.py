@@ -1,9 +1,9 @@
 """Byte pair encoding (Sennrich et al., arXiv 1508.07909), exact for any bytes.
 
-Training and encoding are the `tokenizers` library's. It works on characters, so each byte goes in as the
-Latin-1 character of the same number: 256 letters, nothing unknown, nothing normalised, and decoding gives
-back the very bytes. Words are cut as in GPT-2, but by ranges of bytes instead of Unicode classes, which
-would take a byte such as 0x85 for a line break; bytes from 0x80 up count as letters, so that UTF-8 joins.
+The `tokenizers` library trains and encodes. It works on characters, so each byte becomes the Latin-1 character of the
+same number: 256 letters, none unknown, none normalised, and decoding returns the same bytes. Words are cut as in
+GPT-2, but by ranges of bytes: Unicode classes would take a byte such as 0x85 for a line break. Bytes from 0x80 up count
+as letters, so that a character of UTF-8 stays in one word.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ from cpu1.files import write_atomic, write_json
 from cpu1.format.tokens import FORMAT, SEPARATOR, VOCABULARIES, WORDS, Tokens
 from cpu1.records import read, to_json
 
-LIBRARY_WORDS = WORDS.replace(r"\x80-\xff", r"\x{80}-\x{ff}")  # as Oniguruma writes them
+LIBRARY_WORDS = WORDS.replace(r"\x80-\xff", r"\x{80}-\x{ff}")  # in the syntax of Oniguruma
 WORD_BORDER = re.compile(rb"(?<=\S)(?=\s)")
 PIECE = 1 << 16  # bytes encoded as one string
 BATCH = 1 << 20  # bytes encoded in one call: enough pieces for all cores, and bounded memory
 
 
 class Tokenizer(Tokens):
-    """A vocabulary of `vocabulary` tokens, of which 257 + len(merges) at most are in use."""
+    """A tokenizer of `vocabulary` tokens, of which 257 + len(merges) at most are in use."""
 
     def __init__(self, vocabulary: int, merges: Iterable[tuple[int, int]]) -> None:
-        """`merges` are pairs of token ids, best first; ValueError where they do not make a vocabulary."""
+        """`merges` are pairs of token ids, best first. ValueError where they do not make a vocabulary."""
         from tokenizers import Regex, models, pre_tokenizers
         from tokenizers import Tokenizer as Engine
 
@@ -49,7 +49,7 @@ class Tokenizer(Tokens):
         self._engine.pre_tokenizer = pre_tokenizers.Split(Regex(LIBRARY_WORDS), "isolated")
 
     def encode(self, text: bytes) -> NDArray[np.uint16]:
-        """The token ids of any bytes: [tokens]; the separator is never among them."""
+        """The token ids (n,) of any bytes; the separator is never among them."""
         return next(self.encode_all([text]))
 
     def encode_all(self, documents: Iterable[Any]) -> Iterator[NDArray[np.uint16]]:
@@ -64,7 +64,7 @@ class Tokenizer(Tokens):
                     parts = []
 
     def save(self, path: str | Path) -> None:
-        """Writes the merges as JSON, atomically; all else follows from them."""
+        """Writes the merges as JSON, atomically; the rest of a tokenizer follows from them."""
         about = {"format": FORMAT, "vocabulary": self.vocabulary, "merges": self.merges}
         write_atomic(path, json.dumps(about, separators=(",", ":")) + "\n")
 
@@ -90,7 +90,7 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class TokenCorpus:
-    """The splits of a corpus as tokens, the separator 0 after each document."""
+    """The splits of a corpus as tokens, with the separator 0 after each document."""
 
     tokenizer: Tokenizer
     splits: dict[str, Split]  # of uint16
@@ -110,7 +110,10 @@ class TokenCorpus:
 
 
 def tokenize(corpus: Corpus, vocabulary: int) -> TokenCorpus:
-    """The corpus as tokens of a BPE trained on its training split, cached in the corpus's folder."""
+    """The corpus as tokens of a BPE trained on its training split, cached in the corpus's folder.
+
+    UserError for a vocabulary out of range.
+    """
     _check(vocabulary)
     return _tokenize(corpus, f"bpe-{vocabulary}", lambda: train_bpe(corpus, vocabulary))
 
@@ -138,9 +141,10 @@ def _tokenize(corpus: Corpus, name: str, make: Callable[[], Tokenizer]) -> Token
 
 
 def train_bpe(corpus: Corpus, vocabulary: int, max_bytes: int = 32 << 20) -> Tokenizer:
-    """A tokenizer from at most `max_bytes` of the training split (a sample that its contents alone decide).
+    """Trains a tokenizer on at most `max_bytes` of the training split, a sample that depends only on its contents.
 
-    Warns when the text has too few repeated pairs for so many tokens; the rest of the ids stay unused.
+    Warns when the text has too few repeated pairs for `vocabulary` tokens; the other ids stay unused. UserError for a
+    vocabulary out of range.
     """
     from tokenizers import Regex, models, pre_tokenizers, trainers
     from tokenizers import Tokenizer as Engine
@@ -149,7 +153,7 @@ def train_bpe(corpus: Corpus, vocabulary: int, max_bytes: int = 32 << 20) -> Tok
     engine = Engine(models.BPE())
     engine.pre_tokenizer = pre_tokenizers.Split(Regex(LIBRARY_WORDS), "isolated")
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - 1,  # the separator is not the library's business
+        vocab_size=vocabulary - 1,  # the library does not know the separator
         min_frequency=2,
         initial_alphabet=[chr(byte) for byte in range(256)],
         show_progress=False,
@@ -177,7 +181,7 @@ def _check(vocabulary: int) -> None:
 
 
 def _batches(documents: Iterable[Any]) -> Iterator[list[tuple[str, bool]]]:
-    """The documents' pieces in lists of about BATCH bytes, each with whether it ends its document."""
+    """The documents' pieces in lists of about BATCH bytes; each piece with whether it ends its document."""
     batch: list[tuple[str, bool]] = []
     size = 0
     for document in documents:
@@ -194,8 +198,10 @@ def _batches(documents: Iterable[Any]) -> Iterator[list[tuple[str, bool]]]:
 
 
 def _piece_ends(text: bytes) -> Iterator[int]:
-    """Ends of pieces of about PIECE bytes, before a blank where there is one: no word of WORDS spans that
-    place, so that the cut changes no token."""
+    """Ends of pieces of about PIECE bytes, before a blank where there is one.
+
+    No word of WORDS spans such a blank, so the cut changes no token.
+    """
     end = 0
     while len(text) - end > 2 * PIECE:
         border = WORD_BORDER.search(text, end + PIECE, end + 2 * PIECE)

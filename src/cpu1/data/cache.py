@@ -1,4 +1,4 @@
-"""Folders that are built once: whole or not there, whoever else builds them at the same time."""
+"""Folders that are built once: complete or absent, whoever else builds them at the same time."""
 
 import os
 import shutil
@@ -15,17 +15,18 @@ T = TypeVar("T")
 
 
 def default_cache() -> Path:
-    """`$CPU1_CACHE`, else `$XDG_CACHE_HOME/cpu1`, else `~/.cache/cpu1`."""
+    """The folder for caches: `$CPU1_CACHE`, else `$XDG_CACHE_HOME/cpu1`, else `~/.cache/cpu1`."""
     if chosen := os.environ.get("CPU1_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cpu1"
 
 
 def cached(target: Path, open_: Callable[[Path], T], build: Callable[[Path], None]) -> T:
-    """`open_(target)`; where that raises UserError, `build` fills a fresh folder that takes its place first.
+    """Returns `open_(target)`. Where that raises UserError, `build` first fills a new folder, which replaces `target`.
 
-    The folder is built beside `target` and renamed, so nobody sees half of it. Builders do not wait for
-    each other: the first to finish wins and the others drop theirs. A damaged `target` is replaced.
+    The folder is built next to `target` and renamed, so nobody sees half of it. Builders do not wait for each other:
+    the first to finish wins and the others drop theirs. A damaged `target` is replaced. UserError when the folder
+    cannot be written.
     """
     try:
         return open_(target)
@@ -49,12 +50,12 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"{path}: cannot be written ({reason}); CPU1_CACHE names another place") from None
+        raise UserError(f"{path}: cannot be written ({reason}); set CPU1_CACHE to another folder") from None
 
 
 def _install(fresh: Path, target: Path, open_: Callable[[Path], T]) -> T:
     try:
-        return open_(target)  # somebody else was faster
+        return open_(target)  # another builder was faster
     except UserError:
         shutil.rmtree(target, ignore_errors=True)
         os.rename(fresh, target)

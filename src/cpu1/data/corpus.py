@@ -1,6 +1,6 @@
 """A corpus: documents of raw bytes in three splits, read once, cached on disk and memory-mapped.
 
-How documents are shared out between the splits is said in `partition`.
+`partition` decides which split a document falls in.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Three splits of a text, and what the text was."""
+    """Three splits of a text, and where the text came from."""
 
     name: str
     source: str
@@ -61,7 +61,7 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Corpus":
-        """Opens what `prepare` wrote; UserError when it is not there, of another version or damaged."""
+        """Opens what `prepare` wrote. UserError when it is missing, of another version or damaged."""
         folder = Path(folder)
         about = read(About, folder / "corpus.json", AGAIN)
         splits = open_splits(folder, about.splits, np.uint8)
@@ -71,11 +71,10 @@ class Corpus:
         return cls(about.name, about.source, about.sha256, about.cut, counts, splits, folder)
 
     def select(self, split: str, max_bytes: int, max_excerpt_bytes: int) -> list[NDArray[np.uint8]]:
-        """A sample of a split: excerpts of documents, `max_bytes` in all at most.
+        """A sample of a split: excerpts of documents, of `max_bytes` in all at most.
 
-        Each document gives one excerpt, its first; where that does not fill `max_bytes`, long documents give
-        more, evenly spaced. Documents come in the order of their SHA-256, so the sample depends on nothing but
-        their contents.
+        Each document gives its first excerpt. Where that does not fill `max_bytes`, long documents give more excerpts,
+        evenly spaced. Documents come in the order of their SHA-256, so the sample depends only on their contents.
         """
         whole = sorted(self.splits[split], key=lambda document: hashlib.sha256(document.data).digest())
         pieces = [-(-len(document) // max_excerpt_bytes) for document in whole]
@@ -83,26 +82,22 @@ class Corpus:
         while rounds < max(pieces, default=0) and max_excerpt_bytes * sum(min(p, rounds) for p in pieces) < max_bytes:
             rounds += 1
         sample: list[NDArray[np.uint8]] = []
-        for turn in range(rounds):
+        for number in range(rounds):
             for document, count in zip(whole, pieces, strict=True):
-                if turn < count and max_bytes > 0:
-                    begin = turn * count // min(rounds, count) * max_excerpt_bytes
+                if number < count and max_bytes > 0:
+                    begin = number * count // min(rounds, count) * max_excerpt_bytes
                     sample.append(document[begin : begin + min(max_excerpt_bytes, max_bytes)])
                     max_bytes -= len(sample[-1])
         return sample
 
 
 def prepare(
-    source: str,
-    *,
-    field: str = "text",
-    cache: str | Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    source: str, *, field: str = "text", cache: str | Path | None = None, progress: Callable[[int], None] | None = None
 ) -> Corpus:
     """Reads the documents of `source` (see `sources.documents`) once, splits and caches them.
 
-    A second call finds the folder by the source's paths, sizes and times of change, and reads nothing;
-    a damaged folder is rebuilt. `progress` is told how many bytes have been read, each mebibyte.
+    A second call finds the folder by the source's paths, sizes and modification times, and reads nothing. A damaged
+    folder is rebuilt. `progress` is called with the number of bytes read, every mebibyte.
 
     Raises UserError when the source cannot be read or holds too little text for three splits.
     """
@@ -114,7 +109,7 @@ def prepare(
 
 
 def describe(corpus: Corpus) -> str:
-    """Name, hash, and documents and bytes per split, for people."""
+    """Lines of text for people: the corpus's name and hash, and documents and bytes of each split."""
     lines = [f"{corpus.name}  sha256 {corpus.sha256}", f"  in {corpus.folder}"]
     unit = "pieces" if corpus.cut else "documents"
     for name, split in corpus.splits.items():
@@ -128,11 +123,7 @@ def describe(corpus: Corpus) -> str:
 
 
 def _prepare(
-    source: str,
-    key: list[object],
-    texts: Iterator[bytes],
-    root: Path,
-    progress: Callable[[int], None] | None,
+    source: str, key: list[object], texts: Iterator[bytes], root: Path, progress: Callable[[int], None] | None
 ) -> Corpus:
     source, name = (os.fsencode(text).decode(errors="replace") for text in (source, title(source)))
     digest = hashlib.sha256(repr([FORMAT, *key]).encode()).hexdigest()
@@ -151,7 +142,7 @@ def _prepare(
 
 @contextmanager
 def _spooled_stdin(root: Path) -> Iterator[tuple[Path, str]]:
-    """Standard input in a file of its own, since only its content says whether it was seen before."""
+    """Standard input in a file of its own: only its content tells whether it was read before."""
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=root, prefix=".stdin.") as file:
@@ -167,7 +158,7 @@ def _read(
     """Writes the documents end to end; returns where each ends, the key of each, and the hash of all."""
     ends, keys = array("q"), array("Q")
     total = hashlib.sha256()
-    size = told = 0
+    size = reported = 0
     with open(spool, "wb") as file:
         for text in texts:
             digest = hashlib.sha256(text).digest()
@@ -176,10 +167,10 @@ def _read(
             file.write(text)
             size += len(text)
             ends.append(size)
-            if progress is not None and size - told >= CHUNK:
-                told = size
+            if progress is not None and size - reported >= CHUNK:
+                reported = size
                 progress(size)
-    if progress is not None and size > told:
+    if progress is not None and size > reported:
         progress(size)
     if size < LEAST_BYTES:
         raise UserError(f"{source}: holds {size:,} bytes of text; at least {LEAST_BYTES:,} are needed for three splits")

@@ -1,7 +1,7 @@
 """The documents of one file: plain text, JSON lines or Parquet, plain or compressed.
 
-Files are read in chunks of a mebibyte, so that memory is bounded by the longest document, not by the
-file. Text stays bytes: nothing is decoded, and any encoding (or none) goes through unchanged.
+Files are read in chunks of a mebibyte, so that the longest document bounds memory, not the file. Text stays bytes:
+nothing is decoded, and any encoding (or none) passes through unchanged.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from cpu1.errors import UserError
 CHUNK = 1 << 20
 LONGEST_DOCUMENT = 1 << 20  # bytes; longer ones are cut, which bounds memory and lets one huge file be split
 LONGEST_LINE = 64 << 20  # bytes of one JSON line, which escapes may make longer than its text
-PROBE = 8192  # bytes looked at to tell text from binary
+PROBE = 8192  # bytes read to distinguish text from binary
 
 DOCUMENT_BREAK = re.compile(rb"^\f\r?\n", re.MULTILINE)  # a line that holds one form feed
 LINE_BREAK = re.compile(rb"(?<=\n)")  # after the line's end, so that blank lines are pieces and get counted
@@ -28,11 +28,11 @@ LONGEST_BREAK = 3  # bytes
 
 
 def file_documents(path: Path, field: str) -> Iterator[bytes]:
-    """The non-empty documents of `path`, whose name says how it is read; UserError when it cannot be."""
-    kind = _plain_name(path)
-    if kind.endswith(".parquet"):
+    """The non-empty documents of `path`, in the format of its name's suffix. UserError when it cannot be read."""
+    name = _plain_name(path)
+    if name.endswith(".parquet"):
         yield from _parquet_documents(path, field)
-    elif kind.endswith((".jsonl", ".ndjson")):
+    elif name.endswith((".jsonl", ".ndjson")):
         yield from _json_documents(path, field)
     else:
         yield from text_documents(read_chunks(path))
@@ -58,14 +58,14 @@ def row_documents(row: dict[str, Any], field: str, where: str) -> Iterator[bytes
 
 
 def is_binary(path: Path) -> bool:
-    """Whether a file of unknown kind has a NUL byte near its start (of its content, when compressed)."""
+    """Whether a file of unknown format has a NUL byte near its start (of its content, when compressed)."""
     if _plain_name(path).endswith(".parquet"):
         return False
     return b"\0" in next(read_chunks(path), b"")[:PROBE]
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
-    """The content of `path` in chunks of about CHUNK bytes, decompressed; UserError when it is damaged."""
+    """The content of `path` in chunks of about CHUNK bytes, decompressed. UserError when it is damaged."""
     try:
         with path.open("rb") as file:
             yield from DECODERS.get(path.suffix.lower(), stream_chunks)(file)
@@ -76,6 +76,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
 
 
 def stream_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """The rest of a file in chunks of at most CHUNK bytes."""
     while chunk := file.read(CHUNK):
         yield chunk
 
@@ -93,8 +94,11 @@ def _xz_chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _zstd_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """All frames of a zstd file, fed by hand since zstandard's reader takes a truncated file for a whole one,
-    and a kibibyte at a time since each four bytes may become 128 KiB."""
+    """All frames of a zstd file, decompressed.
+
+    The decompressor is fed by hand, since zstandard's reader takes a truncated file for a complete one; and a kibibyte
+    at a time, since four bytes may become 128 KiB.
+    """
     decoder = None
     parts: list[bytes] = []
     while fresh := file.read(1024):
@@ -124,7 +128,7 @@ def _plain_name(path: Path) -> str:
 
 
 def _split(chunks: Iterable[bytes], separator: re.Pattern[bytes], longest: int) -> Iterator[bytes]:
-    """Non-empty pieces between separators, each of at most `longest` bytes whatever the chunks' borders."""
+    """Non-empty pieces between separators, each of at most `longest` bytes, wherever the chunks' borders are."""
     rest = b""
     for chunk in chunks:
         unseen = max(0, len(rest) - LONGEST_BREAK + 1)
@@ -143,7 +147,7 @@ def _split(chunks: Iterable[bytes], separator: re.Pattern[bytes], longest: int) 
 
 
 def cut(document: bytes, longest: int) -> Iterator[bytes]:
-    """A document in pieces of at most `longest` bytes, at a line's end where a piece's second half has one."""
+    """A document in pieces of at most `longest` bytes, cut at the end of a line in a piece's second half if any."""
     start = 0
     while start < len(document):
         end = _cut_at(document, start, longest)
@@ -152,7 +156,7 @@ def cut(document: bytes, longest: int) -> Iterator[bytes]:
 
 
 def _cut_at(text: bytes, start: int, longest: int) -> int:
-    """Where a piece that begins at `start` ends: at a line's end if its second half has one."""
+    """Where a piece that begins at `start` ends: at the end of a line if its second half has one."""
     if len(text) - start <= longest:
         return len(text)
     return text.rfind(b"\n", start + longest // 2, start + longest) + 1 or start + longest

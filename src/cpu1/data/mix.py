@@ -1,8 +1,8 @@
 """A text mixed from several others in stated shares, the same bytes on every machine.
 
 Documents are cut into pieces, so that a small mixture still draws on all of a text: half a megabyte of books is
-eight pieces of eight books, not the first half of one. Which pieces are taken is decided by their content and a
-seed alone; so a mixture depends neither on the names nor on the order of files.
+eight pieces of eight books, not the first half of one. The choice of pieces depends only on their content and a seed,
+not on the names or the order of files.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ from cpu1.errors import UserError
 from cpu1.files import atomic
 
 PIECE = 64 << 10  # bytes, at most
-BREAK = b"\f\n"  # the line that parts two documents
+BREAK = b"\f\n"  # the line that separates two documents
 SPACED = "spaced:"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A text and its share of the mixture, in any unit: 60 and 40 are 3 and 2.
+    """A text and its share of the mixture, in any unit: 60 and 40 are the same as 3 and 2.
 
-    The text is one of `sources.documents`, or `spaced:` and one, for its documents in the spacing of WikiText.
+    `source` is one of `sources.documents`. With the prefix `spaced:` its documents get the spacing of WikiText.
     """
 
     source: str
@@ -40,20 +40,20 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What a text gave."""
+class Contribution:
+    """How much of a text is in a mixture."""
 
     source: str
     pieces: int
-    bytes: int
+    bytes: int  # of the pieces, without the lines between them
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What was written."""
+    """A mixture that was written."""
 
-    parts: tuple[Taken, ...]
-    bytes: int  # of the plain text, with the lines that part its pieces
+    parts: tuple[Contribution, ...]
+    bytes: int  # of the plain text, with the lines that separate its pieces
     sha256: str  # of the plain text
 
 
@@ -67,8 +67,8 @@ def mix(
 ) -> Mixture:
     """Writes about `size` bytes of text from `parts` in their shares to `out`, compressed if its name ends in `.zst`.
 
-    Each text is read twice, in bounded memory, and no piece is taken twice. `progress` is told the bytes read.
-    Raises UserError for shares that are not positive and for a text that has less than its share.
+    Each text is read twice, in bounded memory, and no piece is taken twice. `progress` is called with the size of each
+    piece read. Raises UserError for shares that are not positive and for a text that has less than its share.
     """
     if not parts or not all(0 < part.share < float("inf") for part in parts):
         raise UserError("a mixture needs texts with positive shares, like books/=60 reference.txt=40")
@@ -76,12 +76,11 @@ def mix(
         raise UserError("a mixture reads its texts twice, which standard input does not allow: save it to a file first")
     total = sum(part.share for part in parts)
     plain = hashlib.sha256()
-    written, taken = 0, []
+    written, contributions = 0, []
     with atomic(out) as file, _compressed(file, out) as write:
         for part in parts:
-            wanted = size * part.share / total
-            chosen = _choose(part.source, field, seed, wanted, progress)
-            found = Taken(part.source, int(chosen.sum()), 0)
+            chosen = _choose(part.source, field, seed, size * part.share / total, progress)
+            taken = 0
             for piece, take in zip(_pieces(part.source, field), chosen, strict=True):
                 if take:
                     text = piece if piece.endswith(b"\n") else piece + b"\n"
@@ -89,9 +88,9 @@ def mix(
                     plain.update(text)
                     write(text)
                     written += len(text)
-                    found = Taken(found.source, found.pieces, found.bytes + len(piece))
-            taken.append(found)
-    return Mixture(tuple(taken), written, plain.hexdigest())
+                    taken += len(piece)
+            contributions.append(Contribution(part.source, int(chosen.sum()), taken))
+    return Mixture(tuple(contributions), written, plain.hexdigest())
 
 
 def _pieces(source: str, field: str) -> Iterator[bytes]:
@@ -100,7 +99,7 @@ def _pieces(source: str, field: str) -> Iterator[bytes]:
 
 
 def _choose(source: str, field: str, seed: int, wanted: float, progress: Callable[[int], None]) -> NDArray[np.bool_]:
-    """Which pieces to take: those of the lowest hash, as many as are nearest to `wanted` bytes; equal ones once."""
+    """Which pieces to take: those with the lowest hashes, up to nearly `wanted` bytes; equal pieces once."""
     keys, sizes = array("Q"), array("q")
     for piece in _pieces(source, field):
         keys.append(

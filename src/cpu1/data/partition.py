@@ -1,8 +1,8 @@
-"""Which split a document falls in: drawn from its content alone.
+"""The split of each document: drawn from its content alone.
 
-Equal documents fall in one split, and no document's split depends on the others. Where that leaves a split
-short (one book, say, or one document that outweighs the rest), all documents are cut at line ends into
-pieces, and the pieces are split by content instead.
+Equal documents fall in one split, and no document's split depends on the others. Where that leaves a split short (a
+single book, say, or one document that outweighs the rest), all documents are cut at line ends into pieces, and the
+pieces are split by content instead.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ PIECES = 64  # aimed at in texts so small that the largest pieces would be fewer
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Documents, or pieces of them, end to end; [n] each."""
+    """n documents, or pieces of them, end to end; each array is (n,)."""
 
     ends: NDArray[np.int64]
     sizes: NDArray[np.int64]
     labels: NDArray[np.int64]  # indices into SPLITS
-    cut: int  # about how many bytes a piece has, 0 where documents are whole
+    cut: int  # about how many bytes a piece has; 0 where documents are whole
 
 
 def content_key(digest: bytes) -> int:
-    """What a document is drawn by: the first 64 bits of its SHA-256."""
+    """The number that decides a document's split: the first 64 bits of its SHA-256."""
     return int.from_bytes(digest[:8], "big")
 
 
 def partition(stream: NDArray[np.uint8], ends: NDArray[np.int64], keys: NDArray[np.uint64]) -> Partition:
-    """Shares out the documents that end at `ends` in `stream` and have these content keys.
+    """Assigns splits to the documents that end at `ends` (n,) in `stream` and have the content keys `keys` (n,).
 
     A split can stay empty only where the text has too few different pieces.
     """
@@ -57,7 +57,7 @@ def _draw(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 def _short(labels: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[int]:
-    """The splits that have too little, no document included."""
+    """The splits that have too little text or none."""
     shares = np.bincount(labels, weights=sizes, minlength=len(SPLITS)) / sizes.sum()
     return [label for label, least in enumerate(LEAST_SHARES) if shares[label] < least]
 
@@ -65,7 +65,10 @@ def _short(labels: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[int]:
 def _pieces(
     stream: NDArray[np.uint8], ends: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Documents cut at the last line end within each `size` bytes, or there when it leaves less than half."""
+    """Documents cut at the last line end within each `size` bytes, or after `size` bytes if that leaves less than half.
+
+    Returns the ends and the content keys of the pieces.
+    """
     cuts, keys = array("q"), array("Q")
     start = 0
     for end in ends.tolist():
@@ -81,17 +84,17 @@ def _pieces(
 
 
 def _rebalance(labels: NDArray[np.int64], keys: NDArray[np.uint64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the draw left a split short, gives it pieces of the largest one, highest hash first.
+    """Gives splits that the draw left short pieces of the largest one, highest hash first.
 
-    Equal pieces move together, and never more than half of what the largest split has.
+    Equal pieces move together, and never more than half of the largest split.
     """
     labels = labels.copy()
     for label in range(len(SPLITS)):
         while label in _short(labels, sizes):
             donor = int(np.argmax(np.bincount(labels, weights=sizes)))
-            kinds, kind = np.unique(keys[labels == donor], return_inverse=True)
-            weights = np.bincount(kind, weights=sizes[labels == donor])
-            movable = kinds[weights * 2 <= weights.sum()]
+            distinct, inverse = np.unique(keys[labels == donor], return_inverse=True)
+            weights = np.bincount(inverse, weights=sizes[labels == donor])
+            movable = distinct[weights * 2 <= weights.sum()]
             if donor == label or len(movable) == 0:
                 break
             labels[keys == movable[-1]] = label

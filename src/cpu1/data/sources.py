@@ -1,7 +1,6 @@
-"""Where text comes from: the embedded corpus, a file, a folder, a glob, stdin or a Hugging Face dataset.
+"""Sources of text: the embedded corpus, a file, a folder, a glob, stdin or a Hugging Face dataset.
 
-Every source becomes the same thing, an iterator over documents of raw bytes. How one file is read is
-said in `formats`; which files there are is said here.
+Every source becomes an iterator over documents of raw bytes. This module finds the files; `formats` reads them.
 """
 
 import difflib
@@ -21,13 +20,13 @@ HUB = "hf:"
 
 
 def documents(source: str, field: str = "text") -> Iterator[bytes]:
-    """The non-empty documents of `source`, at most 1 MiB each (longer ones are cut), in a stable order.
+    """The non-empty documents of `source`, of at most 1 MiB each (longer ones are cut), in a stable order.
 
-    `source` is `python-stdlib`; a file, folder (recursive, sorted, hidden names passed over) or glob; `-` for
-    stdin; or `hf:NAME[:SPLIT]`, a dataset or a local dataset folder, streamed. Files may end in `.gz`, `.xz`
-    or `.zst`. `.jsonl` and `.parquet` give the text of `field`, a document a record; in every other file a
-    line holding one form feed parts two documents. In folders and globs, files that look binary are passed
-    over with a warning; a file named by itself is taken as it is.
+    `source` is `python-stdlib`; a file, a folder (recursive, sorted, without hidden names) or a glob; `-` for stdin; or
+    `hf:NAME[:SPLIT]`, a dataset or a local dataset folder, streamed. Files may end in `.gz`, `.xz` or `.zst`. Each
+    record of `.jsonl` and `.parquet` gives the text of `field` as a document. In every other file a line with a single
+    form feed separates two documents. In folders and globs, files that look binary are skipped with a warning; a file
+    that is named itself is always read.
 
     Raises UserError when the source is missing, unreadable or damaged, or has no such field.
     """
@@ -42,9 +41,10 @@ def documents(source: str, field: str = "text") -> Iterator[bytes]:
 
 
 def identity(source: str, field: str) -> list[object]:
-    """What makes two readings of a source the same, without reading it: paths, sizes, times of change.
+    """A key that is equal for two readings of the same text, without reading it: paths, sizes, modification times.
 
-    A dataset on the hub is known by its name alone, so a changed one is not noticed.
+    A dataset on the hub is known by its name alone, so that a change of it goes unnoticed. Raises UserError when the
+    source is missing.
     """
     if source == stdlib.SOURCE:
         return [stdlib.NAME, str(stdlib.root())]
@@ -55,7 +55,7 @@ def identity(source: str, field: str) -> list[object]:
 
 
 def title(source: str) -> str:
-    """A short name for people."""
+    """A short name of a source for people. UserError for a dataset without a name."""
     if source == stdlib.SOURCE:
         return stdlib.NAME
     if source.startswith(HUB):
@@ -65,23 +65,23 @@ def title(source: str) -> str:
 
 
 def find_files(source: str) -> list[Path]:
-    """The files that a path or glob stands for, sorted; UserError with near matches when there are none."""
+    """The files of a path or glob, sorted. UserError with similar names when there are none."""
     if not source:
         raise UserError("the name of the text is empty")
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
-        found = _walk(path)
-        if not found:
+        files = _walk(path)
+        if not files:
             raise UserError(f"{source}: a folder without files (hidden ones are passed over)")
-        return found
+        return files
     if os.path.isfile(path):
         return [path]
     if os.path.exists(path):
         raise UserError(f"{source}: neither a file nor a folder; pipe it in and name '-' as the text")
-    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(name)]
-    if not found:
-        raise UserError(f"{source!r}: no such file or folder{_near(path)}")
-    return found
+    files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(name)]
+    if not files:
+        raise UserError(f"{source!r}: no such file or folder{_suggestion(path)}")
+    return files
 
 
 def _path_documents(source: str, field: str) -> Iterator[bytes]:
@@ -101,15 +101,15 @@ def _walk(top: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})")
 
-    found = []
+    paths = []
     for folder, subfolders, files in os.walk(top, onerror=refuse):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         visible = (Path(folder, name) for name in files if not name.startswith("."))
-        found += [path for path in visible if os.path.isfile(path)]
-    return sorted(found)
+        paths += [path for path in visible if os.path.isfile(path)]
+    return sorted(paths)
 
 
-def _near(path: Path) -> str:
+def _suggestion(path: Path) -> str:
     try:
         names = os.listdir(path.parent)
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""English text in the spacing of the WikiText sets (arXiv 1609.07843): every word and mark by itself, titles marked.
+"""English text in the spacing of the WikiText sets (arXiv 1609.07843): blanks around every word and mark.
 
-Those sets were cut into tokens and joined again with blanks, and keep that form where they are called raw: marks stand
-apart (`the text , too .`), a hyphen, comma or point inside a word or number between signs (`well @-@ known`,
-`1 @,@ 500`), a title between signs of equality, a blank at either end of a line. A model that has never seen this
-spends much on it.
+Those sets were cut into tokens and joined again with blanks, and even their raw versions keep that form. Punctuation
+has blanks around it (`the text , too .`). A hyphen, comma or point inside a word or number has signs around it
+(`well @-@ known`, `1 @,@ 500`), a title has signs of equality, and a line has a blank at either end. A model that has
+never read such text scores badly on it.
 """
 
 import re
@@ -18,7 +18,7 @@ TITLE = re.compile(r"[^-*].{,78}(?<![.!?:;,\"”)])")  # a short line that ends 
 
 
 def spaced(document: bytes) -> bytes:
-    """A document of UTF-8 text, one paragraph or title a line. UserError when sacremoses is missing."""
+    """A document of UTF-8 text, one paragraph or title a line, in that spacing. UserError without sacremoses."""
     lines = map(str.strip, document.decode("utf-8", "surrogateescape").split("\n"))
     return "".join(map(_spaced_line, filter(None, lines))).encode("utf-8", "surrogateescape")
 
@@ -33,7 +33,7 @@ def _spaced_line(line: str) -> str:
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    """Moses' rules, which the sets were made with."""
+    """The tokenizer of Moses, with which the sets were made."""
     try:
         from sacremoses import MosesTokenizer
     except ImportError:

@@ -1,4 +1,4 @@
-"""A split on disk: documents end to end in one stream, a separator after each, and where each begins."""
+"""A split on disk: documents end to end in one stream with a separator after each, and the start of each."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,10 +25,10 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Documents of bytes or tokens, memory-mapped."""
+    """Documents of bytes or tokens, memory-mapped; as a sequence it is that of its documents."""
 
-    stream: NDArray[Any]  # units [size + documents], read-only
-    offsets: NDArray[np.int64]  # [documents + 1]; document i is stream[offsets[i] : offsets[i + 1] - 1]
+    stream: NDArray[Any]  # units (size + documents,), read-only
+    offsets: NDArray[np.int64]  # (documents + 1,); document i is stream[offsets[i] : offsets[i + 1] - 1]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -38,18 +38,18 @@ class Split:
 
     @property
     def size(self) -> int:
-        """Units in all documents, separators not counted."""
+        """Units in all documents without the separators."""
         return len(self.stream) - len(self)
 
     def document(self, i: int) -> NDArray[Any]:
-        """The units of document `i` without its separator, a view."""
+        """The units of document `i` without its separator, as a view. IndexError beyond the last."""
         if not 0 <= i < len(self):
             raise IndexError(f"document {i} of {len(self)}")
         return self.stream[self.offsets[i] : self.offsets[i + 1] - 1]
 
     @classmethod
     def open(cls, folder: Path, name: str, dtype: DTypeLike, documents: int, size: int) -> "Split":
-        """Maps what `write_split` wrote; UserError unless it has `documents` documents of `size` units."""
+        """Maps what `write_split` wrote. UserError unless it has `documents` documents of `size` units in all."""
         try:
             stream = np.memmap(folder / f"{name}.bin", dtype=dtype, mode="r")
             offsets = np.lib.format.open_memmap(folder / f"{name}.offsets.npy", mode="r")
@@ -64,7 +64,7 @@ class Split:
             and bool(np.all(offsets[1:] > offsets[:-1]))
         )
         if not whole:
-            raise UserError(f"{folder}: the {name} split is not what its description says")
+            raise UserError(f"{folder}: the {name} split does not match its description; prepare the text again")
         return cls(stream, offsets)
 
 

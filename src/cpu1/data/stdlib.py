@@ -1,10 +1,10 @@
-"""`python-stdlib`: a text that every machine with Python has, with no download and no licence question.
+"""`python-stdlib`: a text that every machine with Python has, without download or licence question.
 
-One document per source file of the standard library and one per documentation topic (what `help("for")`
-shows). Docstrings are not given again as documents of their own: they stand in the sources, and a text
-that is in the corpus twice could fall on both sides of the split. Left out are tests, bundled or retired
-programs, and what the machine's own build wrote, so that equal versions give nearly equal texts; the
-corpus records its hash, which tells whether two are the same. About 10 MB.
+It has one document per source file of the standard library and one per documentation topic (what `help("for")` shows).
+Docstrings are not documents of their own: they are in the sources, and a text that is in the corpus twice could fall
+on both sides of the split. Tests, bundled or retired programs, and files written by the machine's own build are left
+out, so that equal versions give nearly equal texts. The corpus records its hash, by which two can be compared. About
+10 MB.
 """
 
 import os
@@ -25,18 +25,21 @@ BUILT_HERE = ("_sysconfigdata", "config-")
 
 
 def documents() -> Iterator[bytes]:
-    """Topics by name, then sources by path, both sorted; files that cannot be read are passed over."""
+    """Topics sorted by name, then sources sorted by path, without files that cannot be read.
+
+    UserError for a Python that came without its sources.
+    """
     yield from _topics()
-    found = False
+    readable = False
     for path in _sources():
         try:
             content = path.read_bytes()
         except OSError:
             continue
-        found = True
+        readable = True
         if content:
             yield content
-    if not found:
+    if not readable:
         raise UserError(f"{root()}: this Python came without the sources of its library; name a text of your own")
 
 
@@ -48,18 +51,18 @@ def root() -> Path:
 def _topics() -> Iterator[bytes]:
     try:
         from pydoc_data.topics import topics
-    except ImportError:  # some distributions package it apart
+    except ImportError:  # some distributions package it separately
         return
     for name in sorted(topics):
         yield topics[name].encode()
 
 
 def _sources() -> list[Path]:
-    found = []
+    paths = []
     for folder, subfolders, files in os.walk(root()):
         subfolders[:] = [name for name in subfolders if not _left_out(name)]
-        found += [Path(folder, name) for name in files if name.endswith(".py") and not _left_out(name)]
-    return sorted(found, key=lambda path: path.relative_to(root()).as_posix())
+        paths += [Path(folder, name) for name in files if name.endswith(".py") and not _left_out(name)]
+    return sorted(paths, key=lambda path: path.relative_to(root()).as_posix())
 
 
 def _left_out(name: str) -> bool:

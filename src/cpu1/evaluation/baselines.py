@@ -1,4 +1,4 @@
-"""What a model must beat, in bits per byte of the same documents: byte statistics and general compressors."""
+"""Baselines in bits per byte of the same documents: byte statistics and general compressors."""
 
 import lzma
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Baseline:
-    """bpb: bits per byte of the evaluated documents; note: what it is, in words."""
+    """A baseline's score."""
 
-    bpb: float
-    note: str
+    bpb: float  # bits per byte of the evaluated documents
+    note: str  # what the baseline is, for people
 
 
 def baselines(train: NDArray[np.uint8], documents: Sequence[NDArray[np.uint8]]) -> dict[str, Baseline]:
-    """Scores `documents` by models counted on `train` (n,), and by compressors that see only the documents.
+    """Scores `documents` (bytes) with models counted on `train` (n,), and with compressors that see only the documents.
 
     `train` holds documents, each followed by one separator. Raises UserError when `documents` are empty.
     """
@@ -35,7 +35,7 @@ def baselines(train: NDArray[np.uint8], documents: Sequence[NDArray[np.uint8]]) 
         raise UserError("the baselines need text to score, and the documents are empty; give more text")
     counts = ByteCounts(train)
     before_2, before_1, byte = _contexts(documents)
-    alone = "sees the documents joined, and starts knowing nothing"
+    alone = "compresses the documents joined, without any other text"
     counted = f"of at most {TRAIN_LIMIT >> 20} MiB of the training split"
 
     def statistical(probabilities: NDArray[np.float64], note: str) -> Baseline:
@@ -47,10 +47,7 @@ def baselines(train: NDArray[np.uint8], documents: Sequence[NDArray[np.uint8]]) 
     return {
         "uniform": Baseline(8.0, "every byte equally likely"),
         "byte frequencies": statistical(counts.order_0[byte], f"{counted}, add-half smoothing"),
-        "order-2 bytes": statistical(
-            counts.order_2(before_2, before_1, byte),
-            f"{counted}, Witten-Bell interpolation",
-        ),
+        "order-2 bytes": statistical(counts.order_2(before_2, before_1, byte), f"{counted}, Witten-Bell interpolation"),
         "zstd -19": compressed(zstandard.ZstdCompressor(level=19).compress(together), "zstd"),
         "xz -9e": compressed(lzma.compress(together, preset=9 | lzma.PRESET_EXTREME), "xz"),
     }
@@ -59,14 +56,14 @@ def baselines(train: NDArray[np.uint8], documents: Sequence[NDArray[np.uint8]]) 
 class ByteCounts:
     """Byte statistics of orders 0 to 2, counted on at most 32 MiB of a training split, evenly spread over it.
 
-    A context ends at the start of its document, so the first byte of a document has none and the second
-    one byte. Separators are neither predicted nor part of a context.
+    A context does not reach beyond its document, so the first byte of a document has none and the second has one byte.
+    Separators are neither predicted nor part of a context.
     """
 
     def __init__(self, train: NDArray[np.uint8]) -> None:
         triples = _count_triples(_excerpt(train))
-        # A triple whose context reaches over the start of a document holds a separator: it counts towards
-        # the lower orders by its last bytes, and not towards its own.
+        # A triple whose context reaches beyond its document holds a separator: its last bytes count towards the
+        # lower orders, and the triple itself does not count.
         triples[:, :, SEPARATOR] = 0
         self._pairs = triples.sum(axis=0, dtype=np.int64)
         single = self._pairs.sum(axis=0)
@@ -79,40 +76,37 @@ class ByteCounts:
     def order_2(
         self, before_2: NDArray[np.uint8], before_1: NDArray[np.uint8], byte: NDArray[np.uint8]
     ) -> NDArray[np.float64]:
-        """Returns p(byte | the two bytes before it) for n positions; a separator stands for no byte."""
+        """Returns p(byte | the two bytes before it) (n,) for n positions; a separator means that there is no byte."""
         order_1 = _witten_bell(self._pairs, (before_1,), byte, self.order_0[byte])
         return _witten_bell(self._triples, (before_2, before_1), byte, order_1)
 
 
 def _witten_bell(
-    counts: NDArray[Any],
-    context: tuple[NDArray[np.uint8], ...],
-    byte: NDArray[np.uint8],
-    lower: NDArray[np.float64],
+    counts: NDArray[Any], context: tuple[NDArray[np.uint8], ...], byte: NDArray[np.uint8], lower: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Interpolates the counts (..., 256) of n contexts with the next lower order's probabilities (n,).
 
-    The lower order weighs as much as the context has kinds of next byte (Witten and Bell, "The zero-frequency
-    problem", 1991, method C); for a context that was never seen it is all there is.
+    The lower order's weight is the number of different next bytes of the context (Witten and Bell, "The zero-frequency
+    problem", 1991, method C). A context that was never seen has only the lower order.
     """
     total = counts.sum(axis=-1, dtype=np.int64)[context]
-    kinds = np.count_nonzero(counts, axis=-1)[context]
+    distinct = np.count_nonzero(counts, axis=-1)[context]
     seen = counts[(*context, byte)]
-    return np.where(total > 0, (seen + kinds * lower) / np.maximum(total + kinds, 1), lower)
+    return np.where(total > 0, (seen + distinct * lower) / np.maximum(total + distinct, 1), lower)
 
 
 def _count_triples(stream: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Returns how often each three bytes follow each other (256, 256, 256), from two separators on."""
+    """Returns how often each three bytes follow each other (256, 256, 256), with two separators before the stream."""
     counts = np.zeros(256**3, np.int32)
     stream = np.concatenate([np.zeros(2, np.uint8), stream])
-    for start in range(0, len(stream) - 2, 4 * PIECE):  # in pieces: the keys are eight times the text
+    for start in range(0, len(stream) - 2, 4 * PIECE):  # in pieces: the keys take eight times the memory of the text
         wide = stream[start : start + 4 * PIECE + 2].astype(np.int64)
         counts += np.bincount(wide[:-2] << 16 | wide[1:-1] << 8 | wide[2:], minlength=256**3)
     return counts.reshape(256, 256, 256)
 
 
 def _excerpt(train: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Returns a small training split whole, of a large one pieces spread evenly, a separator after each."""
+    """Returns a small training split whole, or evenly spread pieces of a large one, each ending with a separator."""
     if len(train) <= TRAIN_LIMIT:
         return np.asarray(train)
     starts = np.linspace(0, len(train) - PIECE, TRAIN_LIMIT // PIECE, dtype=np.int64)

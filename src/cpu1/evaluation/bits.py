@@ -1,8 +1,10 @@
 """Bits per byte of a model on documents: the sum of -log2 p over all bytes, a valid code length.
 
-Documents never run into each other. Each is cut into windows of `context` bytes (for BPE runs, of
-context / 4 tokens) that start cold, as windows do in training; so no byte is predicted from more than
-`context` bytes, and the first bytes of a window from few. That is the stated context of every figure.
+Documents are scored separately. Each is cut into windows of `context` bytes (for BPE runs, of context / 4 tokens) that
+start cold, as windows do in training. So no byte is predicted from more than `context` bytes, and the first bytes of a
+window from few. Every figure states this context.
+
+Shapes: B windows, N units of a window, D documents.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,31 +20,28 @@ from cpu1.errors import UserError
 from cpu1.model.network import Model
 
 UNITS_A_BATCH = 16_384
-TOKEN_BYTES = 4  # context bytes a token stands for, so that BPE and byte runs have trunks of one length
+TOKEN_BYTES = 4  # context bytes counted for a token, so that the trunks of BPE and byte runs have one length
 
 
 def context_bytes(window: int, level: str) -> int:
-    """How far a run looks back that learned in windows of so many units of its level, "byte" or "token"."""
+    """The context in bytes of a run that was trained on windows of `window` units of its level, "byte" or "token"."""
     return window * (TOKEN_BYTES if level == "token" else 1)
 
 
 @dataclass(frozen=True)
 class Score:
-    """What each document cost, and what each place of a window did.
+    """The loss of each document, and of each position in a window."""
 
-    `deleted` is the share of steps that the gate deleted, None without a gate.
-    """
-
-    nats: NDArray[np.float64]
-    bytes: NDArray[np.int64]
-    units: NDArray[np.int64]
-    deleted: float | None
-    nats_at: NDArray[np.float64]  # by the unit's place in its window
-    units_at: NDArray[np.int64]
+    nats: NDArray[np.float64]  # (D,)
+    bytes: NDArray[np.int64]  # (D,)
+    units: NDArray[np.int64]  # (D,)
+    deleted: float | None  # share of steps that the gate deleted, None without a gate
+    nats_at: NDArray[np.float64]  # (N,) by the unit's position in its window
+    units_at: NDArray[np.int64]  # (N,) how many units were scored there
 
     @property
     def loss(self) -> float:
-        """Nats a unit: the card's val loss."""
+        """Nats a unit, which the original's card calls val loss."""
         return float(self.nats.sum() / self.units.sum())
 
     @property
@@ -59,9 +58,10 @@ def score(
     tokenizer: Tokenizer | None = None,
     hard: bool = True,
 ) -> Score:
-    """Scores documents (each an array of bytes) in fp32, with the integer arithmetic of deployment.
+    """Scores `documents`, arrays of bytes, in fp32 with the integer arithmetic of deployment.
 
-    `hard` decides whether the DeleteGate deletes or scales. Raises UserError without a byte to score.
+    `context` is in bytes. `hard` lets the DeleteGate delete steps; otherwise it scales them. Raises UserError when the
+    documents are empty.
     """
     sizes = np.array([len(document) for document in documents], np.int64)
     if not sizes.sum():
@@ -94,7 +94,7 @@ def score(
 def _batches(
     encoded: Sequence[NDArray[np.int64]], length: int, patch: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
-    """Windows of like length together, padded: (their documents, units (B, N), which are real)."""
+    """Padded batches of windows of similar length: documents (B,), units (B, N), and whether a unit is real (B, N)."""
     windows = [(i, s, min(length, len(e) - s)) for i, e in enumerate(encoded) for s in range(0, len(e), length)]
     windows.sort(key=lambda window: -window[2])
     while windows:

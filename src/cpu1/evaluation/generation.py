@@ -1,7 +1,7 @@
-"""The card's generation test: is a sample printable, no loop, and as varied as the corpus?
+"""The generation test: is a sample printable, without loops, and as varied as the corpus?
 
-The card names the test and prints its verdict; it does not define it. The three measures here are this
-project's. PASS says that a sample is not broken, not that it is good.
+The original's card names the test and prints its verdict without defining it. The three measures here are this
+project's. PASS means that a sample is not broken, not that it is good.
 """
 
 import codecs
@@ -16,28 +16,28 @@ from numpy.typing import NDArray
 from cpu1.errors import UserError
 
 SEPARATOR = b"\0"  # ends a document, and so a sample
-MIN_LENGTH = 64  # bytes; below it neither a loop nor an entropy can be told from chance
+MIN_LENGTH = 64  # bytes; in fewer, a loop or an entropy may be chance
 
-# A loop is three quarters of a sample's second half repeating what stood one period before. Of windows of
-# Python's documentation and sources (128 to 512 bytes) 0.4% to 3% reach that, nearly all of them tables and
-# ruled lines; the median is 0.15 to 0.25. A true loop that begins before 5/8 of the sample scores above it.
+# A loop is a sample of whose second half three quarters repeat the bytes one period before. Of windows of Python's
+# documentation and sources (128 to 512 bytes) 0.4% to 3% reach that, nearly all of them tables and ruled lines; the
+# median is 0.15 to 0.25. A true loop that begins before 5/8 of the sample scores above it.
 MAX_LOOP = 0.75
 MAX_PERIOD = 128
 
-# Windows of those corpora differ by 0.4 to 0.6 bits (sd), mostly through tables and code; 3 sd leaves out 1%
-# to 4% of them, and random printable ASCII lies 2 bits above them. Within one chapter of prose the sd is 0.1,
-# and 3 sd would fail good text for a trifle: hence the least tolerance.
+# The entropies of windows of those corpora have a standard deviation of 0.4 to 0.6 bits, mostly because of tables and
+# code. 3 sd exclude 1% to 4% of the windows; random printable ASCII lies 2 bits above them. Within one chapter of prose
+# the sd is 0.1, and 3 sd would fail good text for tiny differences: hence the least tolerance.
 TOLERANCE_SD = 3
 MIN_TOLERANCE = 0.5
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the test found.
+    """The result of the test.
 
-    utf8: valid UTF-8, but for a character cut at the very end
-    printable: utf8, and no control character but tab, line feed and carriage return
-    loop: share of the sample's second half that repeats what stood one period before, 0 to 1
+    utf8: valid UTF-8, except for a character cut at the very end
+    printable: utf8, and no control character except tab, line feed and carriage return
+    loop: share of the sample's second half that repeats the bytes one period before, 0 to 1
     entropy, corpus_entropy: of the order-0 byte frequencies, in bits; the corpus's at the sample's length
     tolerance: by how many bits the two may differ
     reasons: why it failed; empty when it passed
@@ -72,7 +72,8 @@ def judge(sample: bytes, texts: Sequence[NDArray[np.uint8]]) -> Verdict:
 def check(sample: bytes, corpus_entropy: float, corpus_sd: float = 0.0) -> Verdict:
     """Checks a sample up to its first document separator.
 
-    `corpus_entropy` and `corpus_sd` come from `reference_entropy` at the length of what is checked.
+    `corpus_entropy` and `corpus_sd` come from `reference_entropy` at the length of the checked text. ValueError for
+    those outside 0 to 8 bits.
     """
     if not (0 <= corpus_entropy <= 8 and 0 <= corpus_sd <= 8):
         raise ValueError(f"byte entropies are 0 to 8 bits, not {corpus_entropy} ± {corpus_sd}")
@@ -103,10 +104,10 @@ def check(sample: bytes, corpus_entropy: float, corpus_sd: float = 0.0) -> Verdi
 
 
 def loop_share(values: NDArray[np.uint8]) -> float:
-    """Returns the share of the second half of `values` (n,) that repeats what stood one period before.
+    """Returns the share of the second half of `values` (n,) that repeats the bytes one period before.
 
-    The period is the one with the largest share, of at most 128 bytes and a quarter of the sample, so that
-    what counts as a loop comes round four times. The second half, because who falls into a loop stays there.
+    The period is the one with the largest share, of at most 128 bytes and a quarter of the sample, so that a loop
+    repeats at least four times. Only the second half counts, because a model stays in a loop once it has begun.
     """
     half = len(values) // 2
     periods = range(1, min(len(values) // 4, MAX_PERIOD) + 1)
@@ -117,7 +118,7 @@ def loop_share(values: NDArray[np.uint8]) -> float:
 def byte_entropy(values: NDArray[np.uint8]) -> float:
     """Returns the entropy of the byte frequencies of `values` (n,), in bits; 0 when empty.
 
-    It is biased low by about (kinds - 1) / (2 n ln 2) bits (Miller 1955): compare equal lengths only.
+    It is biased low by about (different bytes - 1) / (2 n ln 2) bits (Miller 1955): compare equal lengths only.
     """
     counts = np.bincount(values, minlength=256)
     shares = counts[counts > 0] / max(len(values), 1)
@@ -145,7 +146,7 @@ def reference_entropy(
 
 
 def _window(texts: Sequence[NDArray[np.uint8]], ends: NDArray[np.int64], start: int, length: int) -> NDArray[np.uint8]:
-    """Returns bytes start..start + length of the texts laid end to end, without joining them all."""
+    """Returns bytes start to start + length of the texts laid end to end, without joining all of them."""
     at = int(np.searchsorted(ends, start, side="right"))
     start -= int(ends[at]) - len(texts[at])
     pieces = []
@@ -157,7 +158,7 @@ def _window(texts: Sequence[NDArray[np.uint8]], ends: NDArray[np.int64], start: 
 
 
 def _encoding_faults(text: bytes, complete: bool) -> list[str]:
-    """A sample that was cut may end inside a character; one that ended itself (`complete`) may not."""
+    """A sample that was cut may end inside a character; a `complete` one, which the model ended, may not."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(text, final=complete)
     except UnicodeDecodeError as error:

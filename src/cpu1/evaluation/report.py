@@ -1,4 +1,4 @@
-"""The evaluated part of a run's result: the card's figures, their interval, the gate, the sample."""
+"""The evaluated part of a run's result: the headline figures, their interval, the gate, the sample."""
 
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from cpu1.runs.trained import Trained, load
 from cpu1.runtime.sampling import Sampling
 
 EVAL_BYTES = 256 * 1024  # held-out bytes scored by default
-EXCERPT_BYTES = 8 * 1024  # documents are scored in excerpts of at most so many
-REFERENCE_BYTES = 256 * 1024  # of training text whose entropy a sample is compared with
+EXCERPT_BYTES = 8 * 1024  # in an excerpt of a document, at most
+REFERENCE_BYTES = 256 * 1024  # of training text, with whose entropy a sample's is compared
 SAMPLE_BYTES = 400
 PROMPT_BYTES = 64
 
@@ -59,10 +59,11 @@ def evaluate_text(
     joined: bool,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """Scores a trained run on any text (None: the text it was trained on), beside the baselines.
+    """Scores a trained run and the baselines on any text (`data` None: the text that the run was trained on).
 
-    `split` "all" takes every document of the text, whatever its split; `joined` lets documents run into
-    each other, a NUL byte between them.
+    `split` "all" takes the documents of all splits. `context` None is the run's own, in bytes. `joined` scores the
+    documents as one, with NUL bytes between them. UserError for a run or text that cannot be read, and for a text that
+    has changed since training.
     """
     trained = load(folder, device)
     settings = Settings.read(folder / "settings.json")
@@ -91,8 +92,8 @@ def evaluate_text(
     }
 
 
-def card_figures(scored: Score) -> dict[str, float]:
-    """The card's columns. For token runs BPB and Δ uniform are per byte of text, so that all rows compare."""
+def headline_figures(scored: Score) -> dict[str, float]:
+    """The columns of the original's card. BPB and Δ uniform are per byte of text for token runs, too."""
     return {
         "val_loss": scored.loss,
         "ppl": float(np.exp(min(scored.loss, 700.0))),
@@ -109,38 +110,36 @@ def by_position(scored: Score) -> Positions:
     return Positions(tuple(starts), tuple((nats / units / np.log(2)).tolist()))
 
 
-def print_evaluation(found: dict[str, Any]) -> None:
+def print_evaluation(result: dict[str, Any]) -> None:
     """The figures of `evaluate_text` as a table."""
-    text = found["corpus"]
+    text = result["corpus"]
     console = Console()
     borders = "joined" if text["joined"] else "documents apart"
     console.print(
-        f"{found['folder']} on {text['name']} ({text['split']}: {text['documents']} documents, "
+        f"{result['folder']} on {text['name']} ({text['split']}: {text['documents']} documents, "
         f"{text['bytes']:,} bytes, context {text['context']:,} bytes, {borders})",
         highlight=False,
     )
     table = Table("", "bits per byte", "", box=None, header_style="bold")
-    low, high = found["bpb_interval"]
+    low, high = result["bpb_interval"]
     table.add_row(
-        f"run_{found['run']}",
-        f"{found['bpb']:.4f}",
-        f"95% [{low:.4f}, {high:.4f}]" if low is not None else "",
+        f"run_{result['run']}", f"{result['bpb']:.4f}", f"95% [{low:.4f}, {high:.4f}]" if low is not None else ""
     )
-    if gate := found["gate"]:
+    if gate := result["gate"]:
         table.add_row("  gate soft", f"{gate['soft_bpb']:.4f}", "")
         table.add_row("  gate hard", f"{gate['hard_bpb']:.4f}", f"{gate['deletion_rate']:.1%} of patches deleted")
-    for name, line in found["baselines"].items():
+    for name, line in result["baselines"].items():
         table.add_row(name, f"{line['bpb']:.4f}", line["note"])
     console.print(table)
     console.print(
-        f"val loss {found['val_loss']:.4f} nats a unit   PPL {found['ppl']:.3f}   "
-        f"Δ uniform {found['delta_uniform']:+.4f} nats a byte",
+        f"val loss {result['val_loss']:.4f} nats a unit   PPL {result['ppl']:.3f}   "
+        f"Δ uniform {result['delta_uniform']:+.4f} nats a byte",
         highlight=False,
     )
 
 
 def frequency_bpb(corpus: Corpus, documents: list[NDArray[np.uint8]]) -> float:
-    """What the training split's byte frequencies alone would pay for these documents."""
+    """Bits per byte of these documents by the training split's byte frequencies alone."""
     counts = corpus.byte_counts + 0.5
     bits = -np.log2(counts / counts.sum())
     return float(sum(bits[d].sum() for d in documents) / sum(len(d) for d in documents))

@@ -1,6 +1,6 @@
-"""Generation speed of trained runs: all in one process, in turn, one thread, medians.
+"""Generation speed of trained runs: medians over repeats, taken in turn in one process with one thread.
 
-A lone time says little on a shared machine; taken in turn within one process, the figures compare. Packed runs are
+A single time means little on a shared machine. Times taken in turn within one process can be compared. Packed runs are
 measured in the runtime; a run with an ingredient that cannot be packed yet is measured through torch.
 """
 
@@ -27,7 +27,7 @@ TORCH_BYTES = 256
 REPEATS = 7
 SAMPLING = Sampling(seed=1)
 
-Writer = Callable[[], tuple[int, int]]  # generates, and returns how many steps and bytes
+Writer = Callable[[], tuple[int, int]]  # generates; returns how many steps and bytes it made
 
 
 def measure(folders: Sequence[Path]) -> None:
@@ -50,7 +50,7 @@ def measure(folders: Sequence[Path]) -> None:
 
 
 def _writer(folder: Path) -> tuple[str, str, Writer]:
-    """Which engine runs the model, what its unit is called, and what generates with it."""
+    """The name of the engine that runs the model, the name of its unit, and a function that generates with it."""
     packed = folder / "model.cpu1"
     if not packed.exists():
         trained = load(folder)

@@ -1,20 +1,19 @@
 """Intervals for bits per byte: a bootstrap over documents, with Student's t over seeds.
 
-Two things make a figure uncertain: which documents were evaluated, and which random numbers it was trained
-with.
+Two things make a figure uncertain: the choice of documents for evaluation, and the random numbers of training.
 
 - *Documents* are resampled with replacement (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
   ch. 13). Their sizes differ, so the statistic is a ratio: total nats over total bytes. Every seed was
   scored on the same documents, so one draw of documents serves all of them, and both sides of a difference:
   the comparison is paired.
 - *Seeds* come in threes. Resampling three numbers covers far too little (the percentile interval of three
-  values spans at most their range, which holds the median 75% of the time), so the spread over seeds enters
-  by Student's t with its few degrees of freedom, a random t added to every draw of documents.
+  values spans at most their range, which holds the median 75% of the time). So the spread over seeds is modelled by
+  Student's t with its few degrees of freedom: a random t is added to every draw of documents.
 
-**What an interval from one seed does not cover:** that another seed would have trained to another loss. It
-says only how far the figure would move on other documents of the same kind. `Interval.seeds` tells the two
-apart. None covers another corpus, another budget, or documents that depend on each other. With fewer than
-about twenty documents the percentile bootstrap is somewhat too narrow.
+**What an interval from one seed does not cover:** that another seed would have trained to another loss. It covers only
+other documents of the same kind. `Interval.seeds` distinguishes the two. No interval covers another corpus, another
+budget, or documents that depend on each other. With fewer than about twenty documents the percentile bootstrap is
+somewhat too narrow.
 
 Shapes: S seeds, D documents, N draws.
 """
@@ -36,9 +35,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its 95% interval; the bounds are None when one document leaves nothing to resample.
+    """A value and its 95% interval. The bounds are None for a single document, which cannot be resampled.
 
-    `seeds`: whether it covers the choice of the training seed (it takes two seeds or more on every side).
+    `seeds`: whether the interval covers the choice of the training seed; that takes two seeds or more on every side.
     """
 
     value: float
@@ -55,7 +54,7 @@ class Interval:
 def bpb_interval(nats: ArrayLike, bytes: ArrayLike, draws: int = DRAWS, seed: int = 0) -> Interval:
     """Bits per byte of one run, or the mean over several seeds of it, with its interval.
 
-    nats: [D] or [S, D], the loss of each document; bytes: [D]. ValueError when the shapes do not fit.
+    nats: (D,) or (S, D), the loss of each document; bytes: (D,). ValueError when the shapes do not fit.
     The same arguments give the same interval.
     """
     nats_SD, bytes_D = as_seeds(nats, bytes)
@@ -67,7 +66,7 @@ def difference(
 ) -> Interval:
     """BPB of the child less BPB of the parent (negative: the child is better), paired by document.
 
-    child, parent: [D] or [S, D] (their numbers of seeds may differ); bytes: [D], the same documents for both.
+    child, parent: (D,) or (S, D) (their numbers of seeds may differ); bytes: (D,), the same documents for both.
     Seeds are taken as independent between child and parent, as their parameters are drawn separately (Welch);
     `paired`: row s of both has the same seed, and so the same order of text, and Student's t is over the S
     differences. With a single seed on either side the interval covers the documents alone. ValueError when shapes
@@ -93,7 +92,7 @@ def share_interval(count: int, total: int) -> tuple[float, float]:
 
 
 def interval(nats_D: Array, bytes_D: Array, sides: Sequence[Array], draws: int, seed: int) -> Interval:
-    """The interval of sum(nats) / sum(bytes) in bits; `sides` holds each side's BPB by seed."""
+    """The interval of sum(nats) / sum(bytes) in bits, from nats (D,) and bytes (D,); `sides` holds BPB by seed (S,)."""
     value = float(nats_D.sum() / bytes_D.sum() / math.log(2))
     covers_seeds = all(len(side) > 1 for side in sides)
     if len(bytes_D) < 2:
@@ -107,7 +106,7 @@ def interval(nats_D: Array, bytes_D: Array, sides: Sequence[Array], draws: int, 
 
 
 def resample(nats_D: Array, bytes_D: Array, draws: int, random: np.random.Generator) -> Array:
-    """[N] bits per byte of `draws` resamples of the documents."""
+    """Bits per byte (N,) of N = `draws` resamples of the documents."""
     count = len(bytes_D)
     rows = max(1, BLOCK // count)
     blocks = []
@@ -118,7 +117,7 @@ def resample(nats_D: Array, bytes_D: Array, draws: int, random: np.random.Genera
 
 
 def seed_noise(sides: Sequence[Array], draws: int, random: np.random.Generator) -> Array:
-    """[N] the error of means over few seeds: t with Welch and Satterthwaite's degrees of freedom, scaled."""
+    """Errors (N,) of means over few seeds: scaled t with Welch and Satterthwaite's degrees of freedom."""
     squares = [float(side.var(ddof=1)) / len(side) for side in sides]
     total = sum(squares)
     if total == 0:
@@ -128,12 +127,12 @@ def seed_noise(sides: Sequence[Array], draws: int, random: np.random.Generator) 
 
 
 def seed_bpb(nats_SD: Array, bytes_D: Array) -> Array:
-    """[S] bits per byte of each seed."""
+    """Bits per byte (S,) of each seed."""
     return nats_SD.sum(1) / bytes_D.sum() / math.log(2)
 
 
 def as_seeds(nats: ArrayLike, bytes: ArrayLike) -> tuple[Array, Array]:
-    """Both as arrays, [S, D] and [D]; ValueError when they do not fit."""
+    """Nats as (S, D) and bytes as (D,). ValueError when the shapes do not fit or a document is empty."""
     nats_SD, bytes_D = np.atleast_2d(np.asarray(nats, np.float64)), np.asarray(bytes, np.float64)
     if bytes_D.ndim != 1 or not len(bytes_D) or nats_SD.shape[1:] != bytes_D.shape or not len(nats_SD):
         raise ValueError(f"nats {np.shape(nats)} and bytes {np.shape(bytes)} are no [S, D] and [D]")

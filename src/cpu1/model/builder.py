@@ -1,8 +1,8 @@
 """From a trained model to a program: the ingredients append their operations to a `Builder`.
 
 Each ingredient's module has a method `lower`. A branch of a block (mixer, FFN, memory) takes the builder and the slice
-of the residual stream, and returns the slice that is to be added to it. Only modules know what they are made of; this
-file gathers operations, registers, states and tensors.
+of the residual stream, and returns the slice that is then added to it. Only modules know their parts; this file
+gathers operations, registers, states and tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from cpu1.format.program import SECTIONS, Op, Slice
 class Builder:
     """Gathers what modules lower to. Tensors keep the names that they have in the model's weights file."""
 
-    LATER = -1  # the target of a skip that has not landed
+    LATER = -1  # the target of a skip that `land_skips` has not set yet
 
     def __init__(self, model: nn.Module) -> None:
         self.registers: dict[str, int] = {}
@@ -34,13 +34,13 @@ class Builder:
         self._saved = set(model.state_dict())
 
     def register(self, name: str, size: int) -> Slice:
-        """The whole of a register; blocks share registers of one name."""
+        """The whole register `name` of `size` values, which all blocks share. ValueError if it has another size."""
         if self.registers.setdefault(name, size) != size:
             raise ValueError(f"register {name} has {self.registers[name]} values, not {size}")
         return Slice(name, 0, size)
 
     def state(self, owner: nn.Module, size: int) -> str:
-        """A state under the name of the module that owns it."""
+        """Declares a state of `size` values a stream; returns its name, that of the module `owner`."""
         name = self._module_names[id(owner)]
         self.states[name] = size
         return name
@@ -52,29 +52,29 @@ class Builder:
         self.sections[OPERATIONS[name].section].append(Op(name, present))
 
     def land_skips(self) -> None:
-        """Lets the gates emitted so far skip to the operation that comes next."""
+        """Sets the target of the gates emitted so far: the operation that comes next."""
         trunk = self.sections["trunk"]
         for index, op in enumerate(trunk):
             if op.get("skip_to") == self.LATER:
                 trunk[index] = Op(op.name, {**op.fields, "skip_to": len(trunk)})
 
     def tensor(self, tensor: torch.Tensor, value: torch.Tensor | None = None) -> str:
-        """A trained tensor in full precision, as it is or as a `value` of its shape, from which it acts the same."""
+        """Stores a trained tensor in full precision, or `value` of the same shape instead; returns its name."""
         name = self._tensor_names[id(tensor)]
         self.tensors[name] = array(tensor if value is None else value)
         return name
 
     def ternary(self, weight: torch.Tensor, parts: Sequence[int]) -> str:
-        """Stacked matrices of which only signs and scales are used."""
+        """Stores stacked matrices (N, K) as ternary weights with a scale for each of `parts`; returns their name."""
         name = self._tensor_names[id(weight)]
         w, scale = ops.ternarise(weight.detach().float(), parts)
         self.tensors[name] = Ternary(w.cpu().numpy(), array(scale), tuple(parts))
         return name
 
     def derived(self, name: str, compute: Callable[..., NDArray[np.float32]], *sources: torch.Tensor) -> str:
-        """A tensor computed from others as they stand in the file, named after the first of them.
+        """Stores a tensor computed from `sources` as the file holds them; returns its name, after the first source.
 
-        Those that belong to the weights file are carried along, so that unpacking finds them.
+        Sources that belong to the weights file are stored as well, so that unpacking finds them.
         """
         first = self._tensor_names[id(sources[0])]
         known = [self.tensor(t) if self._tensor_names[id(t)] in self._saved else array(t) for t in sources]
@@ -82,7 +82,7 @@ class Builder:
         return f"{first}.{name}"
 
     def missing(self) -> set[str]:
-        """Tensors of the weights file that nobody lowered."""
+        """The names of tensors of the weights file that no module lowered."""
         return self._saved - set(self.tensors)
 
 

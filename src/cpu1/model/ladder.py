@@ -40,9 +40,9 @@ class Scale:
     layers: int
     decoder: tuple[int, int]  # LocalByteDecoder: width, hidden
     vocabulary_share: float  # of the BPE vocabulary that the card names
-    head_size: int
-    batch_bytes: int  # trained a step
-    window_bytes: int  # trained as one sequence
+    head_size: int  # of attention
+    batch_bytes: int  # of text in a training step
+    window_bytes: int  # of text in one training sequence
     rate: float  # peak learning rate
 
 
@@ -56,7 +56,7 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Round:
-    """How long: units seen per parameter, and the factor on the learning rate of BitLinear weights."""
+    """The length of training: units seen per parameter, and the factor on the learning rate of BitLinear weights."""
 
     units_per_parameter: float
     ternary_rate: float = 1.0
@@ -146,7 +146,7 @@ class Ladder:
 
 
 def scaled(recipe: Recipe, scale: Scale) -> Recipe:
-    """The recipe with a scale's sizes."""
+    """A copy of the recipe with a scale's sizes."""
     mixer, embedding, head = recipe.mixer, recipe.embedding, recipe.head
     if isinstance(mixer, Attention | FoldedAttention):
         mixer = replace(mixer, head_size=scale.head_size)
@@ -160,7 +160,7 @@ def scaled(recipe: Recipe, scale: Scale) -> Recipe:
 
 
 def find(run: str) -> Rung:
-    """The rung of a run's name, with or without the card's `run_`; UserError lists the names."""
+    """The rung of a run's name, with or without the card's prefix `run_`. UserError lists the names it knows."""
     name = run.removeprefix("run_")
     if name not in LADDER:
         raise UserError(f"no run {run!r} on the ladder; it has {', '.join(LADDER)}")
@@ -168,7 +168,7 @@ def find(run: str) -> Rung:
 
 
 def recipe(run: str, scale: str = "card") -> Recipe:
-    """A run's recipe at a scale; `card` is the scale that the card used for that run."""
+    """A run's recipe at a scale. `card` is the scale that the card used for that run. UserError for unknown names."""
     rung = find(run)
     if scale == "card":
         return rung.recipe

@@ -12,9 +12,9 @@ from cpu1.model.network import Model
 
 @torch.no_grad()
 def lower(model: Model) -> tuple[Program, dict[str, Value]]:
-    """The program of a model and its tensors, without what only training uses (`Recipe.distill`).
+    """The program of a model and its tensors by name, without what only training uses (`Recipe.distill`).
 
-    Raises UserError naming a module that does not say how it lowers.
+    Raises UserError naming a module without a method `lower`, ValueError for a tensor that no module lowered.
     """
     for name, module in model.named_modules():
         container = isinstance(module, nn.ModuleList | nn.ParameterList) or name.startswith("distill")

@@ -1,10 +1,11 @@
-"""A recipe as a module: bytes or tokens in, logits out, whole windows or from a saved state.
+"""A recipe as a module: bytes or tokens in, logits out, for whole windows or from a saved state.
 
-    units -> embedding -> [mixer, FFN, memory] x L, a gate between -> norm -> s -> head -> logits
+    units -> embedding -> [memory, mixer, FFN] x L, a gate between two blocks -> norm -> s -> head -> logits
 
-The trunk reads step t - 1 to predict step t; a learned first vector stands before step 0. So every unit
-is predicted from all units before it and from nothing else.
-There is one way through the blocks: generation is the same code with a state carried over.
+The trunk reads step t - 1 to predict step t, and a learned vector before step 0. So every unit is predicted from all
+units before it and from nothing else. Training and generation run the same code; generation carries a state over.
+
+Shapes: B streams, T steps of the trunk (patches or tokens), D width, N = T * patch units, V symbols.
 """
 
 from dataclasses import dataclass, field
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class BlockState:
-    """What one block carries over; None at the cold start."""
+    """What one block carries over from call to call; None at the cold start."""
 
-    mixer: Any = None
+    mixer: Any = None  # of the mixer's own type
     memory: Tensor | None = None  # (B, PFNet width)
 
 
 @dataclass
-class State:
-    """Where B streams stand between two calls."""
+class ModelState:
+    """What a model carries over from call to call, for B streams."""
 
     s: Tensor  # (B, 1, D): predicts the next step
     recent: Tensor  # (B, look_back of the head): the last bytes, ABSENT before the first
@@ -45,7 +46,7 @@ class State:
 
 @dataclass
 class Output:
-    """What training and scoring need of one window."""
+    """The predictions for whole windows, and the vectors and gate decisions behind them."""
 
     logits: Tensor  # (B, N, V): position i predicts unit i
     s: Tensor  # (B, T, D): the trunk's vector that predicts step t
@@ -66,7 +67,10 @@ class Block(nn.Module):
         self.memory = recipe.memory.build(recipe.width) if recipe.memory else None
 
     def forward(self, x: Tensor, state: BlockState, keep: Tensor | None) -> tuple[Tensor, BlockState]:
-        """x (B, T, D); `keep` (B, T) scales the branches."""
+        """x (B, T, D) and the state before it -> x (B, T, D) with the branches added, and the state after it.
+
+        `keep` (B, T) scales the branches; None adds them whole.
+        """
         memory = state.memory
         if self.memory is not None:
             remembered, memory = self.memory(x, state.memory, keep)
@@ -77,7 +81,7 @@ class Block(nn.Module):
         return x, BlockState(mixer, memory)
 
     def lower(self, to: "Builder", x: Slice) -> None:
-        """Each branch in turn, added to the residual stream."""
+        """Appends each branch in turn, added to the residual stream `x`."""
         for branch in (self.memory, self.mixer, self.ffn):
             if branch is not None:
                 to.emit("add", branch.lower(to, x), x)
@@ -104,7 +108,10 @@ class Model(nn.Module):
         self.distill = recipe.distill.build(recipe.width) if recipe.distill else None
 
     def forward(self, units: Tensor, hard: bool = False) -> Output:
-        """Predicts every unit of windows (B, N) that start cold; N is a multiple of the patch."""
+        """Predicts every unit of windows (B, N) that start cold.
+
+        `hard` lets the gate delete steps; otherwise it scales them. UserError unless N is a multiple of the patch.
+        """
         batch, count = units.shape
         if count == 0 or count % self.patch:
             raise UserError(f"a window of {count} units is not a positive multiple of the patch of {self.patch}")
@@ -113,24 +120,24 @@ class Model(nn.Module):
         recent = units.new_full((batch, self.head.look_back), ABSENT)
         return Output(self._logits(s, units, recent), s, keep)
 
-    def start(self, batch: int = 1, hard: bool = True) -> State:
+    def start(self, batch: int = 1, hard: bool = True) -> ModelState:
         """The state before the first unit of `batch` documents."""
         s, blocks, keep = self._trunk(self.embedding.first(batch), self._cold(), hard)
         recent = torch.full((batch, self.head.look_back), ABSENT, device=s.device)
-        return State(s, recent, blocks, keep)
+        return ModelState(s, recent, blocks, keep)
 
-    def extend(self, units: Tensor, state: State, hard: bool = True) -> tuple[Tensor, State]:
-        """Reads whole steps (B, N) after `state`: their logits (B, N, V), and the state behind them."""
+    def extend(self, units: Tensor, state: ModelState, hard: bool = True) -> tuple[Tensor, ModelState]:
+        """Reads whole steps of units (B, N) after `state`: their logits (B, N, V), and the state after them."""
         after, blocks, keep = self._trunk(self.embedding(units), state.blocks, hard)
         s = torch.cat((state.s, after[:, :-1]), dim=1)
         recent = torch.cat((state.recent, units), dim=1)[:, units.shape[1] :]
-        return self._logits(s, units, state.recent), State(after[:, -1:], recent, blocks, keep)
+        return self._logits(s, units, state.recent), ModelState(after[:, -1:], recent, blocks, keep)
 
-    def next_logits(self, begun: Tensor, state: State) -> Tensor:
-        """Logits (B, V) of the unit that follows `state` and the `begun` units (B, 0..patch-1) of its step."""
-        place = begun.shape[1]
-        units = nn.functional.pad(begun, (0, self.patch - place))
-        return self._logits(state.s, units, state.recent)[:, place]
+    def next_logits(self, begun: Tensor, state: ModelState) -> Tensor:
+        """Logits (B, V) of the unit that follows `state` and the `begun` units (B, 0 to patch - 1) of its step."""
+        count = begun.shape[1]
+        units = nn.functional.pad(begun, (0, self.patch - count))
+        return self._logits(state.s, units, state.recent)[:, count]
 
     def _logits(self, s: Tensor, units: Tensor, recent: Tensor) -> Tensor:
         return self.head(s, units, recent, self.embedding.table()).flatten(1, 2)
@@ -139,21 +146,21 @@ class Model(nn.Module):
         return [BlockState() for _ in self.blocks]
 
     def _trunk(self, x: Tensor, states: list[BlockState], hard: bool) -> tuple[Tensor, list[BlockState], Tensor | None]:
-        """Vectors (B, T, D) through the blocks: normed s, the blocks' states, the gate's k."""
+        """Vectors (B, T, D) through the blocks: the normed s (B, T, D), the blocks' states, the gate's k (B, T)."""
         keep, after = None, []
-        for place, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
-            if place == self.gate_position and self.gate is not None:
+        for index, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
+            if index == self.gate_position and self.gate is not None:
                 keep = self.gate(x, hard)
             x, state = block(x, state, keep)
             after.append(state)
         return ops.rms_norm(x), after, keep
 
     def lower(self, to: "Builder") -> None:
-        """The program of what is deployed: hard decisions, nothing of distillation."""
+        """Appends the program of the deployed model: hard decisions, nothing of distillation."""
         x, s = to.register("x", self.recipe.width), to.register("s", self.recipe.width)
         self.embedding.lower(to, x)
-        for place, block in enumerate(self.blocks):
-            if place == self.gate_position and self.gate is not None:
+        for index, block in enumerate(self.blocks):
+            if index == self.gate_position and self.gate is not None:
                 self.gate.lower(to, x)
             block.lower(to, x)
         to.land_skips()
@@ -163,7 +170,7 @@ class Model(nn.Module):
 
 @torch.no_grad()
 def init_weights(model: Model, seed: int) -> None:
-    """Fills every tensor of `model`, a pure function of the recipe and the seed.
+    """Fills every tensor of `model` with its value at the start, a pure function of the recipe and the seed.
 
     | tensor | start |
     |---|---|
@@ -179,14 +186,14 @@ def init_weights(model: Model, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     depth_scale = (2 * len(model.blocks)) ** -0.5
     for name, tensor in model.named_parameters():
-        kind = name.rsplit(".", 1)[-1]
-        if kind == "gain":
+        role = name.rsplit(".", 1)[-1]
+        if role == "gain":
             tensor.fill_(1.0)
-        elif kind == "theta":
+        elif role == "theta":
             continue
-        elif "residual.up" in name or name.endswith("memory.output") or kind in ("taps", "bias"):
+        elif "residual.up" in name or name.endswith("memory.output") or role in ("taps", "bias"):
             tensor.zero_()
-        elif kind.endswith("bias"):
+        elif role.endswith("bias"):
             tensor.fill_(2.0 if name == "gate.down_bias" else 0.0)
         elif name.endswith("residual.scale"):
             tensor.fill_(0.1)
@@ -209,6 +216,6 @@ def build(recipe: Recipe, seed: int = 0) -> Model:
 
 
 def parameter_count(recipe: Recipe) -> int:
-    """The number of trained scalars, counted on the model itself (built without memory)."""
+    """The number of trained scalars, counted on a model whose tensors take no memory."""
     with torch.device("meta"):
         return sum(tensor.numel() for tensor in Model(recipe).parameters())

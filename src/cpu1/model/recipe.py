@@ -1,11 +1,11 @@
 """What a model is: a frozen recipe of ingredients, JSON both ways, content hash.
 
-A recipe holds every number that is needed to build the model, and nothing else: budget, seed, data
-and scale belong to the study. Ingredients are open: any class marked with `@ingredient` can stand in
-a recipe, in the field that it names, and is written to JSON under its own name.
+A recipe holds every number that is needed to build the model, and nothing else: budget, seed, data and scale belong to
+the study. Ingredients are open: any class marked with `@ingredient` fits the field of a recipe that it names, and is
+written to JSON under its own name.
 
-Shapes of what the modules of its parts compute: B streams, T steps of the trunk (patches or tokens), D width,
-N = T * patch units, V symbols. `keep` (B, T) is the DeleteGate's k for the blocks behind it, None before it.
+Shapes: B streams, T steps of the trunk (patches or tokens), D width, N = T * patch units, V symbols. `keep` (B, T) is
+the DeleteGate's k for the blocks after it, None for those before it.
 
 Modules lower themselves to operations of the runtime (docs/operations.md) with a `cpu1.model.builder.Builder`, `to`
 below: they append to its program what `forward` computes for one step. x is the slice of the residual stream.
@@ -26,24 +26,24 @@ from cpu1.records import Parser, Range, later, written
 FORMAT = 1
 SIZES = ("width", "layers")  # the fields of a recipe that are no ingredients
 LARGEST = 65536  # of any size in a recipe
-Kind = TypeVar("Kind")
+Config = TypeVar("Config")
 
 _registry: dict[str, dict[str, type]] = {}  # field of a recipe -> the ingredients that fit it, by name
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(later,))
-def ingredient(part: str) -> Callable[[type[Kind]], type[Kind]]:
-    """Marks a config class as an ingredient for the field `part` of a recipe, like "ffn".
+def ingredient(part: str) -> Callable[[type[Config]], type[Config]]:
+    """Decorator: registers a config class as an ingredient for the field `part` of a recipe, like "ffn".
 
     It becomes a frozen dataclass, known to JSON by its class name; its whole numbers are sizes, from 1 to `LARGEST`.
     """
 
-    def mark(cls: type[Kind]) -> type[Kind]:
+    def register(cls: type[Config]) -> type[Config]:
         frozen = dataclass(frozen=True)(cls)
         _registry.setdefault(part, {})[frozen.__name__] = frozen
         return frozen
 
-    return mark
+    return register
 
 
 class Embedding(Protocol):
@@ -62,8 +62,8 @@ class Embedding(Protocol):
 class Linear(Protocol):
     """The matrices of mixers and FFNs. `input` normalises what it reads; `parts` are stacked matrices.
 
-    Module: `forward(x, inner, up)`, the latter two a Residual's; of an output also `of_swiglu(x, input)`
-    and `of_mlgru(fcg, keep, h0) -> (y, h)`, which may fuse what comes before; `lower(to, x, out)` writes out.
+    Module: `forward(x, inner, up)`, the latter two from a Residual. An output also has `of_swiglu(x, input)` and
+    `of_mlgru(fcg, keep, h0) -> (y, h)`, which may fuse the operations before it. `lower(to, x, out)` writes out.
     """
 
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...
@@ -71,7 +71,7 @@ class Linear(Protocol):
 
 
 class Residual(Protocol):
-    """A low-rank path beside a mixer's input projection. Module: `forward(x (B, T, D)) -> (inner, up)`, see
+    """A low-rank path added to a mixer's input projection. Module: `forward(x (B, T, D)) -> (inner, up)`, see
     `ops.ternary_linear`; `lower(to, x, y)` adds to y."""
 
     def build(self, width: int, parts: tuple[int, ...]) -> nn.Module: ...
@@ -108,7 +108,7 @@ class Gate(Protocol):
 
 
 class Memory(Protocol):
-    """A branch with state beside each block. Module: `forward(x, state, keep) -> (y, state)`; `lower(to, x) -> y`."""
+    """A branch with state in each block. Module: `forward(x, state, keep) -> (y, state)`; `lower(to, x) -> y`."""
 
     def build(self, width: int) -> nn.Module: ...
 
@@ -124,7 +124,10 @@ class Distill(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """One model. `patch` units (bytes or tokens) enter and leave the trunk at a time."""
+    """One model. A patch of units (bytes or tokens) enters and leaves the trunk at a time.
+
+    UserError for a width or number of layers outside 1 to `LARGEST`.
+    """
 
     width: int  # d, of the residual stream
     layers: int  # L
@@ -149,9 +152,11 @@ class Recipe:
         return self.embedding.level
 
     def replace(self, **changes: Any) -> "Recipe":
+        """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON: plain fields, and each ingredient with its class name under "kind"."""
         return {"format": FORMAT, **{name: _plain(value) for name, value in written(self).items()}}
 
     @classmethod
@@ -167,7 +172,7 @@ class Recipe:
         return Parser(source, "", _registry, Range(1, LARGEST)).record(cls, rest)
 
     def hash(self) -> str:
-        """Content hash: equal recipes, equal hash, on every machine."""
+        """Content hash of 16 hex digits: equal recipes have equal hashes, on every machine."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -183,8 +188,8 @@ def differences(child: Recipe, parent: Recipe) -> dict[str, tuple[Any, Any]]:
 def changed(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
     """The recipe with fields set by name, one after the other, as on a command line.
 
-    ("ffn", "ReLU2") puts an ingredient with its default fields, ("gate", "none") takes an optional one out,
-    ("head.hidden", "512") and ("layers", "4") set one number. Raises UserError that lists what is known.
+    ("ffn", "ReLU2") puts an ingredient with its default fields, ("gate", "none") removes an optional one,
+    ("head.hidden", "512") and ("layers", "4") set one number. Raises UserError that lists the known names.
     """
     value = recipe.to_json()
     for name, text in changes:

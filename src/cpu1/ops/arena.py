@@ -1,4 +1,4 @@
-"""Memory that a training step gets back as it left it."""
+"""The C library's memory arena, kept from one training step to the next."""
 
 import ctypes
 import sys
@@ -7,10 +7,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def retain_memory() -> bool:
-    """Makes the C library keep what is freed until the process ends; False where it cannot (not glibc).
+    """Makes the C library keep freed memory until the process ends. Returns False where it cannot (not glibc).
 
-    By default glibc gives large blocks back to the system, and each step asks for the same ones again: each
-    page then costs a fault and zeroing, often more than the arithmetic on it. Call it before training.
+    By default glibc returns large blocks to the system, and each step allocates the same ones again. Each page then
+    costs a page fault and zeroing, often more than the arithmetic on it. Call this before training.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,7 @@
-"""Full-precision products, in bf16 where that is asked for: alone, after a norm, as a perceptron."""
+"""Full-precision products, in bf16 on request: alone, after a norm, and as a perceptron.
+
+Shapes: M rows (all leading dimensions as one), K inputs, N outputs, D width, H hidden width.
+"""
 
 from typing import Any
 
@@ -6,22 +9,22 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import addresses, beside, is_bf16, rows, train
-from cpu1.ops.operator import Operator, nothing, something
+from cpu1.ops.native import addresses, fast_form_of, is_bf16, rows, train
+from cpu1.ops.operator import Operator, absent, none_if_absent
 from cpu1.ops.reference import EPS, Precision
 from cpu1.ops.rows import norm_rows, norm_rows_backward
 
 
 def narrow(matrix: Tensor, sums: bool = False) -> tuple[Tensor, Tensor]:
-    """An fp32 matrix (M, N) in bf16, and the sums (N,) of its rows, if asked for."""
+    """An fp32 matrix (M, N) in bf16, and with `sums` its sums over the rows (N,), else an empty tensor."""
     out, total = torch.empty_like(matrix, dtype=torch.bfloat16), matrix.new_empty(matrix.shape[1] if sums else 0)
-    paths = (*addresses(something(total), None, None, None, None), [], 0)
+    paths = (*addresses(none_if_absent(total), None, None, None, None), [], 0)
     train.fold(*addresses(matrix, None, None, out), True, 0, 0, *paths, *matrix.shape, torch.get_num_threads())
     return out, total
 
 
 def widen(matrix: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
-    """A bf16 matrix (M, N) in fp32, plus bias (N,) and residual (M, N)."""
+    """A bf16 matrix (M, N) in fp32, plus `bias` (N,) and `residual` (M, N) where given."""
     out = torch.empty_like(matrix, dtype=torch.float32)
     train.widen(*addresses(matrix, None, bias, residual, out), *matrix.shape, torch.get_num_threads())
     return out
@@ -30,13 +33,9 @@ def widen(matrix: Tensor, bias: Tensor | None = None, residual: Tensor | None = 
 # ----------------------------------------------------------------------------------------- linear
 
 
-@beside(reference.linear)
+@fast_form_of(reference.linear)
 def linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    norm: bool = False,
-    precision: Precision | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, norm: bool = False, precision: Precision | None = None
 ) -> Tensor:
     if not is_bf16(x, precision):
         return reference.linear(x, weight, bias, norm)
@@ -47,7 +46,7 @@ def linear(
 def _empty_linear(x: Tensor, weight: Tensor, bias: Any, norm: bool) -> tuple[Tensor, ...]:
     return (
         x.new_empty(*x.shape[:-1], len(weight)),
-        nothing(x).to(torch.bfloat16) if norm else x.new_empty(rows(x).shape, dtype=torch.bfloat16),
+        absent(x).to(torch.bfloat16) if norm else x.new_empty(rows(x).shape, dtype=torch.bfloat16),
         torch.empty_like(weight, dtype=torch.bfloat16),
     )
 
@@ -79,7 +78,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, norm: bool) -> tuple
 def _linear_backward(
     dy: Tensor, x: Tensor | None, narrow_x: Tensor, narrow_weight: Tensor, bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """After a norm x is given, which others keep anyway; its norm is made once more."""
+    """After a norm, x is given and its norm is computed again: x is kept for other gradients anyway."""
     narrow_dy, dbias = narrow(rows(dy), sums=bias)
     dx = narrow_dy @ narrow_weight
     if x is None:
@@ -99,13 +98,13 @@ def _save_linear(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...])
 @linear_op.gradient(_save_linear, constants=(1, 2))
 def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Any, ...]:
     dx, dweight, dbias = linear_backward_op(dy, *ctx.saved_tensors, ctx.bias)
-    return dx, dweight, something(dbias), None
+    return dx, dweight, none_if_absent(dbias), None
 
 
 # ------------------------------------------------------------------------------------- perceptron
 
 
-@beside(reference.relu2_mlp)
+@fast_form_of(reference.relu2_mlp)
 def relu2_mlp(
     x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor, precision: Precision | None = None
 ) -> Tensor:
@@ -163,14 +162,14 @@ def _relu2(a: Tensor, bias: Tensor) -> Tensor:
 def _relu2_mlp_backward(
     dy: Tensor, x: Tensor, up_bias: Tensor, a: Tensor, up: Tensor, down: Tensor
 ) -> tuple[Tensor, ...]:
-    """The norm and the hidden units are made once more: the latter would be the largest tensor to keep."""
+    """Computes the norm and the hidden units again: to keep the latter would cost the most memory of all tensors."""
     flat = rows(dy)
     normed, r = norm_rows(rows(x), None, EPS, torch.bfloat16)
     narrow_dy, ddown_bias = narrow(flat, sums=True)
     ddown = widen(narrow_dy.t() @ _relu2(a, up_bias))
     da, dup_bias = narrow_dy @ down, torch.empty_like(up_bias)
     train.relu2_backward(*addresses(a, up_bias, da, da, dup_bias), *a.shape, torch.get_num_threads())  # in place
-    dx, _ = norm_rows_backward(da @ up, rows(x), r, through=flat)
+    dx, _ = norm_rows_backward(da @ up, rows(x), r, residual=flat)
     return dx.view(x.shape), widen(da.t() @ normed), dup_bias, ddown, ddown_bias
 
 

@@ -1,4 +1,7 @@
-"""The native kernels and those of other devices: when they are used, and what they are told about a tensor."""
+"""The choice between a fast form and its reference, and how tensors are handed to the native kernels.
+
+Shapes: M rows (all leading dimensions as one), D the last dimension.
+"""
 
 import functools
 import importlib
@@ -15,7 +18,7 @@ from cpu1.ops.reference import Precision, Quantised, autocast_precision
 
 
 def _load() -> Any:
-    """The kernels, or None in a build without a C++ compiler; kernels that are there must load."""
+    """The kernels, or None in a build without a C++ compiler. Kernels that were built must load."""
     return importlib.import_module("cpu1._train") if importlib.util.find_spec("cpu1._train") else None
 
 
@@ -26,13 +29,13 @@ R = TypeVar("R")
 
 
 def native_available() -> bool:
-    """Whether the native kernels were built: fp32 tensors on the CPU then use them."""
+    """Whether the native kernels were built. Operations on fp32 tensors on the CPU then use them."""
     return train is not None
 
 
 @contextmanager
 def use_reference() -> Iterator[None]:
-    """Inside it every operation is the plain torch reference: for tests, and to see what kernels bring."""
+    """A context in which every operation is the plain torch reference: for tests and for comparing speeds."""
     global _reference_forced
     before, _reference_forced = _reference_forced, True
     try:
@@ -41,17 +44,17 @@ def use_reference() -> Iterator[None]:
         _reference_forced = before
 
 
-def beside(reference: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates a fast form; what it does not handle (no build, other types or devices) the reference does.
+def fast_form_of(reference: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator: a fast form of `reference`, with its signature, docstring and name.
 
-    Both have one signature and one docstring, the reference's; the operator has its name.
+    The reference computes whatever the fast form cannot: without a native build, for other dtypes, on other devices.
     """
     name = reference.__name__
 
     def decorate(fast: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(reference)
         def choose(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not _reference_forced and _is_fast(name, _place((*args, *kwargs.values()))):
+            if not _reference_forced and _is_fast(name, _common_device((*args, *kwargs.values()))):
                 return fast(*args, **kwargs)
             return reference(*args, **kwargs)
 
@@ -66,51 +69,51 @@ def _is_fast(name: str, device: str | None) -> bool:
     return device == "cuda" and name in KERNELS["CUDA"]
 
 
-def _place(arguments: tuple[Any, ...]) -> str | None:
-    """The kind of device that all tensors are on; None if there are several, or reals other than fp32."""
-    place = None
+def _common_device(arguments: tuple[Any, ...]) -> str | None:
+    """The type of the device that holds all tensors. None if they are on several, or if one is real but not fp32."""
+    common = None
     for argument in arguments:
         tensor = argument.s if isinstance(argument, Quantised) else argument
         if isinstance(tensor, Tensor):
-            here = tensor.device.type
-            if place not in (None, here) or (tensor.dtype != torch.float32 and tensor.is_floating_point()):
+            device = tensor.device.type
+            if common not in (None, device) or (tensor.dtype != torch.float32 and tensor.is_floating_point()):
                 return None
-            place = here
-    return place
+            common = device
+    return common
 
 
 def is_bf16(x: Tensor, precision: Precision | None) -> bool:
-    """Whether gradients, and what is kept for them, are in bf16: as asked, else as torch.autocast has it."""
+    """Whether gradients, and what is kept for them, are in bf16: as `precision` says, else as torch.autocast does."""
     return (precision or autocast_precision(x)) == "bf16"
 
 
-def kind(bf16: bool) -> torch.dtype:
-    """The type of those."""
+def gradient_dtype(bf16: bool) -> torch.dtype:
+    """The dtype of gradients and of what is kept for them, see `is_bf16`."""
     return torch.bfloat16 if bf16 else torch.float32
 
 
 def address(tensor: Tensor | None, offset: int = 0) -> int:
-    """Where its element number `offset` lies; 0 for None."""
+    """The address of a tensor's element number `offset`; 0 for None."""
     return 0 if tensor is None else tensor.data_ptr() + offset * tensor.element_size()
 
 
 def addresses(*tensors: Tensor | None) -> list[int]:
-    """Where each begins; 0 for None. A small model's step asks for a thousand."""
+    """The address of each tensor; 0 for None. A training step of a small model needs a thousand of them."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def dense(tensor: Tensor, *shape: int) -> Tensor:
-    """`tensor` as contiguous memory; raises ValueError if it has not the shape that a kernel relies on."""
+    """`tensor` as contiguous memory. Raises ValueError unless it has the shape that a kernel relies on."""
     if tensor.shape != shape:
         raise ValueError(f"expected a tensor of shape {shape}, got {tuple(tensor.shape)}")
     return tensor.contiguous()
 
 
 def optional(tensor: Tensor | None, *shape: int) -> Tensor | None:
-    """`dense`, or None for None."""
+    """As `dense`, but None for None."""
     return None if tensor is None else dense(tensor, *shape)
 
 
 def rows(tensor: Tensor) -> Tensor:
-    """All leading dimensions as one: (..., D) as contiguous (M, D)."""
+    """A tensor (..., D) with all leading dimensions as one: contiguous (M, D)."""
     return tensor.contiguous().view(-1, tensor.shape[-1])

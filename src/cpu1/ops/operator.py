@@ -1,6 +1,9 @@
 """An operation as torch sees it: schema, shapes, kernels by device, gradient (`torch.library`).
 
-So `torch.compile`, autograd and other devices know it; what a kernel is made of they need not know.
+This is all that `torch.compile`, autograd and other devices need to know of an operation. Schemas have no optional
+outputs, so that an output which a call does not have is an empty tensor: `absent` and `none_if_absent`.
+
+Shapes: stated by each operation, in the file that registers it.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,16 +15,16 @@ from torch import Tensor, nn
 LIBRARY = torch.library.Library("cpu1", "DEF")
 Setup = Callable[[Any, tuple[Any, ...], Any], None]
 KERNELS: dict[str, dict[str, Callable[..., Any]]] = {"CPU": {}, "CUDA": {}}  # of each device, by operator
-PLAIN = (Tensor, nn.Parameter)  # other types are tracers' and must reach the dispatcher
+PLAIN = (Tensor, nn.Parameter)  # other types belong to tracers and must reach the dispatcher
 
 
 class Operator:
-    """`cpu1::name` of a schema such as "swiglu(Tensor gate_up) -> Tensor".
+    """The operator `cpu1::name` of a schema such as "swiglu(Tensor gate_up) -> Tensor".
 
-    `empty` makes the outputs for given inputs, without values: a tracer uses it, and so may kernels.
-    Called with plain tensors it runs the device's kernel inside an autograd function of its own: the same as
-    `torch.ops.cpu1.name`, without what the dispatcher adds to each call (some 10 to 30 µs; a small model's step
-    makes two hundred of them).
+    `empty` allocates the outputs for given inputs, without values. Tracers use it, and kernels may. Called with plain
+    tensors, an operator runs the device's kernel inside an autograd function of its own. The result is that of
+    `torch.ops.cpu1.name`, without the 10 to 30 µs that the dispatcher adds to each call: a training step of a small
+    model makes two hundred calls.
     """
 
     def __init__(self, schema: str, empty: Callable[..., Any]) -> None:
@@ -33,7 +36,7 @@ class Operator:
         self.dispatch = getattr(torch.ops.cpu1, self.name).default
 
     def kernel(self, device: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Decorator: the function that computes the outputs on "CPU" or "CUDA"."""
+        """Decorator: registers the function that computes the outputs on `device`, "CPU" or "CUDA"."""
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
             LIBRARY.impl(self.name, function, device)
@@ -43,9 +46,10 @@ class Operator:
         return register
 
     def gradient(self, save: Setup, constants: Sequence[int] = ()) -> Callable[[Callable[..., Any]], None]:
-        """Decorator: backward(ctx, *gradients of the outputs) -> gradients of the inputs, None for those without.
+        """Decorator: registers backward(ctx, *gradients of the outputs), which returns the gradients of the inputs.
 
-        `save(ctx, inputs, outputs)` keeps what it needs; the outputs numbered in `constants` have no gradient.
+        The gradient of an input that has none is None. `save(ctx, inputs, outputs)` keeps what the backward pass
+        needs. The outputs numbered in `constants` have no gradient.
         """
 
         def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -69,30 +73,31 @@ class Operator:
         return self.run(*inputs) if self.function is None else self.function.apply(*inputs)
 
     def run(self, *inputs: Any) -> Any:
-        """The device's kernel, by the first tensor."""
+        """Runs the kernel of the first tensor's device."""
         device = next(x.device.type.upper() for x in inputs if isinstance(x, Tensor))
         return KERNELS[device][self.name](*inputs)
 
 
 def _function(operator: Operator, keep: Setup, backward: Callable[..., Any]) -> type[torch.autograd.Function]:
-    """The autograd function of an operator, named like it."""
+    """The autograd function of an operator, with the operator's name."""
 
     def forward(ctx: Any, *inputs: Any) -> Any:
         outputs = operator.run(*inputs)
         keep(ctx, inputs, outputs)
         return outputs
 
-    return type(f"cpu1_{operator.name}", (torch.autograd.Function,), {
+    members = {
         "forward": staticmethod(forward),
         "backward": staticmethod(torch.autograd.function.once_differentiable(backward)),
-    })  # fmt: skip
+    }
+    return type(f"cpu1_{operator.name}", (torch.autograd.Function,), members)
 
 
-def nothing(like: Tensor) -> Tensor:
-    """What an operator returns for an output that is not there."""
+def absent(like: Tensor) -> Tensor:
+    """The empty tensor that an operator returns for an output which this call does not have."""
     return like.new_empty(0)
 
 
-def something(tensor: Tensor) -> Tensor | None:
-    """None for `nothing`."""
+def none_if_absent(tensor: Tensor) -> Tensor | None:
+    """None for an `absent` output, else the output itself."""
     return tensor if tensor.numel() else None

@@ -1,7 +1,9 @@
-"""The operations of training, said plainly: what every fast form is compared with.
+"""The operations of training in plain torch: the definition that every fast form is compared with.
 
-Obvious torch code of any floating type (float64 for `gradcheck`), on any device; gradients are autograd's.
-Shapes: B batch, T time (patches), D width, M rows, K inputs, N outputs.
+The code takes any floating dtype (float64 for `gradcheck`) on any device. Gradients are autograd's.
+
+Shapes: B streams, T steps, D width, H hidden width, V symbols. In products: M rows, K inputs, N outputs, R rank.
+In `look_back`: N units, L symbols of look-back.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from torch import Tensor
 Precision = Literal["bf16", "fp32"]
 EPS = 1e-6  # added to the mean square in every norm
 LEVELS = 127  # activations are quantised to the integers of [-127, 127]
-SILENT = 2.0**-100  # a row with no larger value quantises to zeros (its scale would leave the range of fp32)
+SILENT = 2.0**-100  # a row without a larger value quantises to zeros: its scale would leave the range of fp32
 
 
 def rms_norm(x: Tensor, gain: Tensor | None = None, eps: float = EPS) -> Tensor:
@@ -28,13 +30,13 @@ class Quantised(NamedTuple):
 
     q: Tensor  # (..., K) int8
     s: Tensor  # (...)
-    levels: Tensor  # (..., K) q as real numbers, which carry the gradient; the fast form leaves them without values
+    q_real: Tensor  # (..., K) q as real numbers, which carry the gradient; the fast form leaves them without values
 
 
 def branch(x: Tensor, y: Tensor, keep: Tensor | None = None, precision: Precision | None = None) -> Tensor:
-    """x + k y (B, T, D): a branch of a residual stream, scaled by `keep` k (B, T) if given.
+    """Adds a branch to the residual stream: x + k y (B, T, D), with k = `keep` (B, T), or 1 without it.
 
-    `precision` is the type in which the fast form keeps y for the gradient of k; None follows torch.autocast.
+    `precision` is the dtype in which the fast form keeps y for the gradient of k; None follows torch.autocast.
     """
     return x + y if keep is None else torch.addcmul(x, keep.unsqueeze(-1), y)
 
@@ -50,7 +52,7 @@ def gate_scan(f: Tensor, c: Tensor, keep: Tensor | None = None, h0: Tensor | Non
 
 
 def leaky_scan(u: Tensor, decay: Tensor, keep: Tensor | None = None, m0: Tensor | None = None) -> Tensor:
-    """A leaky memory m_t = λ m_{t-1} + (1 - λ) u_t (B, T, D) of u (B, T, D), with λ = `decay` (D,) in (0, 1).
+    """The leaky memory m_t = λ m_{t-1} + (1 - λ) u_t (B, T, D) of u (B, T, D), with λ = `decay` (D,) in (0, 1).
 
     `keep` (B, T) and `m0` (B, D) are as in gate_scan.
     """
@@ -72,7 +74,7 @@ def _recur(gate: Tensor, fresh: Tensor, keep: Tensor | None, state: Tensor | Non
 
 
 def mlgru_mix(fcg: Tensor, keep: Tensor | None = None, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The mixer between its matrices: (u, h_last) from the stacked pre-activations [f, c, g] (B, T, 3D).
+    """The MLGRU between its matrices: (u, h_last) from the stacked pre-activations [f, c, g] (B, T, 3D).
 
     u (B, T, D) = rms_norm(h) silu(g) with h = gate_scan(f, c, keep, h0); h_last (B, D) = h_T, detached.
     """
@@ -89,10 +91,10 @@ def swiglu(gate_up: Tensor) -> Tensor:
 
 @torch.no_grad()
 def ternarise(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """(w int8 (N, K) of -1, 0, 1; γ (len(parts),)): absmean ternary weights (BitNet b1.58, arXiv 2402.17764).
+    """Absmean ternary weights (BitNet b1.58, arXiv 2402.17764): w int8 (N, K) of -1, 0, 1, and γ (len(parts),).
 
-    `weight` (N, K) is a stack of matrices of parts[i] rows each; γ = mean|W| of each, 1 for an all-zero one.
-    w = clip(round_half_even(W / γ), -1, 1), said as a comparison with γ/2, which all processors agree on.
+    `weight` (N, K) is a stack of matrices with parts[i] rows each. γ = mean|W| of each, 1 for an all-zero one.
+    w = clip(round_half_even(W / γ), -1, 1), written as a comparison with γ/2, on which all processors agree.
     """
     pieces, scales = [], []
     for piece in weight.split(list(parts)):
@@ -106,13 +108,13 @@ def ternarise(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor]:
 
 
 def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None) -> Quantised:
-    """x̂ = rms_norm(x) gain (..., K) in absmax int8 a row (BitNet b1.58, arXiv 2402.17764).
+    """Quantises x̂ = rms_norm(x) gain (..., K) to int8, absmax by row (BitNet b1.58, arXiv 2402.17764).
 
-    s = max|x̂| / 127, q = round_half_even(x̂ / s). The norm divides a row by one number, which x̂ / s cancels:
-    q is computed from x gain alone, so that it does not depend on how the mean square was summed, and is the
-    same integer on every processor. Rows that are zero (below 2^-100) have q = 0, s = 1.
-    The gradient is straight-through and not masked: that of q is that of x̂ / s, with s held.
-    `precision` is the fast form's type of that gradient; None follows torch.autocast.
+    s = max|x̂| / 127 and q = round_half_even(x̂ / s). The norm divides a row by one number, which x̂ / s cancels. So q
+    is computed from x gain alone: it does not depend on the order in which the mean square was summed, and is the
+    same integer on every processor. Zero rows (no value above 2^-100) have q = 0 and s = 1.
+    The gradient is straight-through and not masked: q has that of x̂ / s with s held constant.
+    `precision` is the dtype of that gradient in the fast form; None follows torch.autocast.
     """
     with torch.no_grad():
         scaled = x if gain is None else x * gain
@@ -134,27 +136,23 @@ def mlgru_quantise(
     h0: Tensor | None = None,
     precision: Precision | None = None,
 ) -> tuple[Quantised, Tensor]:
-    """quantise of what mlgru_mix gives, and h_last."""
+    """The quantised output u (B, T, D) of `mlgru_mix`, times `gain` (D,) if given, and h_last (B, D)."""
     u, h_last = mlgru_mix(fcg, keep, h0)
     return quantise(u, gain, EPS, precision), h_last
 
 
 def ternary_linear(
-    x: Quantised,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None = None,
-    up: Tensor | None = None,
+    x: Quantised, weight: Tensor, parts: Sequence[int], inner: Tensor | None = None, up: Tensor | None = None
 ) -> Tensor:
-    """y (..., N) = (q wᵀ) s γ, `weight` (N, K) ternarised to w and γ; q wᵀ is exact in integers.
+    """y (..., N) = (q wᵀ) s γ, with `weight` (N, K) ternarised to w and γ; q wᵀ is exact in integers.
 
     Gradients are straight-through: those of a product of x̂ = q s and W = γ w.
-    Beside it a low-rank path, if given: `inner` (..., parts * rank), `up` (N, rank); each part of y gets
-    its `rank` numbers of inner times its rows of up.
+    A low-rank path is added if given: `inner` (..., parts * R) and `up` (N, R). Each part of y gets its R numbers of
+    `inner` times its rows of `up`.
     """
     w, scale = ternarise(weight, parts)
     row_scale = scale.repeat_interleave(torch.tensor(list(parts), device=scale.device), output_size=len(w))
-    y: Tensor = _StraightThrough.apply(x.levels, weight, x.s, w, row_scale)
+    y: Tensor = _StraightThrough.apply(x.q_real, weight, x.s, w, row_scale)
     if inner is None or up is None:
         return y
     paths = zip(inner.split(up.shape[1], -1), up.split(list(parts)), strict=True)
@@ -164,21 +162,21 @@ def ternary_linear(
 def ternary_swiglu(
     x: Quantised, weight: Tensor, parts: Sequence[int], gain: Tensor | None = None, eps: float = EPS
 ) -> Quantised:
-    """quantise(swiglu(y), gain, eps) of y = ternary_linear(x, weight, parts), which is [gate, up].
+    """quantise(swiglu(y), gain, eps) of y = ternary_linear(x, weight, parts) (..., 2H), which is [gate, up].
 
-    The fast form keeps y for the backward pass in the type of x.levels.
+    The fast form keeps y for the backward pass in the dtype of x.q_real.
     """
     return quantise(swiglu(ternary_linear(x, weight, parts)), gain, eps)
 
 
 class _StraightThrough(torch.autograd.Function):
-    """The product of what was quantised, with the gradient as if q and W = γ w had been real."""
+    """The product of quantised factors, with the gradient that real q and W = γ w would have."""
 
     @staticmethod
-    def forward(ctx: Any, levels: Tensor, weight: Tensor, s: Tensor, w: Tensor, scale: Tensor) -> Tensor:
-        q = levels.round()
+    def forward(ctx: Any, q_real: Tensor, weight: Tensor, s: Tensor, w: Tensor, scale: Tensor) -> Tensor:
+        q = q_real.round()
         ctx.save_for_backward(q, s, w, scale)
-        whole = (q.double() @ w.double().T).to(levels.dtype)  # integers far below 2^24: exact
+        whole = (q.double() @ w.double().T).to(q_real.dtype)  # integers far below 2^24: exact
         return whole * s[..., None] * scale
 
     @staticmethod
@@ -189,16 +187,12 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    norm: bool = False,
-    precision: Precision | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, norm: bool = False, precision: Precision | None = None
 ) -> Tensor:
-    """x Wᵀ + bias: (..., N) from x (..., K), weight (N, K), bias (N,); with `norm` of rms_norm(x).
+    """x Wᵀ + bias: (..., N) from x (..., K), weight (N, K), bias (N,). With `norm`, rms_norm(x) replaces x.
 
-    "bf16": the fast form rounds what enters a product, and its result, to bf16; it takes and gives fp32.
-    None: bf16 inside torch.autocast, fp32 outside. The reference computes in the type of x.
+    At `precision` "bf16" the fast form rounds the factors of a product, and its result, to bf16; x and y stay fp32.
+    None means bf16 inside torch.autocast and fp32 outside. The reference computes in the dtype of x.
     """
     return F.linear(rms_norm(x) if norm else x, weight, bias).to(x.dtype)
 
@@ -208,27 +202,27 @@ def relu2_mlp(
 ) -> Tensor:
     """x + down relu(up norm(x) + up_bias)² + down_bias: x (..., D), up (H, D), down (D, H) (arXiv 2109.08668).
 
-    `precision` as in `linear`.
+    The biases are (H,) and (D,); `precision` is as in `linear`.
     """
     hidden = linear(x, up, up_bias, norm=True).relu().square()
     return x + linear(hidden, down, down_bias)
 
 
 def look_back(base: Tensor, vectors: Tensor, stream: Tensor) -> Tensor:
-    """base (B, N, D) plus the vectors (V, L, D) of the L symbols before each position.
+    """Adds to `base` (B, N, D) the `vectors` (V, L, D) of the L symbols before each position.
 
-    stream (B, L + N) holds the symbols, L before the first position; vectors[:, k] are those of the symbol
-    k + 1 places before. A symbol of V or more has none.
+    `stream` (B, L + N) holds the symbols, L of them before the first position. vectors[:, k] belong to the symbol
+    k + 1 positions back. A symbol of V or more adds nothing.
     """
     symbols, taps, _ = vectors.shape
-    index = stream[:, :-1].unfold(1, taps, 1).flip(-1)  # (B, N, L): k + 1 places before
+    index = stream[:, :-1].unfold(1, taps, 1).flip(-1)  # (B, N, L): k + 1 positions back
     index = index.clamp_max(symbols) * taps + torch.arange(taps, device=stream.device)
     table = F.pad(vectors, (0, 0, 0, 0, 0, 1)).flatten(0, 1)
     return base + F.embedding_bag(index.flatten(0, 1), table, mode="sum").unflatten(0, base.shape[:2])
 
 
 def autocast_precision(x: Tensor) -> Precision:
-    """What products of x are computed in when nothing else is said."""
+    """The precision of products of x where none is named: bf16 inside torch.autocast, fp32 outside."""
     return "bf16" if torch.is_autocast_enabled(x.device.type) else "fp32"
 
 

@@ -1,4 +1,7 @@
-"""Operations on rows: the norm, the gated unit, the branch of a residual stream."""
+"""Operations on rows: the norm, the gated unit, the branch of a residual stream.
+
+Shapes: B streams, T steps, D width, H hidden width, M rows (all leading dimensions as one), K their width.
+"""
 
 from typing import Any
 
@@ -6,23 +9,23 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import addresses, beside, dense, is_bf16, kind, optional, rows, train
-from cpu1.ops.operator import Operator, nothing, something
+from cpu1.ops.native import addresses, dense, fast_form_of, gradient_dtype, is_bf16, optional, rows, train
+from cpu1.ops.operator import Operator, absent, none_if_absent
 from cpu1.ops.reference import EPS, Precision
 
 # ------------------------------------------------------------------------------------------- norm
 
 
-@beside(reference.rms_norm)
+@fast_form_of(reference.rms_norm)
 def rms_norm(x: Tensor, gain: Tensor | None = None, eps: float = EPS) -> Tensor:
     y, _ = norm_op(x, gain, eps)
     return y
 
 
-def norm_rows(x: Tensor, gain: Tensor | None, eps: float, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The norm y (M, K) of x in a type, and r = 1 / sqrt(mean(x²) + eps) (M,)."""
-    y, r = torch.empty_like(x, dtype=kind), x.new_empty(len(x))
-    bf16 = kind == torch.bfloat16
+def norm_rows(x: Tensor, gain: Tensor | None, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The norm y (M, K) of x (M, K), times `gain` (K,) if given, in `dtype`; and r = 1 / sqrt(mean(x²) + eps) (M,)."""
+    y, r = torch.empty_like(x, dtype=dtype), x.new_empty(len(x))
+    bf16 = dtype == torch.bfloat16
     train.rms_norm(*addresses(x, gain, y), bf16, *addresses(r), *x.shape, eps, torch.get_num_threads())
     return y, r
 
@@ -33,15 +36,15 @@ def norm_rows_backward(
     r: Tensor,
     gain: Tensor | None = None,
     divide: Tensor | None = None,
-    through: Tensor | None = None,
+    residual: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Gradients of x (M, K) and gain (K,) from dy (M, K), fp32 or bf16, its rows divided by `divide` (M,).
 
-    `through` (M, K) is the gradient that reaches x beside the norm; it is added.
+    `residual` (M, K) is the gradient that reaches x past the norm; it is added to that of x.
     """
     dx, dgain = torch.empty_like(x), None if gain is None else torch.empty_like(gain)
     dy, bf16 = dense(dy, *x.shape), dy.dtype == torch.bfloat16
-    tensors = addresses(divide, x, r, gain, through, dx, dgain)
+    tensors = addresses(divide, x, r, gain, residual, dx, dgain)
     train.rms_norm_backward(*addresses(dy), bf16, *tensors, *x.shape, torch.get_num_threads())
     return dx, dgain
 
@@ -52,7 +55,7 @@ norm_op = Operator(
 )
 norm_backward_op = Operator(
     "rms_norm_backward(Tensor dy, Tensor x, Tensor r, Tensor? gain) -> (Tensor, Tensor)",
-    lambda dy, x, r, gain: (torch.empty_like(x), nothing(x) if gain is None else torch.empty_like(gain)),
+    lambda dy, x, r, gain: (torch.empty_like(x), absent(x) if gain is None else torch.empty_like(gain)),
 )
 
 
@@ -65,7 +68,7 @@ def _norm(x: Tensor, gain: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
 @norm_backward_op.kernel("CPU")
 def _norm_backward(dy: Tensor, x: Tensor, r: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor]:
     dx, dgain = norm_rows_backward(rows(dy), rows(x), r, optional(gain, x.shape[-1]))
-    return dx.view(x.shape), nothing(x) if dgain is None else dgain
+    return dx.view(x.shape), absent(x) if dgain is None else dgain
 
 
 def _save_norm(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
@@ -75,21 +78,20 @@ def _save_norm(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -
 @norm_op.gradient(_save_norm, constants=(1,))
 def _(ctx: Any, dy: Tensor, _: None) -> tuple[Any, ...]:
     dx, dgain = norm_backward_op(dy, *ctx.saved_tensors)
-    return dx, something(dgain), None
+    return dx, none_if_absent(dgain), None
 
 
 # ----------------------------------------------------------------------------------------- swiglu
 
 
-@beside(reference.swiglu)
+@fast_form_of(reference.swiglu)
 def swiglu(gate_up: Tensor) -> Tensor:
     y: Tensor = swiglu_op(gate_up)
     return y
 
 
 swiglu_op = Operator(
-    "swiglu(Tensor gate_up) -> Tensor",
-    lambda gate_up: gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2),
+    "swiglu(Tensor gate_up) -> Tensor", lambda gate_up: gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2)
 )
 swiglu_backward_op = Operator(
     "swiglu_backward(Tensor dy, Tensor gate_up) -> Tensor", lambda dy, gate_up: torch.empty_like(gate_up)
@@ -116,14 +118,14 @@ def _(ctx: Any, dy: Tensor) -> Tensor:
 
 
 def even(gate_up: Tensor) -> Tensor:
-    """(M, 2H) as it is; raises ValueError for an odd width."""
+    """`gate_up` (M, 2H) as it is. Raises ValueError for an odd width."""
     return dense(gate_up, len(gate_up), gate_up.shape[1] // 2 * 2)
 
 
 # ----------------------------------------------------------------------------------------- branch
 
 
-@beside(reference.branch)
+@fast_form_of(reference.branch)
 def branch(x: Tensor, y: Tensor, keep: Tensor | None = None, precision: Precision | None = None) -> Tensor:
     if keep is None:
         return x + y
@@ -133,7 +135,7 @@ def branch(x: Tensor, y: Tensor, keep: Tensor | None = None, precision: Precisio
 
 branch_op = Operator(
     "branch(Tensor x, Tensor y, Tensor keep, bool bf16) -> (Tensor, Tensor)",  # and y for the backward pass
-    lambda x, y, keep, bf16: (torch.empty_like(x), torch.empty_like(y, dtype=kind(bf16))),
+    lambda x, y, keep, bf16: (torch.empty_like(x), torch.empty_like(y, dtype=gradient_dtype(bf16))),
 )
 branch_backward_op = Operator(
     "branch_backward(Tensor dout, Tensor kept, Tensor keep) -> (Tensor, Tensor)",

@@ -1,4 +1,7 @@
-"""The recurrences through time, and the MLGRU mixer built on one."""
+"""The recurrences through time, and the MLGRU mixer built on one.
+
+Shapes: B streams, T steps, D width. `keep` (B, T) softens a step's update, see `reference.gate_scan`.
+"""
 
 from typing import Any
 
@@ -6,13 +9,13 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import address, addresses, beside, dense, optional, train
-from cpu1.ops.operator import Operator, nothing, something
+from cpu1.ops.native import address, addresses, dense, fast_form_of, optional, train
+from cpu1.ops.operator import Operator, absent, none_if_absent
 
 # -------------------------------------------------------------------------------------- gate scan
 
 
-@beside(reference.gate_scan)
+@fast_form_of(reference.gate_scan)
 def gate_scan(f: Tensor, c: Tensor, keep: Tensor | None = None, h0: Tensor | None = None) -> Tensor:
     h: Tensor = gate_scan_op(f, c, keep, h0)
     return h
@@ -27,7 +30,7 @@ gate_scan_backward_op = Operator(
     lambda dh, f, c, keep, h0, h: (
         torch.empty_like(h),
         torch.empty_like(h),
-        *(nothing(h) if tensor is None else torch.empty_like(tensor) for tensor in (keep, h0)),
+        *(absent(h) if tensor is None else torch.empty_like(tensor) for tensor in (keep, h0)),
     ),
 )
 
@@ -52,11 +55,14 @@ def _gate_scan_backward(
 @gate_scan_op.gradient(lambda ctx, inputs, h: ctx.save_for_backward(*inputs, h))
 def _(ctx: Any, dh: Tensor) -> tuple[Any, ...]:
     df, dc, dkeep, dh0 = gate_scan_backward_op(dh, *ctx.saved_tensors)
-    return df, dc, something(dkeep), something(dh0)
+    return df, dc, none_if_absent(dkeep), none_if_absent(dh0)
 
 
 def one_layout(f: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Slices of one tensor are read where they lie, others as dense ones."""
+    """f and c (B, T, D) in one memory layout: as they are if they share one (slices of a tensor), else contiguous.
+
+    Raises ValueError when their shapes differ.
+    """
     if f.shape == c.shape and f.stride() == c.stride() and f.stride(2) == 1:
         return f, c
     return f.contiguous(), dense(c, *f.shape)
@@ -82,13 +88,13 @@ def _scan_backward(
         *(*addresses(dh, df, dc), df.stride(0), df.stride(1), *addresses(dkeep, dh0)),
         *(batch, time, width, torch.get_num_threads()),
     )
-    return nothing(h) if dkeep is None else dkeep, nothing(h) if h0 is None else dh0
+    return absent(h) if dkeep is None else dkeep, absent(h) if h0 is None else dh0
 
 
 # ------------------------------------------------------------------------------------------ MLGRU
 
 
-@beside(reference.mlgru_mix)
+@fast_form_of(reference.mlgru_mix)
 def mlgru_mix(fcg: Tensor, keep: Tensor | None = None, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
     u, _, h_last = mlgru_mix_op(fcg, keep, h0)
     return u, h_last
@@ -100,21 +106,21 @@ def _empty_mix(fcg: Tensor, keep: Any, h0: Any) -> tuple[Tensor, Tensor, Tensor]
     return u, torch.empty_like(u), fcg.new_empty(batch, stacked // 3)
 
 
-mlgru_mix_op = Operator(
-    "mlgru_mix(Tensor fcg, Tensor? keep, Tensor? h0) -> (Tensor, Tensor, Tensor)",
-    _empty_mix,
-)
+mlgru_mix_op = Operator("mlgru_mix(Tensor fcg, Tensor? keep, Tensor? h0) -> (Tensor, Tensor, Tensor)", _empty_mix)
 mlgru_mix_backward_op = Operator(
     "mlgru_mix_backward(Tensor du, Tensor fcg, Tensor? keep, Tensor? h0, Tensor h) -> (Tensor, Tensor, Tensor)",
     lambda du, fcg, keep, h0, h: (
         torch.empty_like(fcg),
-        *(nothing(fcg) if tensor is None else torch.empty_like(tensor) for tensor in (keep, h0)),
+        *(absent(fcg) if tensor is None else torch.empty_like(tensor) for tensor in (keep, h0)),
     ),
 )
 
 
 def gate_scan_rows(fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> Tensor:
-    """The states h (B, T, D) of the stacked pre-activations (B, T, 3D)."""
+    """The states h (B, T, D) of the stacked pre-activations [f, c, g] (B, T, 3D).
+
+    Raises ValueError when their width is no multiple of three.
+    """
     batch, time, stacked = fcg.shape
     f, c, _ = dense(fcg, batch, time, stacked // 3 * 3).chunk(3, -1)
     h = f.new_empty(f.shape)
@@ -125,7 +131,10 @@ def gate_scan_rows(fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> Tenso
 def gate_scan_rows_backward(
     fcg: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor, dfcg: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Writes the first two thirds of dfcg; the gradient of h waits where c's will be written."""
+    """Writes the gradients of f and c into dfcg (B, T, 3D); returns those of keep (B, T) and h0 (B, D).
+
+    On entry the second third of dfcg holds the gradient of h, which that of c overwrites.
+    """
     (f, c, _), (df, dc, _) = fcg.chunk(3, -1), dfcg.chunk(3, -1)
     return _scan_backward(f, c, keep, h0, h, dc, df, dc)
 
@@ -158,13 +167,13 @@ def _mlgru_mix_backward(
 @mlgru_mix_op.gradient(lambda ctx, inputs, out: ctx.save_for_backward(*inputs, out[1]), constants=(1, 2))
 def _(ctx: Any, du: Tensor, *_: None) -> tuple[Any, ...]:
     dfcg, dkeep, dh0 = mlgru_mix_backward_op(du, *ctx.saved_tensors)
-    return dfcg, something(dkeep), something(dh0)
+    return dfcg, none_if_absent(dkeep), none_if_absent(dh0)
 
 
 # ------------------------------------------------------------------------------------- leaky scan
 
 
-@beside(reference.leaky_scan)
+@fast_form_of(reference.leaky_scan)
 def leaky_scan(u: Tensor, decay: Tensor, keep: Tensor | None = None, m0: Tensor | None = None) -> Tensor:
     m: Tensor = leaky_scan_op(u, decay, keep, m0)
     return m
@@ -180,7 +189,7 @@ leaky_scan_backward_op = Operator(
     lambda dm, u, decay, keep, m0, m: (
         torch.empty_like(m),
         torch.empty_like(decay),
-        *(nothing(m) if tensor is None else torch.empty_like(tensor) for tensor in (keep, m0)),
+        *(absent(m) if tensor is None else torch.empty_like(tensor) for tensor in (keep, m0)),
     ),
 )
 
@@ -205,10 +214,10 @@ def _leaky_scan_backward(
     dkeep = None if keep is None else torch.empty_like(keep)
     tensors = addresses(u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0)
     train.leaky_scan_backward(*tensors, *size, torch.get_num_threads())
-    return du, ddecay, nothing(m) if dkeep is None else dkeep, nothing(m) if m0 is None else dm0
+    return du, ddecay, absent(m) if dkeep is None else dkeep, absent(m) if m0 is None else dm0
 
 
 @leaky_scan_op.gradient(lambda ctx, inputs, m: ctx.save_for_backward(*inputs, m))
 def _(ctx: Any, dm: Tensor) -> tuple[Any, ...]:
     du, ddecay, dkeep, dm0 = leaky_scan_backward_op(dm, *ctx.saved_tensors)
-    return du, ddecay, something(dkeep), something(dm0)
+    return du, ddecay, none_if_absent(dkeep), none_if_absent(dm0)

@@ -1,4 +1,7 @@
-"""What is counted in symbols: the look-back of the local decoder, and the loss."""
+"""Operations on symbols: the look-back of the local decoder, and the loss.
+
+Shapes: B streams, N units, L symbols of look-back, D width, V symbols, M rows.
+"""
 
 from typing import Any
 
@@ -6,13 +9,13 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import addresses, beside, dense, train
+from cpu1.ops.native import addresses, dense, fast_form_of, train
 from cpu1.ops.operator import Operator
 
 # -------------------------------------------------------------------------------------- look back
 
 
-@beside(reference.look_back)
+@fast_form_of(reference.look_back)
 def look_back(base: Tensor, vectors: Tensor, stream: Tensor) -> Tensor:
     out: Tensor = look_back_op(base, vectors, stream)
     return out
@@ -42,8 +45,7 @@ def _look_back_backward(dout: Tensor, vectors: Tensor, stream: Tensor) -> Tensor
     (batch, units, width), (symbols, taps, _) = dout.shape, vectors.shape
     dout, dvectors = dout.contiguous(), torch.zeros_like(vectors)
     train.look_back_backward(
-        *addresses(dout, stream.contiguous(), dvectors),
-        *(batch, units, width, taps, symbols, torch.get_num_threads()),
+        *addresses(dout, stream.contiguous(), dvectors), *(batch, units, width, taps, symbols, torch.get_num_threads())
     )
     return dvectors
 
@@ -56,7 +58,7 @@ def _(ctx: Any, dout: Tensor) -> tuple[Any, ...]:
 # ------------------------------------------------------------------------------------------- loss
 
 
-@beside(reference.cross_entropy)
+@fast_form_of(reference.cross_entropy)
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     nats, _ = cross_entropy_op(logits, target)
     total: Tensor = (nats if weight is None else nats * weight).sum()

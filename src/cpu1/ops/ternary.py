@@ -1,4 +1,8 @@
-"""The ternary product, exact in integers."""
+"""The ternary product, exact in integers, and its straight-through gradients.
+
+Shapes: M rows (all leading dimensions as one), K inputs, N outputs, R rank of a low-rank path, H hidden width.
+`row_scale` (N,) holds γ once for each row of the weight; `parts` are the rows of the matrices stacked in it.
+"""
 
 import platform
 from collections.abc import Sequence
@@ -8,9 +12,9 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import address, addresses, beside, dense, kind, optional, rows, train
-from cpu1.ops.operator import Operator, nothing, something
-from cpu1.ops.quantise import empty_rows, quantise
+from cpu1.ops.native import address, addresses, dense, fast_form_of, gradient_dtype, optional, rows, train
+from cpu1.ops.operator import Operator, absent, none_if_absent
+from cpu1.ops.quantiser import empty_rows, quantise
 from cpu1.ops.reference import EPS, LEVELS, Precision, Quantised
 
 # fp32 counts integers up to here: sums of K products of at most LEVELS stay below it for K < 132,104
@@ -20,7 +24,7 @@ EXACT_IN_FP32 = 2**24
 # -------------------------------------------------------------------------------------- ternarise
 
 
-@beside(reference.ternarise)
+@fast_form_of(reference.ternarise)
 def ternarise(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor]:
     w, scale, _ = ternarise_op(weight, parts)
     return w, scale
@@ -60,26 +64,25 @@ def bit_linear(
     eps: float = EPS,
     precision: Precision | None = None,
 ) -> Tensor:
-    """BitLinear (BitNet b1.58, arXiv 2402.17764): `ternary_linear` of `quantise`."""
+    """BitLinear (BitNet b1.58, arXiv 2402.17764): y (..., N), the `ternary_linear` of the `quantise` of x (..., K).
+
+    The arguments are those of the two operations; `precision` is the dtype of gradients, None as torch.autocast.
+    """
     return ternary_linear(quantise(x, gain, eps, precision), weight, parts)
 
 
-@beside(reference.ternary_linear)
+@fast_form_of(reference.ternary_linear)
 def ternary_linear(
-    x: Quantised,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None = None,
-    up: Tensor | None = None,
+    x: Quantised, weight: Tensor, parts: Sequence[int], inner: Tensor | None = None, up: Tensor | None = None
 ) -> Tensor:
-    y, _, _ = ternary_linear_op(x.levels, x.q, x.s, weight, parts, inner, up)
+    y, _, _ = ternary_linear_op(x.q_real, x.q, x.s, weight, parts, inner, up)
     return y
 
 
 ternary_linear_op = Operator(
-    "ternary_linear(Tensor levels, Tensor q, Tensor s, Tensor weight, int[] parts, Tensor? inner, Tensor? up)"
+    "ternary_linear(Tensor q_real, Tensor q, Tensor s, Tensor weight, int[] parts, Tensor? inner, Tensor? up)"
     " -> (Tensor, Tensor, Tensor)",
-    lambda levels, q, s, weight, parts, inner, up: (
+    lambda q_real, q, s, weight, parts, inner, up: (
         s.new_empty(*s.shape, len(weight)),
         torch.empty_like(weight, dtype=torch.int8),
         weight.new_empty(len(weight)),
@@ -87,104 +90,94 @@ ternary_linear_op = Operator(
 )
 
 
-def empty_folded(count: int, width: int, like: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """A gradient (M, N) in its type; in bf16 also its rows as int8 and their scales (M,)."""
-    folded = like.new_empty(count, width, dtype=kind(bf16))
+def empty_scaled(count: int, width: int, like: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs for a scaled gradient (M, N) = (`count`, `width`), fp32 or bf16.
+
+    In bf16 there are also its rows rounded to int8 (M, N) and their scales (M,); in fp32 both are `absent`.
+    """
+    scaled = like.new_empty(count, width, dtype=gradient_dtype(bf16))
     if not bf16:
-        return folded, nothing(like), nothing(like)
-    return folded, torch.empty_like(folded, dtype=torch.int8), like.new_empty(count)
+        return scaled, absent(like), absent(like)
+    return scaled, torch.empty_like(scaled, dtype=torch.int8), like.new_empty(count)
 
 
-fold_op = Operator(
-    "fold(Tensor dy, Tensor s, Tensor row_scale, bool bf16, int[] parts, Tensor? inner, Tensor? up)"
+scale_gradient_op = Operator(
+    "scale_gradient(Tensor dy, Tensor s, Tensor row_scale, bool bf16, int[] parts, Tensor? inner, Tensor? up)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     lambda dy, s, row_scale, bf16, parts, inner, up: (
-        *empty_folded(s.numel(), dy.shape[-1], dy, bf16),
-        *(nothing(dy) if tensor is None else torch.empty_like(tensor) for tensor in (inner, up)),
+        *empty_scaled(s.numel(), dy.shape[-1], dy, bf16),
+        *(absent(dy) if tensor is None else torch.empty_like(tensor) for tensor in (inner, up)),
     ),
 )
-unfold_op = Operator(
-    "unfold(Tensor dw, Tensor row_scale) -> Tensor", lambda dw, row_scale: torch.empty_like(dw, dtype=torch.float32)
+unscale_gradient_op = Operator(
+    "unscale_gradient(Tensor dw, Tensor row_scale) -> Tensor",
+    lambda dw, row_scale: torch.empty_like(dw, dtype=torch.float32),
 )
 narrow_sums_op = Operator(
-    "narrow_sums(Tensor sums, Tensor scale) -> Tensor",
-    lambda sums, scale: torch.empty_like(sums, dtype=torch.bfloat16),
+    "narrow_sums(Tensor sums, Tensor scale) -> Tensor", lambda sums, scale: torch.empty_like(sums, dtype=torch.bfloat16)
 )
-levels_op = Operator(
-    "levels(Tensor q, bool bf16) -> Tensor",
-    lambda q, bf16: torch.empty_like(q, dtype=kind(bf16)),
+cast_int8_op = Operator(
+    "cast_int8(Tensor q, bool bf16) -> Tensor", lambda q, bf16: torch.empty_like(q, dtype=gradient_dtype(bf16))
 )
 
 
 def integer_product(q: Tensor, w: Tensor) -> Tensor:
-    """q wᵀ in int32 (M, N) from int8 q (M, K), ternary int8 w (N, K): exact by whichever way is fast here."""
+    """q wᵀ in int32 (M, N) from int8 q (M, K) and ternary int8 w (N, K): exact, by the way that is fast here."""
     if platform.machine() in ("x86_64", "AMD64"):  # where torch has integer kernels
         return torch._int_mm(q, w.t())
-    kind = torch.float32 if q.shape[1] * LEVELS < EXACT_IN_FP32 else torch.float64
-    with torch.autocast("cpu", enabled=False):  # which would round the sums to bf16
-        return (q.to(kind) @ w.to(kind).t()).to(torch.int32)
+    exact = torch.float32 if q.shape[1] * LEVELS < EXACT_IN_FP32 else torch.float64
+    with torch.autocast("cpu", enabled=False):  # it would round the sums to bf16
+        return (q.to(exact) @ w.to(exact).t()).to(torch.int32)
 
 
 @ternary_linear_op.kernel("CPU")
 def _ternary_linear(
-    levels: Tensor,
-    q: Tensor,
-    s: Tensor,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None,
-    up: Tensor | None,
+    q_real: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], inner: Tensor | None, up: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     w, _, row_scale = _ternarise(weight, parts)
     sums = integer_product(rows(q), w)
     inner, up, rank = _low_rank(inner, up, s, parts)
-    beside_it = (*addresses(inner, up), list(parts), rank)
-    train.dequantise(*addresses(sums, s, row_scale), *beside_it, *sums.shape, torch.get_num_threads())
+    low_rank = (*addresses(inner, up), list(parts), rank)
+    train.dequantise(*addresses(sums, s, row_scale), *low_rank, *sums.shape, torch.get_num_threads())
     return sums.view(torch.float32).view(*s.shape, len(w)), w, row_scale
 
 
 def _low_rank(
     inner: Tensor | None, up: Tensor | None, s: Tensor, parts: Sequence[int]
 ) -> tuple[Tensor | None, Tensor | None, int]:
-    """Both dense, `up` as (rank, N); and the rank."""
+    """`inner` (..., parts * R) and `up` as (R, N), both contiguous, and R; (None, None, 0) without a path."""
     if inner is None or up is None:
         return None, None, 0
     rank = up.shape[1]
     return dense(inner, *s.shape, len(parts) * rank), dense(up, sum(parts), rank).t().contiguous(), rank
 
 
-@fold_op.kernel("CPU")
-def _fold(
-    dy: Tensor,
-    s: Tensor,
-    row_scale: Tensor,
-    bf16: bool,
-    parts: Sequence[int],
-    inner: Tensor | None,
-    up: Tensor | None,
+@scale_gradient_op.kernel("CPU")
+def _scale_gradient(
+    dy: Tensor, s: Tensor, row_scale: Tensor, bf16: bool, parts: Sequence[int], inner: Tensor | None, up: Tensor | None
 ) -> tuple[Tensor, ...]:
     flat = rows(dy)
     inner, up, rank = _low_rank(inner, up, s, parts)
-    out, levels, scale, dinner, dup = fold_op.empty(dy, s, row_scale, bf16, parts, inner, up)
-    paths = (*addresses(something(levels), scale, None, inner, up, dinner, dup), list(parts), rank)
+    out, int8_rows, scale, dinner, dup = scale_gradient_op.empty(dy, s, row_scale, bf16, parts, inner, up)
+    paths = (*addresses(none_if_absent(int8_rows), scale, None, inner, up, dinner, dup), list(parts), rank)
     train.fold(*addresses(flat, s, row_scale, out), bf16, *paths, *flat.shape, torch.get_num_threads())
-    return out, levels, scale, dinner, dup if up is None else dup.t().contiguous()
+    return out, int8_rows, scale, dinner, dup if up is None else dup.t().contiguous()
 
 
-@unfold_op.kernel("CPU")
-def _unfold(dw: Tensor, row_scale: Tensor) -> Tensor:
+@unscale_gradient_op.kernel("CPU")
+def _unscale_gradient(dw: Tensor, row_scale: Tensor) -> Tensor:
     if dw.dtype == torch.float32:
         return dw / row_scale[:, None]
-    out = unfold_op.empty(dw, row_scale)
+    out = unscale_gradient_op.empty(dw, row_scale)
     train.widen(*addresses(dw, row_scale, None, None, out), *dw.shape, torch.get_num_threads())
     return out
 
 
-@levels_op.kernel("CPU")
-def _levels(q: Tensor, bf16: bool) -> Tensor:
+@cast_int8_op.kernel("CPU")
+def _cast_int8(q: Tensor, bf16: bool) -> Tensor:
     if not bf16:
         return q.float()
-    out = levels_op.empty(q, bf16)
+    out = cast_int8_op.empty(q, bf16)
     train.int8_to_bf16(*addresses(q, out), q.numel(), torch.get_num_threads())
     return out
 
@@ -197,105 +190,104 @@ def _narrow_sums(sums: Tensor, scale: Tensor) -> Tensor:
 
 
 def _gradients(
-    folded: tuple[Tensor, Tensor, Tensor], q: Tensor, w: Tensor, row_scale: Tensor, wanted: tuple[bool, bool]
+    scaled: tuple[Tensor, Tensor, Tensor], q: Tensor, w: Tensor, row_scale: Tensor, wanted: tuple[bool, bool]
 ) -> Any:
-    """Those of q and of the weight, where wanted: dq = (dy s γ) w, dW = (dy s γ)ᵀ q / γ, folded = dy s γ (M, N).
+    """Gradients of q and of the weight, None where not wanted. `scaled` holds dy s γ (M, N), see `empty_scaled`.
 
-    bf16 rounds dy s γ once, and holds q exactly. With its rows in int8 as well dq is a product of integers, at twice
-    the speed, and the rounding is like noise in a gradient (SwitchBack, arXiv 2304.13013); dW, which sums over rows,
-    stays in bf16.
+    dq = (dy s γ) w and dW = (dy s γ)ᵀ q / γ. bf16 rounds dy s γ once and holds q exactly. With the rows of dy s γ in
+    int8 as well, dq is a product of integers at twice the speed, and the rounding acts like noise in a gradient
+    (SwitchBack, arXiv 2304.13013). dW sums over rows and stays in bf16.
     """
-    matrix, levels, scale = folded
+    matrix, int8_rows, scale = scaled
     bf16 = matrix.dtype == torch.bfloat16
     dq = dweight = None
-    if wanted[0] and levels.numel():
-        dq = narrow_sums_op(torch._int_mm(levels, w), scale).view(q.shape)
+    if wanted[0] and int8_rows.numel():
+        dq = narrow_sums_op(torch._int_mm(int8_rows, w), scale).view(q.shape)
     elif wanted[0]:
-        dq = (matrix @ levels_op(w, bf16)).view(q.shape)
+        dq = (matrix @ cast_int8_op(w, bf16)).view(q.shape)
     if wanted[1]:
-        dweight = unfold_op(matrix.t() @ levels_op(q.view(-1, q.shape[-1]), bf16), row_scale)
+        dweight = unscale_gradient_op(matrix.t() @ cast_int8_op(q.view(-1, q.shape[-1]), bf16), row_scale)
     return dq, dweight
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
-    levels, q, s, _, parts, inner, up = inputs
+    q_real, q, s, _, parts, inner, up = inputs
     ctx.save_for_backward(q, s, *outputs[1:], inner, up)
-    ctx.parts, ctx.bf16 = parts, levels.dtype == torch.bfloat16
+    ctx.parts, ctx.bf16 = parts, q_real.dtype == torch.bfloat16
 
 
 @ternary_linear_op.gradient(_save, constants=(1, 2))
 def _(ctx: Any, dy: Tensor, *_: None) -> tuple[Any, ...]:
     q, s, w, row_scale, inner, up = ctx.saved_tensors
-    *folded, dinner, dup = fold_op(dy, s, row_scale, ctx.bf16, ctx.parts, inner, up)
-    dq, dweight = _gradients(folded, q, w, row_scale, (ctx.needs_input_grad[0], ctx.needs_input_grad[3]))
-    return dq, None, None, dweight, None, something(dinner), something(dup)
+    *scaled, dinner, dup = scale_gradient_op(dy, s, row_scale, ctx.bf16, ctx.parts, inner, up)
+    dq, dweight = _gradients(scaled, q, w, row_scale, (ctx.needs_input_grad[0], ctx.needs_input_grad[3]))
+    return dq, None, None, dweight, None, none_if_absent(dinner), none_if_absent(dup)
 
 
 # ------------------------------------------------------------------- product, SwiGLU and quantiser
 
 
-@beside(reference.ternary_swiglu)
+@fast_form_of(reference.ternary_swiglu)
 def ternary_swiglu(
     x: Quantised, weight: Tensor, parts: Sequence[int], gain: Tensor | None = None, eps: float = EPS
 ) -> Quantised:
-    q, s, _, levels, *_ = ternary_swiglu_op(x.levels, x.q, x.s, weight, parts, gain, eps)
-    return Quantised(q, s, levels)
+    q, s, _, q_real, *_ = ternary_swiglu_op(x.q_real, x.q, x.s, weight, parts, gain, eps)
+    return Quantised(q, s, q_real)
 
 
 def _empty_swiglu(
-    levels: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Any, eps: float
+    q_real: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Any, eps: float
 ) -> tuple[Tensor, ...]:
     shape = torch.Size((*s.shape, len(weight) // 2))
     return (
-        *empty_rows(shape, s, levels.dtype == torch.bfloat16),
-        s.new_empty(s.numel(), len(weight), dtype=levels.dtype),
+        *empty_rows(shape, s, q_real.dtype == torch.bfloat16),
+        s.new_empty(s.numel(), len(weight), dtype=q_real.dtype),
         torch.empty_like(weight, dtype=torch.int8),
         weight.new_empty(len(weight)),
     )
 
 
 ternary_swiglu_op = Operator(
-    "ternary_swiglu(Tensor levels, Tensor q, Tensor s, Tensor weight, int[] parts, Tensor? gain, float eps)"
+    "ternary_swiglu(Tensor q_real, Tensor q, Tensor s, Tensor weight, int[] parts, Tensor? gain, float eps)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _empty_swiglu,
 )
-fold_swiglu_op = Operator(
-    "fold_swiglu(Tensor dq, Tensor gate_up, Tensor? gain, Tensor s, Tensor r, Tensor row, Tensor column)"
+scale_swiglu_gradient_op = Operator(
+    "scale_swiglu_gradient(Tensor dq, Tensor gate_up, Tensor? gain, Tensor s, Tensor r, Tensor row, Tensor column)"
     " -> (Tensor, Tensor, Tensor, Tensor)",
     lambda dq, gate_up, gain, s, r, row, column: (
-        *empty_folded(len(gate_up), gate_up.shape[1], s, gate_up.dtype == torch.bfloat16),
-        nothing(s) if gain is None else torch.empty_like(gain),
+        *empty_scaled(len(gate_up), gate_up.shape[1], s, gate_up.dtype == torch.bfloat16),
+        absent(s) if gain is None else torch.empty_like(gain),
     ),
 )
 
 
 @ternary_swiglu_op.kernel("CPU")
 def _ternary_swiglu(
-    levels: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Tensor | None, eps: float
+    q_real: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Tensor | None, eps: float
 ) -> tuple[Tensor, ...]:
     w, _, row_scale = _ternarise(weight, parts)
     sums, width = integer_product(rows(q), w), len(weight) // 2
-    out_q, out_s, r, out_levels, gate_up, _, _ = _empty_swiglu(levels, q, s, weight, parts, gain, eps)
+    out_q, out_s, r, out_q_real, gate_up, _, _ = _empty_swiglu(q_real, q, s, weight, parts, gain, eps)
     gain, bf16 = optional(gain, width), gate_up.dtype == torch.bfloat16
     train.product_swiglu_quantise(
         *(*addresses(sums, s, row_scale, gate_up), bf16, *addresses(gain, out_q, out_s, r)),
         *(s.numel(), width, eps, torch.get_num_threads()),
     )
-    return out_q, out_s, r, out_levels, gate_up, w, row_scale
+    return out_q, out_s, r, out_q_real, gate_up, w, row_scale
 
 
-@fold_swiglu_op.kernel("CPU")
-def _fold_swiglu(
+@scale_swiglu_gradient_op.kernel("CPU")
+def _scale_swiglu_gradient(
     dq: Tensor, gate_up: Tensor, gain: Tensor | None, s: Tensor, r: Tensor, row: Tensor, column: Tensor
 ) -> tuple[Tensor, ...]:
-    folded, levels, scale, dgain = fold_swiglu_op.empty(dq, gate_up, gain, s, r, row, column)
+    scaled, int8_rows, scale, dgain = scale_swiglu_gradient_op.empty(dq, gate_up, gain, s, r, row, column)
     dq = rows(dq)
-    tensors = addresses(row, column, gate_up, folded, something(levels), scale, gain, s, r, dgain)
+    tensors = addresses(row, column, gate_up, scaled, none_if_absent(int8_rows), scale, gain, s, r, dgain)
     train.product_swiglu_quantise_backward(
-        *(address(dq), dq.dtype == torch.bfloat16, *tensors),
-        *(*dq.shape, torch.get_num_threads()),
+        *(address(dq), dq.dtype == torch.bfloat16, *tensors), *(*dq.shape, torch.get_num_threads())
     )
-    return folded, levels, scale, dgain
+    return scaled, int8_rows, scale, dgain
 
 
 def _save_swiglu(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
@@ -307,6 +299,6 @@ def _save_swiglu(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...])
 @ternary_swiglu_op.gradient(_save_swiglu, constants=(0, 1, 2, 4, 5, 6))
 def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
     q, s, gain, out_s, r, gate_up, w, row_scale = ctx.saved_tensors
-    *folded, dgain = fold_swiglu_op(gradients[3], gate_up, gain, out_s, r, s, row_scale)
-    dq, dweight = _gradients(folded, q, w, row_scale, (ctx.needs_input_grad[0], ctx.needs_input_grad[3]))
-    return dq, None, None, dweight, None, something(dgain), None
+    *scaled, dgain = scale_swiglu_gradient_op(gradients[3], gate_up, gain, out_s, r, s, row_scale)
+    dq, dweight = _gradients(scaled, q, w, row_scale, (ctx.needs_input_grad[0], ctx.needs_input_grad[3]))
+    return dq, None, None, dweight, None, none_if_absent(dgain), None

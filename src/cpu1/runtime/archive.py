@@ -1,10 +1,10 @@
-"""A text as the code that a packed model makes of it, in a file that says what is needed to get it back.
+"""A text compressed by a packed model, in a file that names what is needed to decompress it.
 
     archive = compress(text, PackedModel("model.cpu1"))
     text = decompress(archive, "model.cpu1")
 
-Lossless for any bytes. Blocks are coded by themselves, each from the start of a document, so that several threads can
-share a text. docs/compression.md has the format, and what an archive depends on.
+Lossless for any bytes. Each block is coded separately, from the start of a document, so that several threads can share
+a text. docs/compression.md describes the format, and what an archive depends on.
 """
 
 import hashlib
@@ -22,48 +22,49 @@ from cpu1.files import digest
 from cpu1.runtime.model import PackedModel
 
 MAGIC, VERSION = b"cpu1z", 1
-HEAD = struct.Struct("<5sBB8sIQ")  # magic, version, arithmetic, mark of the model, bytes a block, bytes in all
+HEAD = struct.Struct("<5sBB8sIQ")  # magic, version, arithmetic, fingerprint of the model, bytes a block, bytes in all
 BLOCK = struct.Struct("<III")  # units, bytes of code, CRC-32 of the text
-CHECK_BYTES = MARK_BYTES = 8
+CHECK_BYTES = FINGERPRINT_BYTES = 8
 ARITHMETICS = ("numpy", "portable", "fma")  # by their number in the file
 
-BLOCK_BYTES = 1 << 17  # 14 bytes and a cold start each: 0.05% of a text at 2 bits per byte
-SHORT_BLOCK_BYTES = 1 << 13  # where attention looks at all of a block: time and memory grow with it
+BLOCK_BYTES = 1 << 17  # a block costs 14 bytes and a cold start: 0.05% of a text at 2 bits per byte
+SHORT_BLOCK_BYTES = 1 << 13  # where attention sees the whole block: time and memory grow with it
 MOST_BLOCK_BYTES = 1 << 30
-PIECE = 2048  # units between two looks at whether to stop
+PIECE = 2048  # units between two checks whether to stop
 
-Progress = Callable[[int, int], None]  # told bytes of text done, and all there are, by several threads in turn
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ByteProgress = Callable[[int, int], None]  # called with the bytes of text done and their total, from any thread
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-class Block(NamedTuple):
-    """Consecutive bytes of the text. `units` 0: the code is the text itself, which the model would have made longer."""
+class CodedBlock(NamedTuple):
+    """Consecutive bytes of the text. With 0 `units` the code is the text itself, which the model would not shorten."""
 
     units: int
-    crc: int
+    crc: int  # CRC-32 of the text
     code: bytes
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What an archive says, taken apart."""
+    """The parts of an archive."""
 
-    arithmetic: str
-    mark: bytes
+    arithmetic: str  # one of ARITHMETICS
+    fingerprint: bytes  # of the model, see `fingerprint_of`
     block: int  # bytes of text in each block but the last
     size: int  # bytes of text in all
-    blocks: list[Block]
+    blocks: list[CodedBlock]
 
     def write(self) -> bytes:
-        head = HEAD.pack(MAGIC, VERSION, ARITHMETICS.index(self.arithmetic), self.mark, self.block, self.size)
+        """The bytes of the archive."""
+        head = HEAD.pack(MAGIC, VERSION, ARITHMETICS.index(self.arithmetic), self.fingerprint, self.block, self.size)
         parts = [BLOCK.pack(block.units, len(block.code), block.crc) + block.code for block in self.blocks]
         data = head + b"".join(parts)
         return data + check(data)
 
     @classmethod
     def read(cls, data: bytes) -> "Archive":
-        """Raises UserError for what is no archive, or not whole, or not as it was written."""
+        """The archive in `data`. Raises UserError for one that is damaged or of another version, and for other data."""
         if data[: len(MAGIC)] != MAGIC:
             raise UserError("not an archive of cpu1 compress")
         if data[len(MAGIC) : len(MAGIC) + 1] not in (b"", bytes([VERSION])):
@@ -71,50 +72,51 @@ class Archive:
         body = data[:-CHECK_BYTES]
         if len(body) < HEAD.size or data[-CHECK_BYTES:] != check(body):
             raise UserError("the archive is damaged: changed, cut short, or followed by something else")
-        _, _, arithmetic, mark, block, size = HEAD.unpack_from(body)
+        _, _, arithmetic, fingerprint, block, size = HEAD.unpack_from(body)
         if arithmetic >= len(ARITHMETICS) or not 1 <= block <= MOST_BLOCK_BYTES:
             raise UserError("the archive is not valid: its head has a value out of range")
         blocks, at = [], HEAD.size
         while at + BLOCK.size <= len(body):
             units, length, crc = BLOCK.unpack_from(body, at)
             at += BLOCK.size + length
-            blocks.append(Block(units, crc, body[at - length : at]))
-        archive = cls(ARITHMETICS[arithmetic], mark, block, size, blocks)
+            blocks.append(CodedBlock(units, crc, body[at - length : at]))
+        archive = cls(ARITHMETICS[arithmetic], fingerprint, block, size, blocks)
         sizes = archive.sizes()
-        if at != len(body) or len(blocks) != len(sizes) or any(map(misfit, blocks, sizes)):
+        if at != len(body) or len(blocks) != len(sizes) or any(map(mismatched, blocks, sizes)):
             raise UserError("the archive is not valid: its blocks do not make up its text")
         return archive
 
     def sizes(self) -> list[int]:
-        """Bytes of text in each block; no more numbers than there are blocks, and one."""
+        """Bytes of text in each block. A damaged size gives at most one number more than there are blocks."""
         count = min(-(-self.size // self.block), len(self.blocks) + 1)
         return [min(self.block, self.size - i * self.block) for i in range(count)]
 
 
-def misfit(block: Block, size: int) -> bool:
-    """Whether a block cannot hold so many bytes of text."""
+def mismatched(block: CodedBlock, size: int) -> bool:
+    """Whether a block cannot hold `size` bytes of text."""
     return block.units > size or (block.units == 0 and len(block.code) != size)
 
 
 def check(data: bytes) -> bytes:
+    """The check at an archive's end: the first bytes of the SHA-256 of all before it."""
     return hashlib.sha256(data).digest()[:CHECK_BYTES]
 
 
-def mark_of(path: Path) -> bytes:
-    """What tells one packed file from another: the first bytes of its SHA-256."""
-    return digest(path)[:MARK_BYTES]
+def fingerprint_of(path: Path) -> bytes:
+    """The bytes by which an archive recognises its model's file: the first of its SHA-256. UserError if unreadable."""
+    return digest(path)[:FINGERPRINT_BYTES]
 
 
 def block_bytes(model: PackedModel) -> int:
-    """How long blocks are unless one asks for others."""
+    """The default size of a model's blocks."""
     whole = any(op["op"] == "attend" and not op["segment"] for op in model.about["program"]["trunk"])
     return SHORT_BLOCK_BYTES if whole else BLOCK_BYTES
 
 
 def compress(
-    text: bytes, model: PackedModel, block: int | None = None, threads: int = 1, progress: Progress | None = None
+    text: bytes, model: PackedModel, block: int | None = None, threads: int = 1, progress: ByteProgress | None = None
 ) -> bytes:
-    """The archive of a text, in blocks of so many bytes, of which `threads` are coded at once.
+    """The archive of a text in blocks of `block` bytes (default: the model's), of which `threads` are coded at once.
 
     Raises UserError where the model's scores are not finite, or `block` is out of range.
     """
@@ -123,47 +125,48 @@ def compress(
         raise UserError(f"blocks of {block} bytes; they may have 1 to {MOST_BLOCK_BYTES}")
     texts = [text[i : i + block] for i in range(0, len(text), block)]
     try:
-        blocks = Work(len(text), progress).map(lambda part, work: _encode(part, model, work), texts, threads)
+        blocks = SharedWork(len(text), progress).map(lambda part, work: _encode(part, model, work), texts, threads)
     except ValueError as error:
         raise UserError(f"{model.path}: {error}") from None
-    return Archive(model.arithmetic, mark_of(model.path), block, len(text), blocks).write()
+    return Archive(model.arithmetic, fingerprint_of(model.path), block, len(text), blocks).write()
 
 
-def decompress(data: bytes, path: str | Path, threads: int = 1, progress: Progress | None = None) -> bytes:
-    """The text of an archive, by the model at `path`.
+def decompress(data: bytes, path: str | Path, threads: int = 1, progress: ByteProgress | None = None) -> bytes:
+    """The text of an archive, decompressed with the model at `path`.
 
-    Raises UserError for what is not a whole archive, for another model than it was made with, and where this machine
-    does not compute the very numbers that it was made with; never returns another text.
+    Raises UserError for a damaged archive, for another model than the one it was made with, and where this machine does
+    not compute exactly the numbers it was made with. Never returns another text.
     """
     archive, path = Archive.read(data), Path(path)
     model = PackedModel(path, arithmetic=archive.arithmetic)
-    if archive.mark != (mark := mark_of(path)):
-        raise UserError(f"the archive was made with another model: {archive.mark.hex()}, and {path} is {mark.hex()}")
+    if archive.fingerprint != (fingerprint := fingerprint_of(path)):
+        made_with, given = archive.fingerprint.hex(), fingerprint.hex()
+        raise UserError(f"the archive was made with another model: {made_with}, and {path} is {given}")
     pairs = list(zip(archive.blocks, archive.sizes(), strict=True))
-    work = Work(archive.size, progress)
+    work = SharedWork(archive.size, progress)
     return b"".join(work.map(lambda pair, work: _decode(*pair, model, work), pairs, threads))
 
 
-def _encode(text: bytes, model: PackedModel, work: "Work") -> Block:
+def _encode(text: bytes, model: PackedModel, work: "SharedWork") -> CodedBlock:
     units, crc = model.encode(text), zlib.crc32(text)
     encoder = model.session().encoder()
     for i in range(0, len(units), PIECE):
         piece = units[i : i + PIECE]
         encoder.put(piece)
-        work.did(len(model.decode(piece)))
+        work.advance(len(model.decode(piece)))
     code = encoder.finish()
-    return Block(len(units), crc, code) if len(code) < len(text) else Block(0, crc, text)
+    return CodedBlock(len(units), crc, code) if len(code) < len(text) else CodedBlock(0, crc, text)
 
 
-def _decode(block: Block, size: int, model: PackedModel, work: "Work") -> bytes:
+def _decode(block: CodedBlock, size: int, model: PackedModel, work: "SharedWork") -> bytes:
     text = bytearray(b"" if block.units else block.code)
     decoder = model.session().decoder(block.code)
     for i in range(0, block.units, PIECE):
         try:
             text += (piece := model.decode(decoder.get(min(PIECE, block.units - i))))
-        except ValueError:  # no stream that computes as the encoder's did would find itself here
+        except ValueError:  # impossible for a stream that computes the encoder's numbers
             break
-        work.did(len(piece))
+        work.advance(len(piece))
     if len(text) != size or zlib.crc32(text) != block.crc:
         raise UserError(
             f"the archive is whole, but decodes to another text: the arithmetic {model.arithmetic!r} of this machine "
@@ -172,16 +175,16 @@ def _decode(block: Block, size: int, model: PackedModel, work: "Work") -> bytes:
     return bytes(text)
 
 
-class Work:
-    """Work shared by threads, which all stop soon after one of them fails, or Ctrl-C."""
+class SharedWork:
+    """Work shared by threads, which all stop soon after one of them fails, or after Ctrl-C."""
 
-    def __init__(self, size: int, progress: Progress | None) -> None:
+    def __init__(self, size: int, progress: ByteProgress | None) -> None:
         self._size, self._done, self._progress = size, 0, progress
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._failure: BaseException | None = None  # the first one, which stopped the others
 
-    def map(self, do: Callable[[Item, "Work"], Result], items: Sequence[Item], threads: int) -> list[Result]:
-        """do(item, self) for each, in order."""
+    def map(self, do: Callable[[T, "SharedWork"], R], items: Sequence[T], threads: int) -> list[R]:
+        """The results of do(item, self) for all items, in order. Raises the first exception of `do`."""
         with ThreadPoolExecutor(threads) as pool:
             try:
                 futures = [pool.submit(self._do, do, item) for item in items]
@@ -191,7 +194,7 @@ class Work:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise self._failure or error from None
 
-    def _do(self, do: Callable[[Item, "Work"], Result], item: Item) -> Result:
+    def _do(self, do: Callable[[T, "SharedWork"], R], item: T) -> R:
         try:
             return do(item, self)
         except BaseException as error:
@@ -201,8 +204,8 @@ class Work:
                 self._stop.set()
             raise
 
-    def did(self, count: int) -> None:
-        """So many bytes more. To be called every now and then by what does the work."""
+    def advance(self, count: int) -> None:
+        """Reports `count` more bytes as done, which `do` calls regularly. CancelledError once the work must stop."""
         if self._stop.is_set():
             raise CancelledError
         with self._lock:

@@ -1,9 +1,11 @@
-"""Arithmetic coding of units by the probabilities that a stream gives them: the plain form of native/engine/coder.cpp.
+"""Arithmetic coding of units by the probabilities that a stream gives them: the reference of the engine's coder.
 
-It makes the very same code of the same logits, over any stream; the engine has its own, which is faster. A range coder
-(Martin 1979, "Range encoding: an algorithm for removing redundancy from a digitised message"): text goes in and comes
-out in the same order, so that a block needs no second pass and can be decoded piece by piece; its one division a unit
-is nothing beside the model.
+It makes the same code of the same logits as the engine's, which is faster, and works over any stream. It is a range
+coder (Martin 1979, "Range encoding: an algorithm for removing redundancy from a digitised message"). Text is decoded in
+the order in which it was encoded, so that a block needs no second pass and can be decoded piece by piece. Its one
+division a unit takes no time in comparison with the model.
+
+Shapes: V symbols.
 """
 
 from typing import Protocol
@@ -14,22 +16,23 @@ from numpy.typing import ArrayLike, NDArray
 BEST = float(1 << 32)  # + 1 is the frequency of the likeliest unit
 LEAST_RANGE, WHOLE = 1 << 56, 1 << 64
 
-# exp as the engine has it, 2^n p(r): Taylor's series, two parts of ln 2, and 1.5 * 2^52 to round
+# exp as the engine computes it, 2^n p(r): Taylor's series, two parts of ln 2, and 1.5 * 2^52 to round
 TAYLOR = [1 / 479001600, 1 / 39916800, 1 / 3628800, 1 / 362880, 1 / 40320, 1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6]
 HIGH, LOW, TO_WHOLE = 0.693147180369123816490, 1.90821492927058770002e-10, 6755399441055744.0
 
 
 class Readable(Protocol):
-    """What a coder needs of a stream."""
+    """The part of a stream that a coder needs: `advance` reads units, `next_logits` (V,) predicts the next one."""
 
     def advance(self, units: ArrayLike) -> None: ...
     def next_logits(self) -> NDArray[np.float32]: ...
 
 
 def shares(logits: NDArray[np.float32]) -> list[int]:
-    """Where the share of each unit ends, (V,): it is as wide as 1 + floor(2^32 exp(logit - the best logit)).
+    """The ends (V,) of the units' shares; a share's width is 1 + floor(2^32 exp(logit - the best logit)).
 
-    Each step is one rounding of IEEE double, so that every machine finds the same. ValueError for logits not finite.
+    Each operation rounds once in IEEE double, so that every machine computes the same. ValueError unless all logits are
+    finite.
     """
     if not np.isfinite(logits).all():
         raise ValueError("the model's scores are not finite; training diverged or the model file is damaged")
@@ -46,14 +49,14 @@ def shares(logits: NDArray[np.float32]) -> list[int]:
 
 
 class Encoder:
-    """Reads units into a stream and codes each by what the stream expected."""
+    """Reads units into a stream and codes each by the probability that the stream gave it."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._low, self._range, self._shifts = 0, WHOLE - 1, 0  # low of 64 + 8 shifts bits: the code so far
 
     def put(self, units: ArrayLike) -> None:
-        """Raises ValueError for units beyond the vocabulary, and for logits that are not finite."""
+        """Codes units and reads them. ValueError for units beyond the vocabulary and for logits that are not finite."""
         for unit in np.asarray(units).tolist():
             ends = shares(self._stream.next_logits())
             self._stream.advance([unit])
@@ -64,13 +67,13 @@ class Encoder:
                 self._low, self._range, self._shifts = self._low << 8, self._range << 8, self._shifts + 1
 
     def finish(self) -> bytes:
-        """The code: the shortest bytes within the range; zeros at its end are left out."""
+        """The code of all units: the shortest bytes within the range; zeros at its end are left out."""
         last = (self._low + LEAST_RANGE - 1) // LEAST_RANGE
         return last.to_bytes(self._shifts + 1, "big").rstrip(b"\0")
 
 
 class Decoder:
-    """Takes units from a code and reads them into a stream, which stands where the encoder's did."""
+    """Decodes units and reads them into a stream, which starts in the state where the encoder's stream started."""
 
     def __init__(self, stream: Readable, code: bytes) -> None:
         self._stream = stream
@@ -80,16 +83,16 @@ class Decoder:
             self._shift()
 
     def get(self, count: int) -> NDArray[np.uint32]:
-        """The next units. Raises ValueError where the code cannot be one of this stream."""
+        """The next `count` units. Raises ValueError where the code cannot be one of this stream."""
         return np.array([self._next() for _ in range(count)], np.uint32)
 
     def _next(self) -> int:
         ends = shares(self._stream.next_logits())
         part = self._range // ends[-1]
-        place = self._offset // part
-        if place >= ends[-1]:
+        position = self._offset // part
+        if position >= ends[-1]:
             raise ValueError("the code is damaged")
-        unit = int(np.searchsorted(ends, place, side="right"))
+        unit = int(np.searchsorted(ends, position, side="right"))
         begin = ends[unit - 1] if unit else 0
         self._offset -= part * begin
         self._range = part * (ends[unit] - begin)

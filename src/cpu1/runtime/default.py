@@ -1,4 +1,4 @@
-"""Which model runs where none is named."""
+"""The model that runs when none is named."""
 
 import os
 from pathlib import Path
@@ -11,16 +11,16 @@ PACKAGE = Path(__file__).parent.parent
 
 
 def default_model() -> Path:
-    """The first of: what CPU1_MODEL names; the file that was installed with the package; `checkpoints/default.cpu1`
-    of the source tree, where the package is used from one.
+    """The path of the first of: the file in CPU1_MODEL; the file installed with the package; in a source tree,
+    `checkpoints/default.cpu1`.
 
-    UserError where there is none, or where the variable names nothing that exists.
+    UserError where there is none of them, or when the variable's file does not exist.
     """
     if named := os.environ.get(VARIABLE):
         if not os.path.exists(named):
             raise UserError(f"{VARIABLE} is {named!r}, which does not exist")
         return Path(named)
-    places = [PACKAGE / FILE]
+    candidates = [PACKAGE / FILE]
     if PACKAGE.parent.name == "src":
         places.append(PACKAGE.parent.parent / "checkpoints" / FILE)
     for place in places:

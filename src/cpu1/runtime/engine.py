@@ -1,8 +1,7 @@
 """A packed model in the native engine. numpy only; the numbers are those of `cpu1.runtime.reference`.
 
-The native part checks the file before anything is used of it, releases the GIL while it works, and uses the best
-instruction set of the processor; the environment variable CPU1_ISA (portable, avx2, avxvnni, avx512vnni, neon) forces
-one.
+The native part checks a file before it uses it, releases the GIL while it works, and uses the processor's best
+instruction set. The environment variable CPU1_ISA (portable, avx2, avxvnni, avx512vnni, neon) forces another one.
 """
 
 import importlib
@@ -38,7 +37,7 @@ def isas() -> list[str]:
 
 
 def operations() -> list[str]:
-    """The operations that the engine knows."""
+    """The names of the operations that the engine knows."""
     names: str = native().operations()
     return names.split(",")
 
@@ -46,7 +45,7 @@ def operations() -> list[str]:
 class Engine:
     """A packed model, read-only: sessions of any number of threads may share it.
 
-    Raises UserError when there is no such file, ValueError that says what is wrong with one that is not valid.
+    Raises UserError when there is no such file, and ValueError with the reason for a file that is not valid.
     """
 
     def __init__(self, source: str | Path | bytes, isa: str = "") -> None:
@@ -71,6 +70,6 @@ class Engine:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the file says of itself: recipe, run, program, ..."""
-        found: dict[str, Any] = json.loads(self.model.about)
-        return found
+        """The file's description of itself: recipe, run, program, ..."""
+        about: dict[str, Any] = json.loads(self.model.about)
+        return about

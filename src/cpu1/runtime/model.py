@@ -4,7 +4,9 @@
     print(model.generate("Once upon a time", max_bytes=200))
     bits = model.score(b"how surprising is each byte?")
 
-The native engine runs it; where no compiler was at hand when cpu1 was installed, the numpy reference does.
+The native engine runs it, or the numpy reference where cpu1 was installed without a compiler.
+
+Shapes: N units, V symbols.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,22 +22,26 @@ from cpu1.runtime import engine
 from cpu1.runtime.sampling import Sampler, Sampling
 from cpu1.runtime.text import stream_text
 
-CHUNK_UNITS = 16  # generated between two looks at what was written: four patches
+CHUNK_UNITS = 16  # units generated at a time: four patches
 
 Units = NDArray[np.uint32]
 
 
-class Encoder(Protocol):
+class UnitEncoder(Protocol):
+    """An arithmetic encoder: `put` codes units and reads them into its stream, `finish` returns the code."""
+
     def put(self, units: Units) -> None: ...
     def finish(self) -> bytes: ...
 
 
-class Decoder(Protocol):
+class UnitDecoder(Protocol):
+    """An arithmetic decoder: `get` returns the next units, and reads them into its stream."""
+
     def get(self, count: int) -> Units: ...
 
 
 class Stream(Protocol):
-    """One stream of units: `session.Session` of the engine, or its slow twin over the reference."""
+    """One stream of units: `session.Session` of the engine, or `plain.PlainSession` over the reference."""
 
     state: bytes
 
@@ -43,21 +49,21 @@ class Stream(Protocol):
     def next_logits(self) -> NDArray[np.float32]: ...
     def score(self, units: Units) -> NDArray[np.float64]: ...
     def generate(self, count: int, sampler: Sampler, end: int | None = ..., may_end: bool = ...) -> Units: ...
-    def encoder(self) -> Encoder: ...
-    def decoder(self, code: bytes) -> Decoder: ...
+    def encoder(self) -> UnitEncoder: ...
+    def decoder(self, code: bytes) -> UnitDecoder: ...
 
 
 class PackedModel:
     """The model of one file, and the `state` that its texts start from: the start of a document, until `advance`.
 
-    `generate`, `stream` and `score` start from `state` and leave it as it is, so that one long prompt serves many
-    texts; they may be used from several threads at once. Sessions of one's own come from `session`.
+    `generate`, `stream` and `score` start from `state` and do not change it, so that one long prompt serves many texts.
+    They may be used from several threads at once. `session` opens a stream with a state of its own.
     """
 
     def __init__(self, path: str | Path, threads: int = 1, arithmetic: str | None = None) -> None:
-        """`arithmetic`: whose results it must give to the bit, as a model's `arithmetic` says (default: the fastest).
+        """`arithmetic` forces one that gives the same results to the bit, see the property (default: the fastest).
 
-        Raises UserError naming the file and what is wrong with it, or an arithmetic that is not to be had here.
+        Raises UserError naming the file and what is wrong with it, or an arithmetic that this machine does not have.
         """
         self.path, self.threads = Path(path), threads
         self._state: bytes | None = None  # the start of a document
@@ -69,7 +75,7 @@ class PackedModel:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the file says of itself: recipe, run, program, ..."""
+        """The file's description of itself: recipe, run, program, ..."""
         return self._open.about
 
     @property
@@ -79,11 +85,11 @@ class PackedModel:
 
     @property
     def arithmetic(self) -> str:
-        """What the last bits of its results depend on: the same file, text and arithmetic give the same bits."""
+        """The name of the model's arithmetic: the same file, text and arithmetic give the same bits."""
         return self._open.arithmetic
 
     def session(self) -> Stream:
-        """A stream that stands where `state` does, for one thread at a time."""
+        """A stream that starts from `state`, for one thread at a time."""
         stream = self._open.session(self.threads)
         if self._state is not None:
             stream.state = self._state
@@ -91,7 +97,7 @@ class PackedModel:
 
     @property
     def state(self) -> bytes:
-        """Where texts start from; may be set to what a session of the same model had (else ValueError)."""
+        """The state from which texts start; may be set to one of a session of the same model (else ValueError)."""
         return self.session().state
 
     @state.setter
@@ -100,7 +106,7 @@ class PackedModel:
         self._state = state
 
     def advance(self, text: bytes) -> None:
-        """Reads text: what follows continues it."""
+        """Reads text into `state`: texts then continue it."""
         stream = self.session()
         stream.advance(self.encode(text))
         self._state = stream.state
@@ -119,9 +125,9 @@ class PackedModel:
     def chunks(
         self, prompt: bytes = b"", max_bytes: int = 256, sampling: Sampling | None = None, may_end: bool = True
     ) -> Iterator[bytes]:
-        """Yields what follows `prompt`, a few bytes at a time, at most `max_bytes` in all.
+        """Yields bytes that continue `prompt`, a few at a time, at most `max_bytes` in all.
 
-        Ends early at a document separator, unless it `may_end` not: then none is drawn.
+        Ends early at a document separator; without `may_end` none is drawn. Raises UserError for scores not finite.
         """
         stream, sampler, written = self.session(), Sampler(sampling or Sampling()), 0
         stream.advance(self.encode(prompt))
@@ -146,7 +152,7 @@ class PackedModel:
         return "".join(self.stream(prompt, max_bytes, stop, **sampling))
 
     def score(self, text: bytes) -> NDArray[np.float64]:
-        """Bits of each byte of a document, -log2 p given all before it: (len(text),). A token's are spread evenly."""
+        """Bits (len(text),) of each byte of a document, -log2 p given all before it. A token's are spread evenly."""
         units = self.encode(text)
         bits = self.session().score(units) / np.log(2)
         if self.tokens is None:
@@ -164,7 +170,7 @@ def _open(path: Path, arithmetic: str | None) -> "_native | _plain":
     for isa in isas:
         if engine.ARITHMETIC[isa] == arithmetic:
             return _native(path, isa)
-    raise UserError(f"the arithmetic {arithmetic!r} is not to be had here: there is {', '.join(isas) or 'numpy alone'}")
+    raise UserError(f"this machine lacks the arithmetic {arithmetic!r}; it has {', '.join(isas) or 'numpy alone'}")
 
 
 class _native:

@@ -1,4 +1,7 @@
-"""A stream over the numpy reference with the interface of the engine's session: slow, where no compiler was at hand."""
+"""A stream over the numpy reference with the interface of the engine's session: slow, for builds without a compiler.
+
+Shapes: N units, V symbols.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +15,7 @@ FORBIDDEN = np.float32(-1e30)
 
 
 class PlainSession:
-    """One stream, at the start of a document. Its saved state is the text so far, read again to restore it."""
+    """One stream, at the start of a document. Its saved state is the text so far, which is read again to restore it."""
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
@@ -40,7 +43,7 @@ class PlainSession:
         return self.reference.next_logits(self._begun, self._state)
 
     def score(self, units: ArrayLike) -> NDArray[np.float64]:
-        """Reads units; returns what each cost, in nats."""
+        """Reads units (N,); returns the cost of each in nats (N,)."""
         costs = []
         for unit in np.asarray(units).tolist():
             logits = self.next_logits().astype(np.float64)
@@ -52,7 +55,7 @@ class PlainSession:
     def generate(
         self, count: int, sampler: Sampler, end: int | None = SEPARATOR, may_end: bool = True
     ) -> NDArray[np.uint32]:
-        """Draws up to `count` units and reads them; stops before `end`, or, if it `may_end` not, never draws it."""
+        """Draws up to `count` units and reads them. Stops before the unit `end`; without `may_end`, never draws it."""
         drawn: list[int] = []
         while len(drawn) < count:
             logits = self.next_logits()
@@ -66,16 +69,16 @@ class PlainSession:
         return np.array(drawn, np.uint32)
 
     def encoder(self) -> Encoder:
-        """Codes units by what the stream expects, and reads them."""
+        """An encoder of units by this stream's probabilities, which also reads them."""
         return Encoder(self)
 
     def decoder(self, code: bytes) -> Decoder:
-        """Takes units from a code made by a stream that stood where this one does, and reads them."""
+        """A decoder of a code made by a stream in the same state, which also reads the units."""
         return Decoder(self, code)
 
     @property
     def state(self) -> bytes:
-        """Where the stream stands."""
+        """The stream's state, which may be set. Raises ValueError for what is not a saved state."""
         return np.array(self._read, np.uint32).tobytes()
 
     @state.setter

@@ -1,7 +1,9 @@
 """The program of a packed model, run the plainest way: numpy, one step, one operation after the other.
 
-The ground truth for the tests of every faster form, and the fallback where no compiler was at hand. Products, scans and
-registers are fp32; sums of norms and the softmax are in double, so that no order of summing is preferred.
+It is the ground truth for the tests of every faster form, and the fallback in builds without a compiler. Products,
+scans and registers are fp32; sums of norms and the softmax are in double, so that no order of summing is preferred.
+
+Shapes: N units, V symbols, K inputs. There is one stream, so registers and states are vectors.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ ROPE_BASE = 10_000.0
 
 
 class Entry(NamedTuple):
-    """What one step leaves in a cache."""
+    """The key and value of one step in a cache."""
 
     position: int
     key: Vector  # (heads, head size), normed and rotated
@@ -33,7 +35,7 @@ class Entry(NamedTuple):
 
 @dataclass
 class State:
-    """Where a stream stands. A call returns a new state and leaves the one it was given as it is."""
+    """The state of a stream. A call returns a new state and does not change the one it was given."""
 
     s: Vector  # (d,): predicts the next step
     position: int  # steps so far, the first one, which read no units, counted
@@ -67,7 +69,10 @@ class Reference:
         return state
 
     def next_logits(self, begun: ArrayLike, state: State) -> Vector:
-        """Logits (V,) of the unit after `state` and the `begun` units (0 to P - 1) of its step."""
+        """Logits (V,) of the unit after `state` and the `begun` units (0 to patch - 1) of its step.
+
+        Raises ValueError for more of them, and for units beyond the vocabulary.
+        """
         units = self._checked(begun)
         if len(units) >= self.program.patch:
             raise ValueError(f"{len(units)} units begun of a step of {self.program.patch}")
@@ -79,20 +84,20 @@ class Reference:
         """Bits (N,) that each unit of a document costs, -log2 p given all before it."""
         patch, units = self.program.patch, self._checked(units)
         bits, state = np.empty(len(units)), self.start()
-        for place, unit in enumerate(units):
-            begun = units[place - place % patch : place]
+        for position, unit in enumerate(units):
+            begun = units[position - position % patch : position]
             logits = self.next_logits(begun, state).astype(np.float64)
             peak = logits.max()
-            bits[place] = (np.log(np.exp(logits - peak).sum()) + peak - logits[unit]) / np.log(2)
+            bits[position] = (np.log(np.exp(logits - peak).sum()) + peak - logits[unit]) / np.log(2)
             if len(begun) + 1 == patch:
                 state = self.advance([*begun, unit], state)
         return bits
 
     def _checked(self, units: ArrayLike) -> list[int]:
-        found = np.asarray(units, np.int64)
-        if found.ndim != 1 or (found.size and not 0 <= found.min() <= found.max() < self.program.vocabulary):
+        numbers = np.asarray(units, np.int64)
+        if numbers.ndim != 1 or (numbers.size and not 0 <= numbers.min() <= numbers.max() < self.program.vocabulary):
             raise ValueError(f"units must be a row of numbers from 0 to {self.program.vocabulary - 1}")
-        return found.tolist()
+        return numbers.tolist()
 
     def _step(self, units: list[int] | None, state: State) -> State:
         """One step of the trunk; `units` None is the first step of a document."""
@@ -107,7 +112,7 @@ class Reference:
 
 
 class Step:
-    """The registers of one step, and a method for each operation of the closed set."""
+    """The registers of one step, and a method for each operation of docs/operations.md, which defines them."""
 
     def __init__(self, model: Reference, state: State) -> None:
         self.model, self.position, self.recent = model, state.position, state.recent
@@ -116,18 +121,21 @@ class Step:
         self.deleted = False
 
     def embed(self, op: Op, units: list[int] | None) -> None:
+        """Runs the embedding of a step's units; None before the first step of a document."""
         EMBED[op.name](self, op, units)
 
     def run(self, op: Op) -> int | None:
-        """Runs an operation of the trunk; returns the index of the next one where it is not the one behind."""
+        """Runs an operation of the trunk; returns the index of the next one if it is not the following one."""
         return TRUNK[op.name](self, op)
 
     def head(self, op: Op, begun: list[int]) -> Vector:
+        """The logits (V,) of the unit after the `begun` units of the step."""
         return HEAD[op.name](self, op, begun)
 
     # ------------------------------------------------------------------------------------- embed
 
     def embed_bytes(self, op: Op, units: list[int] | None) -> None:
+        """out = the patch's byte vectors side by side, mixed by the taps if there are any."""
         if units is None:
             self._set(op["out"], self._tensor(op, "start"))
             return
@@ -141,20 +149,24 @@ class Step:
         self._set(op["out"], mixed.ravel())
 
     def embed_token(self, op: Op, units: list[int] | None) -> None:
+        """out = the token's vector; that of the separator at the start."""
         self._set(op["out"], self._tensor(op, "table")[units[0] if units else 0])
 
     # ------------------------------------------------------------------------------------- trunk
 
     def rms_norm(self, op: Op) -> None:
+        """out = norm(in), times the gain if there is one."""
         normed = norm(self._get(op["in"]))
         self._set(op["out"], normed * self._tensor(op, "gain") if op.get("gain") else normed)
 
     def ternary_linear(self, op: Op) -> None:
+        """out = (w q) scale γ, with in quantised to q and its scale."""
         q, scale = quantise(self._get(op["in"]), self._tensor(op, "gain") if op.get("gain") else None)
         sums = self.model.matrices[op["weight"]] @ q.astype(np.float32)
         self._set(op["out"], sums * scale * np.repeat(self.model.packed.ternary(op["weight"]).scale, op["parts"]))
 
     def dense_linear(self, op: Op) -> None:
+        """out = activation(weight in + bias), or out + that."""
         y = self._tensor(op, "weight") @ self._get(op["in"])
         if op.get("bias"):
             y = y + self._tensor(op, "bias")
@@ -162,14 +174,17 @@ class Step:
         self._set(op["out"], self._get(op["out"]) + y if op["accumulate"] else y)
 
     def gate_scan(self, op: Op) -> None:
+        """out = state = F state + (1 - F) silu(c), with F = sigmoid(f) and in = [f, c]."""
         f, c = np.split(self._get(op["in"]), 2)
         gate = sigmoid(f)
         self._set(op["out"], self._move(op, gate, silu(c)))
 
     def silu_mul(self, op: Op) -> None:
+        """out = silu(a) b."""
         self._set(op["out"], silu(self._get(op["a"])) * self._get(op["b"]))
 
     def attend(self, op: Op) -> None:
+        """out = attention of this step's query over the cache and this step, with in = [q, k, v]."""
         q, k, v = self._get(op["in"]).reshape(3, op["heads"], op["head_size"])
         query, key = (rotate(np.stack([norm(head) for head in heads]), self.position) for heads in (q, k))
         cache = (*self.caches.get(op["state"], ()), Entry(self.position, key, v.copy()))
@@ -184,9 +199,11 @@ class Step:
         self._set(op["out"], np.einsum("hs,shi->hi", weights, values).astype(np.float32).ravel())
 
     def leaky_scan(self, op: Op) -> None:
+        """out = state = decay state + (1 - decay) in."""
         self._set(op["out"], self._move(op, self._tensor(op, "decay"), self._get(op["in"])))
 
     def delete_gate(self, op: Op) -> int | None:
+        """Returns the operation to skip to where the gate deletes the step, else None."""
         inner = silu(self._tensor(op, "up") @ norm(self._get(op["in"])) + self._tensor(op, "up_bias"))
         score = self._tensor(op, "down")[0] @ inner + self._tensor(op, "down_bias")[0]
         if score >= 0:
@@ -195,14 +212,16 @@ class Step:
         return op["skip_to"]
 
     def add(self, op: Op) -> None:
+        """out = out + in."""
         self._set(op["out"], self._get(op["out"]) + self._get(op["in"]))
 
     # -------------------------------------------------------------------------------------- head
 
     def local_decode(self, op: Op, begun: list[int]) -> Vector:
+        """Logits (256,) of the LocalByteDecoder for the byte after `begun`."""
         slots = self._tensor(op, "slots")
-        width, place = len(slots) // self.model.program.patch, len(begun)
-        x = slots[place * width : (place + 1) * width] @ self._get(op["in"])
+        width, slot = len(slots) // self.model.program.patch, len(begun)
+        x = slots[slot * width : (slot + 1) * width] @ self._get(op["in"])
         for vectors, byte in zip(self._tensor(op, "back"), reversed((*self.recent, *begun)), strict=False):
             x = x + vectors[byte]
         inner = relu2(self._tensor(op, "up") @ norm(x) + self._tensor(op, "up_bias"))
@@ -210,8 +229,9 @@ class Step:
         return self._tensor(op, "output") @ norm(x) + self._tensor(op, "output_bias")
 
     def patch_heads(self, op: Op, begun: list[int]) -> Vector:
-        symbols, place = self.model.program.vocabulary, len(begun)
-        return self._tensor(op, "output")[place * symbols : (place + 1) * symbols] @ self._get(op["in"])
+        """Logits (V,) of independent heads for the unit after `begun`."""
+        symbols, slot = self.model.program.vocabulary, len(begun)
+        return self._tensor(op, "output")[slot * symbols : (slot + 1) * symbols] @ self._get(op["in"])
 
     # ------------------------------------------------------------------------------------- access
 
@@ -250,7 +270,10 @@ def _inverse_root_mean(x: Vector) -> np.float32:
 
 
 def quantise(x: Vector, gain: Vector | None) -> tuple[NDArray[np.int8], np.float32]:
-    """q (K,) and one scale, norm(x) gain ~ q scale; each step in fp32, so that q is the same everywhere."""
+    """q int8 (K,) and one scale, with norm(x) gain ~ q scale, as `cpu1.ops.quantise` without torch.
+
+    Each operation is in fp32, so that q is the same on every machine.
+    """
     scaled = x if gain is None else x * gain
     peak = np.abs(scaled).max()
     if peak < SILENT:
@@ -260,21 +283,24 @@ def quantise(x: Vector, gain: Vector | None) -> tuple[NDArray[np.int8], np.float
 
 
 def sigmoid(x: Vector) -> Vector:
+    """1 / (1 + exp(-x)), computed in double."""
     with np.errstate(over="ignore"):
         return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
 
 
 def silu(x: Vector) -> Vector:
+    """x sigmoid(x)."""
     return x * sigmoid(x)
 
 
 def relu2(x: Vector) -> Vector:
+    """max(x, 0)²."""
     return np.square(np.maximum(x, 0))
 
 
 def rotate(x: Vector, position: int) -> Vector:
-    """Rotary positions (RoFormer, arXiv 2104.09864) of x (heads, head size): neighbours are turned in pairs."""
+    """Rotary positions (RoFormer, arXiv 2104.09864) of x (heads, head size): pairs of neighbours are rotated."""
     half = x.shape[1] // 2
     angles = position * ROPE_BASE ** (-np.arange(half) / half)
-    turned = (x[:, 0::2] + 1j * x[:, 1::2]) * np.exp(1j * angles)
-    return np.stack((turned.real, turned.imag), axis=2).reshape(x.shape).astype(np.float32)
+    rotated = (x[:, 0::2] + 1j * x[:, 1::2]) * np.exp(1j * angles)
+    return np.stack((rotated.real, rotated.imag), axis=2).reshape(x.shape).astype(np.float32)

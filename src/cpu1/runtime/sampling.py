@@ -1,8 +1,10 @@
 """From scores to one token: temperature, top-k, top-p, min-p and a seeded draw.
 
-numpy only, so that the runtime can use it. The filters run in the order of Hugging Face transformers'
-sampler: temperature, top-k, top-p, min-p, each on what the one before left. So top-p counts its mass
-among the top-k survivors and after the temperature; llama.cpp, by contrast, applies the temperature last.
+This needs only numpy, so that the runtime can use it. The filters run in the order of Hugging Face transformers'
+sampler: temperature, top-k, top-p, min-p, each on the tokens that the one before left. So top-p counts its mass among
+the top-k survivors and after the temperature; llama.cpp, by contrast, applies the temperature last.
+
+Shapes: V symbols.
 """
 
 import math
@@ -19,7 +21,7 @@ from cpu1.errors import UserError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is chosen. The defaults draw from the whole distribution, slightly sharpened.
+    """How a token is drawn. The defaults draw from the whole distribution, slightly sharpened.
 
     temperature: scores are divided by it; 0 takes the best token (the lowest index among equals)
     top_k: keep the k best; 0 keeps all
@@ -69,17 +71,17 @@ class Sampler:
             return int(np.argmax(logits))
         reach = np.cumsum(candidate_weights(logits, self.sampling))
         # A draw is below 1, and its product with the total rounds below the total, so a token of weight
-        # zero is never met: `reach` first exceeds the product at a token that adds to it.
+        # zero is never drawn: `reach` first exceeds the product at a token that adds to it.
         draw = self._generator.random() * reach[-1]
         return int(np.searchsorted(reach, draw, side="right"))
 
     @property
     def state(self) -> dict[str, Any]:
-        """The generator's position, as plain values that JSON can hold; `restore` takes it back."""
+        """The generator's state as plain values that JSON can hold, for `restore`."""
         return dict(self._generator.bit_generator.state)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a saved `state`; raises UserError, and changes nothing, when it is not one."""
+        """Continues from a saved `state`. Raises UserError, and changes nothing, when it is not one."""
         bits = np.random.PCG64()
         try:
             bits.state = state  # type: ignore[assignment]  # numpy checks it
@@ -97,7 +99,7 @@ def candidate_weights(logits: NDArray[np.float32], sampling: Sampling) -> NDArra
     with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to -inf, which is right
         weights = np.exp((scores - scores.max()) / sampling.temperature)
     if sampling.top_k or sampling.top_p < 1:
-        # By score, not by weight: a huge temperature makes weights equal that scores tell apart.
+        # By score, not by weight: a huge temperature makes the weights of different scores equal.
         best_first = np.argsort(-scores, kind="stable")
         if sampling.top_k:
             best_first = best_first[: sampling.top_k]

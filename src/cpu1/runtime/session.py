@@ -1,8 +1,10 @@
-"""Streams of units through the engine: reading, what comes next, what it costs, generation, saved states.
+"""Streams of units through the engine: reading, predicting, scoring, generating, saving states.
 
-Units are bytes, or tokens of a BPE model; (N,) arrays of whole numbers, or `bytes`. All calls release the GIL. One
+Units are bytes, or tokens of a BPE model: `bytes`, or (N,) arrays of whole numbers. All calls release the GIL. One
 session is for one thread at a time; sessions of one engine are independent. No result depends on the number of threads
 or streams, nor on how units are divided among calls.
+
+Shapes: N units, V symbols.
 """
 
 from collections.abc import Sequence
@@ -17,17 +19,17 @@ from cpu1.runtime.sampling import Sampler
 
 HALF = (1 << 64) - 1
 
-Units = bytes | ArrayLike
+UnitsLike = bytes | ArrayLike  # (N,) whole numbers
 
 
 class Batch:
-    """Independent streams, each at the start of a document, that share every reading of the weights."""
+    """Independent streams, each at the start of a document. Each pass over the weights serves all of them."""
 
     def __init__(self, engine: Engine, streams: int, threads: int = 1) -> None:
         self.engine, self.streams = engine, streams
         self._session = native().Session(engine.model, streams, threads)
 
-    def advance(self, units: Sequence[Units]) -> None:
+    def advance(self, units: Sequence[UnitsLike]) -> None:
         """Reads units into each stream. Raises ValueError for units beyond the vocabulary."""
         rows = [_units(row) for row in units]
         counts = np.array([len(row) for row in rows], np.int64)
@@ -39,8 +41,11 @@ class Batch:
         self._session.logits(out)
         return out
 
-    def score(self, units: Sequence[Units]) -> list[NDArray[np.float64]]:
-        """Reads units into each stream; returns what each unit cost, in nats."""
+    def score(self, units: Sequence[UnitsLike]) -> list[NDArray[np.float64]]:
+        """Reads units into each stream; returns the cost of each unit in nats, an array (N,) for each stream.
+
+        Raises ValueError for units beyond the vocabulary, and unless there is a row of units for each stream.
+        """
         if len(units) != self.streams:
             raise ValueError(f"{len(units)} rows of units for {self.streams} streams")
         costs = []
@@ -52,10 +57,10 @@ class Batch:
     def generate(
         self, count: int, samplers: Sequence[Sampler], end: int | None = SEPARATOR, may_end: bool = True
     ) -> list[NDArray[np.uint32]]:
-        """Draws up to `count` units for each stream and reads them; one crossing into native code for all of them.
+        """Draws up to `count` units for each stream and reads them, in a single call of native code.
 
-        A stream stops before the unit `end`; if it `may_end` not, that unit is never drawn. Each stream has its own
-        sampler, which moves on; their settings (all but the seed) must agree.
+        A stream stops before the unit `end`; without `may_end`, that unit is never drawn. Each stream has its own
+        sampler, whose state advances. Raises ValueError unless the samplers agree in all settings but the seed.
         """
         if len(samplers) != self.streams:
             raise ValueError(f"{len(samplers)} samplers for {self.streams} streams")
@@ -70,24 +75,24 @@ class Batch:
         end = -1 if end is None else end
         self._session.generate(how.temperature, top_k, how.top_p, how.min_p, end, may_end, random, out, made)
         for sampler, row in zip(samplers, random.tolist(), strict=True):
-            _move(sampler, row)
+            _advance(sampler, row)
         return [row[:length] for row, length in zip(out, made.tolist(), strict=True)]
 
-    def encoder(self, stream: int) -> "Encoder":
-        """Codes units by what a stream expects, and reads them into it."""
-        return Encoder(self._session, stream)
+    def encoder(self, stream: int) -> "EngineEncoder":
+        """An encoder of units by a stream's probabilities, which also reads them into the stream."""
+        return EngineEncoder(self._session, stream)
 
-    def decoder(self, stream: int, code: bytes) -> "Decoder":
-        """Takes units from a code made by a stream that stood where this one does, and reads them into it."""
-        return Decoder(self._session, stream, code)
+    def decoder(self, stream: int, code: bytes) -> "EngineDecoder":
+        """A decoder of a code made by a stream in the same state, which also reads the units into the stream."""
+        return EngineDecoder(self._session, stream, code)
 
     def save(self, stream: int) -> bytes:
-        """Where a stream stands; `restore` of any session of the same model takes it back."""
+        """The state of a stream, for `restore` of any session of the same model."""
         state: bytes = self._session.save(stream)
         return state
 
     def restore(self, stream: int, state: bytes) -> None:
-        """Goes on from a saved state. Raises ValueError, and changes nothing, when it is not one of this model."""
+        """Continues from a saved state. Raises ValueError, and changes nothing, when it is not one of this model."""
         self._session.restore(stream, state)
 
     def profile(self, on: bool | None = None) -> dict[str, tuple[float, int]]:
@@ -103,7 +108,7 @@ class Session:
         self.engine = engine
         self._batch = Batch(engine, 1, threads)
 
-    def advance(self, units: Units) -> None:
+    def advance(self, units: UnitsLike) -> None:
         """Reads units. Raises ValueError for units beyond the vocabulary."""
         self._batch.advance([units])
 
@@ -111,8 +116,8 @@ class Session:
         """Logits (V,) of the next unit."""
         return self._batch.next_logits()[0]
 
-    def score(self, units: Units) -> NDArray[np.float64]:
-        """Reads units; returns what each cost, in nats."""
+    def score(self, units: UnitsLike) -> NDArray[np.float64]:
+        """Reads units (N,); returns the cost of each in nats (N,)."""
         return self._batch.score([units])[0]
 
     def generate(
@@ -121,17 +126,17 @@ class Session:
         """Draws up to `count` units and reads them; see `Batch.generate`."""
         return self._batch.generate(count, [sampler], end, may_end)[0]
 
-    def encoder(self) -> "Encoder":
+    def encoder(self) -> "EngineEncoder":
         """See `Batch.encoder`."""
         return self._batch.encoder(0)
 
-    def decoder(self, code: bytes) -> "Decoder":
+    def decoder(self, code: bytes) -> "EngineDecoder":
         """See `Batch.decoder`."""
         return self._batch.decoder(0, code)
 
     @property
     def state(self) -> bytes:
-        """Where the stream stands; may be set to what a session of the same model had."""
+        """The stream's state; may be set to one of any session of the same model (else ValueError)."""
         return self._batch.save(0)
 
     @state.setter
@@ -143,44 +148,44 @@ class Session:
         return self._batch.profile(on)
 
 
-class Encoder:
+class EngineEncoder:
     """The engine's form of `cpu1.runtime.coder.Encoder`: the same code."""
 
     def __init__(self, session: Any, stream: int) -> None:
         self._session, self._stream, self._coder = session, stream, native().Encoder()
 
-    def put(self, units: Units) -> None:
-        """Raises ValueError for units beyond the vocabulary, and for logits that are not finite."""
+    def put(self, units: UnitsLike) -> None:
+        """Codes units and reads them. ValueError for units beyond the vocabulary and for logits that are not finite."""
         self._session.encode(self._stream, _units(units), self._coder)
 
     def finish(self) -> bytes:
-        """The code of all units; to be asked for once."""
+        """The code of all units; may be called once."""
         code: bytes = self._coder.finish()
         return code
 
 
-class Decoder:
+class EngineDecoder:
     """The engine's form of `cpu1.runtime.coder.Decoder`."""
 
     def __init__(self, session: Any, stream: int, code: bytes) -> None:
         self._session, self._stream, self._coder = session, stream, native().Decoder(code)
 
     def get(self, count: int) -> NDArray[np.uint32]:
-        """The next units. Raises ValueError where the code cannot be one of this stream."""
+        """The next `count` units. Raises ValueError where the code cannot be one of this stream."""
         out = np.empty(count, np.uint32)
         self._session.decode(self._stream, self._coder, out)
         return out
 
 
-def _units(units: Units) -> NDArray[np.uint32]:
+def _units(units: UnitsLike) -> NDArray[np.uint32]:
     if isinstance(units, (bytes, bytearray, memoryview)):
         return np.frombuffer(units, np.uint8).astype(np.uint32)
-    found = np.asarray(units)
-    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+    numbers = np.asarray(units)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
         raise ValueError("units must be bytes or one row of whole numbers")
-    if found.size and (found.min() < 0 or found.max() > 0xFFFFFFFF):
+    if numbers.size and (numbers.min() < 0 or numbers.max() > 0xFFFFFFFF):
         raise ValueError("units must not be negative, nor beyond the vocabulary")
-    return np.ascontiguousarray(found, np.uint32)
+    return np.ascontiguousarray(numbers, np.uint32)
 
 
 def _halves(sampler: Sampler) -> list[int]:
@@ -189,6 +194,7 @@ def _halves(sampler: Sampler) -> list[int]:
     return [half for name in ("state", "inc") for half in (numbers[name] >> 64, numbers[name] & HALF)]
 
 
-def _move(sampler: Sampler, row: list[int]) -> None:
+def _advance(sampler: Sampler, row: list[int]) -> None:
+    """Sets the sampler's PCG64 to the state in the halves `row`."""
     state = sampler.state
     sampler.restore({**state, "state": {**state["state"], "state": row[0] << 64 | row[1]}})

@@ -1,8 +1,8 @@
-"""How fast a packed model runs in the engine, beside what the machine allows.
+"""The speed of a packed model in the engine, compared with the limits of the machine.
 
-Generation is greedy, one stream; steps (patches or tokens) a second, medians over repeats. The floor is the longer of
-reading all weights once and of the multiply-adds of a step, at the rates measured here: bytes read from a buffer of the
-weights' size, and products in registers alone.
+Generation is greedy, with one stream. Speeds are steps (patches or tokens) a second, medians over repeats. The floor of
+a step's time is the longer of reading all weights once and of its multiply-adds. Both rates are measured here: bytes
+read from a buffer of the weights' size, and products in registers.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int = 1) -> dict[str, Any]:
-    """All figures of one file in this process, which should have loaded nothing but numpy before.
+    """All figures of one file, measured in this process, which should have loaded only numpy before.
 
     Raises UserError or ValueError for a file that is not valid, UserError without the native engine.
     """
@@ -39,7 +39,7 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
     generate = median_rate(steps, repeats, lambda: session.generate(units, sampler, end=None))
     tokens = Tokens.parse(model.tokenizer) if model.tokenizer else None
     step_bytes = float(model.patch)
-    if tokens is not None:  # a token's bytes: those of what it generates
+    if tokens is not None:  # the mean bytes of the tokens that the model generates
         drawn = Session(model, threads).generate(units, Sampler(Sampling(temperature=1)), end=None)
         step_bytes = sum(len(tokens.token_bytes[unit]) for unit in drawn.tolist()) / len(drawn)
     text = np.random.default_rng(0).integers(1, model.vocabulary, 4 * units)
@@ -48,7 +48,7 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
     session = Session(model, threads)
     session.profile(True)
     session.generate(units, sampler, end=None)
-    spent = {name: 1e6 * seconds / steps for name, (seconds, _) in session.profile().items()}
+    profile = {name: 1e6 * seconds / steps for name, (seconds, _) in session.profile().items()}
     read, products = machine_rates(model.isa, model.model.weight_bytes)
     slowest = max(model.model.weight_bytes / read, (model.model.trunk_products + model.model.head_products) / products)
     return {
@@ -66,12 +66,12 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
         "rss_bytes": memory,
         "read_gb_per_s": read / 1e9,
         "multiply_adds_g_per_s": products / 1e9,
-        "profile_us_per_patch": spent,
+        "profile_us_per_patch": profile,
     }
 
 
 def resident_bytes() -> int:
-    """This process's memory, of which Linux keeps account in pages; 0 elsewhere."""
+    """The resident memory of this process in bytes on Linux; 0 elsewhere."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -79,7 +79,7 @@ def resident_bytes() -> int:
 
 
 def median_rate(amount: float, repeats: int, call: Callable[[], Any]) -> float:
-    """Amount a second, the median over calls after one to warm up."""
+    """`amount` divided by the median time of `repeats` calls in seconds, after one call to warm up."""
     call()
     seconds = []
     for _ in range(repeats):
@@ -90,7 +90,7 @@ def median_rate(amount: float, repeats: int, call: Callable[[], Any]) -> float:
 
 
 def machine_rates(isa: str, weights: int) -> tuple[float, float]:
-    """Bytes read a second from a buffer of `weights` bytes; multiply-adds a second."""
+    """Bytes read a second from a buffer of `weights` bytes, and multiply-adds a second, with an instruction set."""
     import numpy as np
 
     from cpu1.runtime.engine import native

@@ -1,16 +1,15 @@
-"""What a teacher said about a training text, on disk, memory-mapped.
+"""A teacher's predictions of a training text, on disk, memory-mapped.
 
     cache.json           the teacher, the text, and how it was asked: see `Manifest`
     00000.safetensors    the first SHARD bytes of the training stream, and so on
         ids     U8 (N, k)         the likeliest bytes, likeliest first
-        codes   U8 (N, k + 1)     their probabilities and that of all others, see `quantise`
-        ends    U8 (N)            1 where a hidden state stands: the teacher's after that byte
-        hidden  I8 (T, 128)       projected by a fixed random matrix, T ones in `ends`
+        codes   U8 (N, k + 1)     their probabilities and that of all others, see `codes`
+        ends    U8 (N)            1 at a byte after which the teacher's hidden state is kept
+        hidden  I8 (T, 128)       these states, projected by a fixed random matrix; `ends` has T ones
         scales  F32 (T)           of each vector
 
-Position i is byte i of the training split's stream, NUL bytes between documents included. Each shard names the
-manifest it belongs to, so that no shard of another cache is read, and is there whole or not at all. Damage inside
-the numbers is not looked for.
+Position i is byte i of the training split's stream, NUL bytes between documents included. Each shard names its
+manifest, so that no shard of another cache is read, and is complete or absent. The numbers have no checksum.
 """
 
 import hashlib
@@ -76,24 +75,26 @@ class Manifest:
 
     @cached_property
     def key(self) -> str:
-        """What shards name their manifest by."""
+        """The hash by which shards name their manifest."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     @property
     def shards(self) -> int:
+        """The number of shards."""
         return -(-self.units // self.shard)
 
     def span(self, index: int) -> tuple[int, int]:
-        """The bytes of a shard: [start, stop)."""
+        """The bytes [start, stop) of a shard."""
         return index * self.shard, min((index + 1) * self.shard, self.units)
 
 
 def shard_path(folder: Path, index: int) -> Path:
+    """The file of a shard."""
     return folder / f"{index:05}.safetensors"
 
 
 def write_shard(folder: Path, manifest: Manifest, index: int, tensors: dict[str, NDArray[Any]]) -> int:
-    """Writes one shard atomically; returns its size."""
+    """Writes one shard atomically, its tensors by their names above; returns its size in bytes."""
     names = {np.dtype(np.uint8): "U8", np.dtype(np.int8): "I8", np.dtype(np.float32): "F32"}
     raw = {name: Raw(names[array.dtype], array.shape, array.tobytes()) for name, array in tensors.items()}
     data = write(raw, {"cache": manifest.key})
@@ -102,9 +103,9 @@ def write_shard(folder: Path, manifest: Manifest, index: int, tensors: dict[str,
 
 
 def open_shard(folder: Path, manifest: Manifest, index: int) -> Any:
-    """A memory-mapped shard; UserError when it is missing, cut short, damaged or of another cache."""
+    """A memory-mapped shard. UserError when it is missing, cut short, damaged or of another cache."""
     path = shard_path(folder, index)
-    remedy = "run `cpu1 teach` again to go on"
+    remedy = "run `cpu1 teach` again to continue"
     if not path.exists():
         raise UserError(
             f"{folder}: shard {index + 1} of {manifest.shards} is missing, the cache is unfinished; {remedy}"
@@ -119,8 +120,13 @@ def open_shard(folder: Path, manifest: Manifest, index: int) -> Any:
         raise UserError(f"{path}: belongs to another cache; remove it and {remedy}")
     start, stop = manifest.span(index)
     size, k, count = stop - start, manifest.top_k, shapes.get("scales", ("", (0,)))[1][0]
-    wanted = {"ids": ("U8", (size, k)), "codes": ("U8", (size, k + 1)), "ends": ("U8", (size,)),
-              "hidden": ("I8", (count, HIDDEN)), "scales": ("F32", (count,))}  # fmt: skip
+    wanted = {
+        "ids": ("U8", (size, k)),
+        "codes": ("U8", (size, k + 1)),
+        "ends": ("U8", (size,)),
+        "hidden": ("I8", (count, HIDDEN)),
+        "scales": ("F32", (count,)),
+    }
     if shapes != wanted:
         raise UserError(f"{path}: damaged (it holds {shapes}); remove it and {remedy}")
     return shard
@@ -150,9 +156,9 @@ class Cache:
             )
 
     def window(self, start: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Of stream[start : start + length]: the likeliest bytes (N, k), their probabilities and the rest (N, k + 1).
+        """Of stream[start : start + length]: likeliest bytes (N, k), their probabilities and the rest (N, k + 1).
 
-        Each row of these sums to 1. IndexError beyond the stream.
+        Each row of probabilities sums to 1. IndexError beyond the stream.
         """
         spans = list(self._spans(start, length))
         ids, codes = (
@@ -162,27 +168,29 @@ class Cache:
         return ids, decode(codes)
 
     def hidden(self, start: int, length: int, patch: int = 4) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Of each patch of stream[start : start + length]: the teacher's vector after the last of its tokens that
-        ends in the patch (T, 128), and whether one does (T,). IndexError beyond the stream; `patch` divides `length`.
+        """Of each patch of stream[start : start + length]: a vector (T, 128), and whether there is one (T,).
+
+        It is the teacher's vector after its last token that ends in the patch. IndexError beyond the stream, ValueError
+        unless `patch` divides `length`.
         """
         if length % patch:
             raise ValueError(f"{length} bytes are no whole number of patches of {patch}")
         vectors = np.zeros((length // patch, HIDDEN), np.float32)
-        found = np.zeros(length // patch, bool)
+        present = np.zeros(length // patch, bool)
         for i, begin, end in self._spans(start, length):
             ends = self._ends[i]
             first = int(np.count_nonzero(ends[:begin]))
-            places = np.flatnonzero(ends[begin:end]) + i * self.manifest.shard + begin - start
-            rows = slice(first, first + len(places))
+            positions = np.flatnonzero(ends[begin:end]) + i * self.manifest.shard + begin - start
+            rows = slice(first, first + len(positions))
             integers, scales = (self._shards[i].get_slice(name)[rows] for name in ("hidden", "scales"))
-            patches = places // patch
+            patches = positions // patch
             last = np.append(patches[1:] != patches[:-1], True)[: len(patches)]
             vectors[patches[last]] = integers[last] * scales[last, None]
-            found[patches[last]] = True
-        return vectors, found
+            present[patches[last]] = True
+        return vectors, present
 
     def _spans(self, start: int, length: int) -> Iterator[tuple[int, int, int]]:
-        """The parts of a window: (shard, begin, end)."""
+        """The parts of a window that lie in one shard: (shard, begin, end), positions within the shard."""
         stop = start + length
         if not (0 <= start < stop <= self.manifest.units):
             raise IndexError(f"bytes {start} to {stop} of {self.manifest.units}")

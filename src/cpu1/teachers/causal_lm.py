@@ -1,8 +1,10 @@
 """A causal language model of `transformers`, read over many sequences at once, with branches off them.
 
-A branch is a token that the sequence does not go on with. It sees its own ancestors only: every token read so far
-stays in the cache of keys and values, and a mask says which of them a new one may see, as in speculative decoding by
-trees (Miao et al., arXiv 2305.09781).
+A branch is a token with which the sequence does not continue. It sees only its own ancestors: every token read so far
+stays in the cache of keys and values, and a mask hides the others from a new token, as in speculative decoding by trees
+(Miao et al., arXiv 2305.09781).
+
+Shapes: n contexts, D width of the hidden states, V tokens in the trie's order.
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,7 @@ class CausalLM:
     """A model with its tokenizer, in bf16 where the device multiplies it natively, else in fp32."""
 
     def __init__(self, model: Any, tokenizer: ByteLevelTokenizer, identity: dict[str, Any], source: str) -> None:
-        """UserError for a model that does not read a text the way it is read here."""
+        """UserError for a model that needs more than its trunk and head, or that reads branches another way."""
         self._trunk: nn.Module = model.base_model
         self.token_bytes, self.start, self.encode = tokenizer.token_bytes, tokenizer.start, tokenizer.encode
         self.trie = Trie(self.token_bytes)
@@ -43,12 +45,12 @@ class CausalLM:
         self.identity = {**identity, "precision": precision}
 
     def read(self, sequences: Sequence[Sequence[int]]) -> "ReadSequences":
-        """See token_teacher.ReadTokens."""
+        """The model's contexts after each token of `sequences`, see `token_teacher.ReadTokens`."""
         return ReadSequences(self._trunk, self._head, sequences)
 
     @torch.inference_mode()
     def _check(self, model: Any, source: str) -> None:
-        """That head and trunk are all there is, and that a branch is read like a sequence."""
+        """UserError unless trunk and head give the model's own logits, and a branch is read like a sequence."""
         ids = [self.start, *self.encode(b"Two of a kind")]
         device = next(model.parameters()).device
         whole = model(input_ids=torch.tensor([ids], device=device)).logits[0, -1, self.trie.order].float()
@@ -62,7 +64,7 @@ class CausalLM:
 
 
 class ReadSequences:
-    """See token_teacher.ReadTokens."""
+    """Sequences that a model has read, and branches off them: a `token_teacher.ReadTokens`."""
 
     def __init__(self, trunk: nn.Module, head: nn.Module, sequences: Sequence[Sequence[int]]) -> None:
         self._trunk, self._head = trunk, head
@@ -82,13 +84,18 @@ class ReadSequences:
         self._limit = self._position.copy()  # the last token of the sequence itself that a context sees
 
     def hidden(self, contexts: Indices) -> Tensor:
+        """The hidden states (n, D) of contexts."""
         return self._hidden[torch.from_numpy(contexts).to(self._device)]
 
     def logits(self, contexts: Indices) -> Tensor:
+        """The logits (n, V) of the token after each context."""
         return self._head(self.hidden(contexts))
 
     def extend(self, parents: Indices, tokens: Indices) -> Indices:
-        """Branches of a sequence stand side by side, in columns behind those that were read before."""
+        """Reads one token after each of `parents` (n,); returns the numbers of the new contexts (n,).
+
+        Branches of a sequence get columns side by side, after those that were read before.
+        """
         order = np.argsort(self._row[parents], kind="stable")
         rows = self._row[parents[order]]
         counts = np.bincount(rows, minlength=self._rows)
@@ -101,7 +108,7 @@ class ReadSequences:
         ids = np.zeros((self._rows, width), np.int64)
         positions = np.zeros((self._rows, width), np.int64)
         seen = np.zeros((self._rows, width, self._longest + before + width), bool)
-        seen[:, :, 0] = True  # what fills up a row sees something, too
+        seen[:, :, 0] = True  # padding must see something, too
         ids[rows, column] = tokens[order]
         positions[rows, column] = self._position[parents[order]] + 1
         seen[rows, column, : self._longest] = np.arange(self._longest) <= self._limit[parents[order], None]
@@ -128,7 +135,7 @@ class ReadSequences:
 
 
 def _rows(head: nn.Linear, order: Indices) -> nn.Linear:
-    """A head of these tokens only, in this order, which saves putting every logit into it."""
+    """A head of the tokens `order` only, in this order, so that its logits need not be sorted."""
     some = nn.Linear(head.in_features, len(order), bias=head.bias is not None, device="meta")
     some.weight = nn.Parameter(head.weight[order], requires_grad=False)
     if head.bias is not None:

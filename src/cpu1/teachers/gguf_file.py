@@ -1,7 +1,7 @@
-"""A GGUF file as a teacher: weights dequantised, its tokenizer built from its own metadata.
+"""A GGUF file as a teacher: weights dequantised, the tokenizer built from the file's metadata.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Architecture `llama` only. Its rows of queries and
-keys stand in llama.cpp's order, for rotary embeddings of neighbouring values; `transformers` rotates halves.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Only the architecture `llama` is read. Its rows of
+queries and keys have llama.cpp's order, for rotary embeddings of neighbouring values; `transformers` rotates halves.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "gpt-2": BYTE_LEVEL,
     "smollm": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, BYTE_LEVEL]},
 }
-ORDINARY = 1  # a token's type: text
+ORDINARY = 1  # the type of a token that is text
 LAYER = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -38,7 +38,7 @@ LAYER = {
 
 
 def open_gguf(path: Path) -> "CausalLM":
-    """UserError for a file that is no GGUF file, or of another architecture or tokenizer than are read here."""
+    """The model of a GGUF file. UserError for a damaged file, and for other architectures or tokenizers."""
     try:
         from gguf import GGUFReader
         from transformers import LlamaForCausalLM
@@ -90,7 +90,7 @@ def _weights(tensors: Any, config: Any) -> dict[str, torch.Tensor]:
     from gguf.quants import dequantize
 
     names = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-    found = {}
+    weights = {}
     for tensor in tensors:
         stem = tensor.name.removesuffix(".weight")
         values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
@@ -102,22 +102,22 @@ def _weights(tensors: Any, config: Any) -> dict[str, torch.Tensor]:
             name = f"model.layers.{layer}.{LAYER[part]}"
         else:
             name = names[stem]
-        found[f"{name}.weight"] = torch.from_numpy(np.ascontiguousarray(values))
+        weights[f"{name}.weight"] = torch.from_numpy(np.ascontiguousarray(values))
     if config.tie_word_embeddings:
-        found["lm_head.weight"] = found["model.embed_tokens.weight"]
-    return found
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    return weights
 
 
 def _halves(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Rows of each head from pairs (0, 1), (2, 3), ... to pairs (0, h/2), (1, h/2 + 1), ..."""
+    """Rows of each head, of h rows, from the pairs (0, 1), (2, 3), ... to the pairs (0, h/2), (1, h/2 + 1), ..."""
     return rows.reshape(heads, -1, 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def _tokenizer(about: dict[str, Any], source: str) -> ByteLevelTokenizer:
-    kind, pre = about["tokenizer.ggml.model"], about.get("tokenizer.ggml.pre")
-    if kind != "gpt2" or pre not in PRE_TOKENIZERS:
+    model, pre = about["tokenizer.ggml.model"], about.get("tokenizer.ggml.pre")
+    if model != "gpt2" or pre not in PRE_TOKENIZERS:
         raise UserError(
-            f"{source}: its tokenizer is {kind} ({pre}); "
+            f"{source}: its tokenizer is {model} ({pre}); "
             f"byte-level BPE is read, cut as in {' or '.join(PRE_TOKENIZERS)}"
         )
     tokens, types = about["tokenizer.ggml.tokens"], about["tokenizer.ggml.token_type"]
@@ -127,8 +127,8 @@ def _tokenizer(about: dict[str, Any], source: str) -> ByteLevelTokenizer:
         "pre_tokenizer": PRE_TOKENIZERS[pre],
         "added_tokens": [
             {"content": token, "id": i}
-            for i, (token, kind) in enumerate(zip(tokens, types, strict=True))
-            if kind != ORDINARY
+            for i, (token, type_) in enumerate(zip(tokens, types, strict=True))
+            if type_ != ORDINARY
         ],
     }
     return ByteLevelTokenizer(tokenizer, len(tokens), about.get("tokenizer.ggml.eos_token_id"), source)

@@ -1,6 +1,6 @@
 """A model of `transformers` as a teacher, from a local folder or by its name on the hub.
 
-Weights are read from safetensors only, and no code that comes with a model is run.
+Weights are read from safetensors only, and no code of a model's repository is run.
 """
 
 from pathlib import Path
@@ -18,7 +18,10 @@ FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.
 
 
 def open_model(name: str) -> "CausalLM":
-    """`name` is a folder, or else is fetched (and kept by huggingface_hub). UserError for what cannot teach."""
+    """The model in the folder `name`, or of that name on the hub (huggingface_hub caches it).
+
+    UserError for a model that is missing, damaged, or of a kind that cannot teach.
+    """
     try:
         import torch
         from transformers import AutoModelForCausalLM

@@ -1,25 +1,27 @@
 """Next-byte probabilities of a token model: a sum over the token sequences that cover a text.
 
-A cover of a prefix x is a sequence of tokens whose last token holds the last byte of x (and may go on beyond it).
+A cover of a prefix x is a sequence of tokens whose last token holds the last byte of x (and may extend beyond it).
 P(x) is the sum of the covers' probabilities, P(c | x) = P(xc) / P(x): Phan et al., "Exact byte-level probabilities
 from tokenized language models", arXiv 2410.09303; Vieira et al., arXiv 2412.03719. A cover is a context, tokens that
 end at a byte b, and a node of the vocabulary's trie, the bytes from b on. So with w the probability of a context,
 
     P(x[0..i) c) = sum over contexts that end at b <= i of  w * (mass of the tokens that begin with x[b..i) c).
 
-**What is counted.** Every sequence of tokens that has bytes, as likely as the model says. A BPE tokenizer never
-emits most of them; the model has hardly seen them, but gives them some mass all the same, and that mass counts.
-Tokens without bytes (control tokens, padding) do not count: the model is conditioned on writing text.
+**What is counted.** Every sequence of tokens with bytes counts, with the model's probability. A BPE tokenizer never
+emits most of them. The model has hardly seen these, but it gives them some mass, and that mass counts. Tokens without
+bytes (control tokens, padding) do not count: the model is conditioned on writing text.
 
 **What is approximate.** The contexts along the text's own tokenisation, the path, all count. Others are added in
-waves: a token that leaves a context that counts makes a context of its own when it holds more than `share` of the
-probability of all covers that end there or go on, and is at most the `depth`-th token off the path. At share 0 and
-without a limit to depth nothing is left out, and the time grows exponentially with the text. What ends elsewhere, in
-"cat" of "cats", goes on for one byte as tokens begin on the text's path after the same byte, in the mean, and is then
-forgotten: without it the model would seem to know that the word goes on.
+waves. A token that leaves a counted context makes a new context when it holds more than `share` of the probability of
+all covers that end there or continue, and is at most the `depth`-th token off the path. At share 0 and without a limit
+to depth nothing is left out, and the time grows exponentially with the text. Other covers, such as one that ends in
+"cat" of "cats", are continued by one byte and then dropped. That byte is distributed as the first bytes of tokens on
+the text's path after the same byte, in the mean. Without it the model would seem to know that the word continues.
 
-**Resolution.** A mass below FLOOR reads as 0, being a difference of sums near 1; a token below it counts as FLOOR.
-UNSEEN of each distribution is spread over all bytes, so that none is impossible.
+**Resolution.** A mass below FLOOR reads as 0, since it is a difference of sums near 1; a token below it counts as
+FLOOR. UNSEEN of each distribution is spread over all bytes, so that none is impossible.
+
+Shapes: N bytes of all texts, n contexts of the path; in a wave, one number for each context, node or mass.
 """
 
 import itertools
@@ -37,56 +39,56 @@ from cpu1.teachers.trie import Indices, Trie
 FLOOR = 1e-13
 UNSEEN = 1e-9
 PRODUCT = 256  # contexts whose logits are computed at once: few products are fast ones
-ROWS = 16  # contexts whose sums are computed at once: what 49,152 tokens need then stays in a processor's cache
+ROWS = 16  # contexts whose sums are computed at once: with 49,152 tokens these stay in a processor's cache
 
 
 class Contexts(Protocol):
-    """Token sequences that a model has read, numbered."""
+    """Token sequences that a model has read, numbered from 0."""
 
     def logits(self, contexts: Indices) -> Tensor:
-        """Of the token after each: (n, tokens), the trie's tokens in the trie's order."""
+        """Logits of the token after each of the contexts: (contexts, tokens), in the trie's order of tokens."""
         ...
 
     def extend(self, parents: Indices, tokens: Indices) -> Indices:
-        """Reads one token more after each of `parents`; returns the numbers of the new contexts."""
+        """Reads one more token after each of `parents`; returns the numbers of the new contexts."""
         ...
 
 
 @dataclass(frozen=True)
-class Path:
+class TokenPath:
     """Texts and their own tokenisations, end to end. The tokens of a text cover it and may go beyond its end."""
 
-    text: NDArray[np.uint8]  # [N]
-    contexts: Indices  # [n] that end inside the texts: each text's first ends where it begins
-    starts: Indices  # [n] where they end, ascending: the next token starts there
-    stops: Indices  # [n] where the text of each ends
+    text: NDArray[np.uint8]  # (N,)
+    contexts: Indices  # (n,) that end inside the texts; a text's first context ends where the text begins
+    starts: Indices  # (n,) where they end, ascending: the next token starts there
+    stops: Indices  # (n,) where the text of each ends
 
 
 @dataclass(frozen=True)
 class _Wave:
-    """Contexts, and the nodes that the text meets from them on."""
+    """Contexts, and the nodes of the trie that the text passes from each of them on."""
 
     contexts: Indices
     starts: Indices
     stops: Indices
     weights: NDArray[np.float64]  # log w
-    walk: Indices  # of each node: which context
-    place: Indices  # where it stands: it predicts text[place]
-    node: Indices
+    walk: Indices  # of each node: its context
+    position: Indices  # of each node: it predicts text[position]
+    node: Indices  # its number in the trie
     ended: NDArray[np.float64]  # probability that a token ends at the node
-    owner: Indices  # of each mass: which node
-    byte: Indices
-    mass: NDArray[np.float64]
+    owner: Indices  # of each mass: its node
+    byte: Indices  # of each mass: the next byte
+    mass: NDArray[np.float64]  # of the tokens that continue with this byte
 
 
 def byte_probabilities(
-    contexts: Contexts, trie: Trie, path: Path, share: float, depth: int | None
+    contexts: Contexts, trie: Trie, path: TokenPath, share: float, depth: int | None
 ) -> NDArray[np.float64]:
-    """Of every byte given all before it in its text: (N, 256), each row of sum 1.
+    """Probabilities (N, 256) of every byte given all before it in its text; each row sums to 1.
 
-    See above for `share` and `depth`, of which None is no limit.
+    See above for `share` and `depth`; a depth of None is no limit.
     """
-    wave = _look(contexts, trie, path.text, path.contexts, path.starts, path.stops)
+    wave = _read_wave(contexts, trie, path.text, path.contexts, path.starts, path.stops)
     own = _own_token(path, wave)
     wave.weights[:] = _path_weights(path, wave, own)
     # every position's sums are relative to the weight of the path's last context before it
@@ -96,7 +98,7 @@ def byte_probabilities(
     _add(sums, wave, scale)
     dropped = np.zeros(len(path.text))
     for wave_number in itertools.count():
-        others = np.flatnonzero((wave.ended > 0) & (wave.place > wave.starts[wave.walk]) & ~own)
+        others = np.flatnonzero((wave.ended > 0) & (wave.position > wave.starts[wave.walk]) & ~own)
         if depth is None or wave_number < depth:
             followed = _followed(wave, others, path.text, sums, scale, share)
         else:
@@ -113,7 +115,7 @@ def byte_probabilities(
     return known * (1 - UNSEEN) + UNSEEN / 256
 
 
-def _look(
+def _read_wave(
     contexts: Contexts, trie: Trie, text: NDArray[np.uint8], chosen: Indices, starts: Indices, stops: Indices
 ) -> _Wave:
     steps = trie.walk(text, starts, stops)
@@ -135,7 +137,7 @@ def _look(
 
 
 def _cumulative(contexts: Contexts, trie: Trie, chosen: Indices) -> Iterator[tuple[int, Tensor]]:
-    """Cumulative probabilities (ROWS, tokens + 1) in the trie's order, chunk by chunk, with each chunk's first row."""
+    """Cumulative probabilities (ROWS, tokens + 1) in the trie's order, in chunks with the number of their first row."""
     for first in range(0, len(chosen), PRODUCT):
         logits = contexts.logits(chosen[first : first + PRODUCT])
         for begin in range(0, len(logits), ROWS):
@@ -153,14 +155,14 @@ def _between(cumulative: Tensor, rows: Indices, low: Indices, high: Indices) -> 
     return mass
 
 
-def _own_token(path: Path, wave: _Wave) -> NDArray[Any]:
-    """Which nodes stand where their context's own next token ends: (nodes,) bool."""
+def _own_token(path: TokenPath, wave: _Wave) -> NDArray[Any]:
+    """Which nodes lie where their context's own next token ends: bool (nodes,)."""
     ends = np.append(path.starts[1:], -1)  # of a text's last context: the next text's start, which no node reaches
-    return (wave.place == ends[wave.walk]) & (wave.place > path.starts[wave.walk])
+    return (wave.position == ends[wave.walk]) & (wave.position > path.starts[wave.walk])
 
 
-def _path_weights(path: Path, wave: _Wave, own: NDArray[Any]) -> NDArray[np.float64]:
-    """Log probability of each of the path's contexts, within its text."""
+def _path_weights(path: TokenPath, wave: _Wave, own: NDArray[Any]) -> NDArray[np.float64]:
+    """Log probabilities (n,) of the path's contexts, each within its text."""
     gain = np.zeros(len(path.contexts) + 1)
     gain[wave.walk[own] + 1] = np.log(np.maximum(wave.ended[own], FLOOR))
     weights = np.cumsum(gain)[:-1]
@@ -169,14 +171,17 @@ def _path_weights(path: Path, wave: _Wave, own: NDArray[Any]) -> NDArray[np.floa
 
 
 def _add(sums: NDArray[np.float64], wave: _Wave, scale: NDArray[np.float64]) -> None:
-    relative = np.exp(np.minimum(wave.weights[wave.walk] - scale[wave.place], 300))
-    flat = wave.place[wave.owner] * 256 + wave.byte
+    relative = np.exp(np.minimum(wave.weights[wave.walk] - scale[wave.position], 300))
+    flat = wave.position[wave.owner] * 256 + wave.byte
     sums += np.bincount(flat, relative[wave.owner] * wave.mass, sums.size).reshape(sums.shape)
 
 
-def _typical(path: Path, wave: _Wave) -> NDArray[np.float64]:
-    """How a token begins: of each place (N, 256), the mean over its text's contexts on the path that stand behind the
-    same byte, and one more context that is the mean of all."""
+def _typical(path: TokenPath, wave: _Wave) -> NDArray[np.float64]:
+    """The distribution (N, 256) of a token's first byte at each position.
+
+    It is the mean over the contexts on the text's path that follow the same byte, and over one more context: the mean
+    of all of them.
+    """
     texts = np.unique(path.stops)
     before = np.where(np.isin(path.starts, (0, *texts)), 0, path.text[path.starts - 1])
     group = np.searchsorted(texts, path.stops) * 256 + before  # of each context
@@ -186,30 +191,34 @@ def _typical(path: Path, wave: _Wave) -> NDArray[np.float64]:
     mean = sums.sum(1, keepdims=True)
     sums = sums + mean / mean.sum(2, keepdims=True)
     sums = sums / sums.sum(2, keepdims=True)
-    places = np.arange(len(path.text))
-    return sums[np.searchsorted(texts, places, "right"), np.append(0, path.text[:-1])]
+    positions = np.arange(len(path.text))
+    return sums[np.searchsorted(texts, positions, "right"), np.append(0, path.text[:-1])]
 
 
 def _followed(
-    wave: _Wave, ends: Indices, text: NDArray[np.uint8], sums: NDArray[np.float64],
-    scale: NDArray[np.float64], share: float,
-) -> NDArray[np.bool_]:  # fmt: skip
-    """At which of the nodes `ends` more than `share` of what covers the text so far ends."""
-    before = wave.place[ends] - 1
+    wave: _Wave,
+    ends: Indices,
+    text: NDArray[np.uint8],
+    sums: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    share: float,
+) -> NDArray[np.bool_]:
+    """Which of the nodes `ends` hold more than `share` of the probability of all covers of the text so far."""
+    before = wave.position[ends] - 1
     reached = sums[before, text[before]]
     return np.exp(np.minimum(wave.weights[wave.walk[ends]] - scale[before], 300)) * wave.ended[ends] > share * reached
 
 
 def _drop(dropped: NDArray[np.float64], wave: _Wave, ends: Indices, scale: NDArray[np.float64]) -> None:
-    place = wave.place[ends]
-    relative = np.exp(np.minimum(wave.weights[wave.walk[ends]] - scale[place], 300))
-    dropped += np.bincount(place, relative * wave.ended[ends], len(dropped))
+    position = wave.position[ends]
+    relative = np.exp(np.minimum(wave.weights[wave.walk[ends]] - scale[position], 300))
+    dropped += np.bincount(position, relative * wave.ended[ends], len(dropped))
 
 
 def _next_wave(contexts: Contexts, trie: Trie, text: NDArray[np.uint8], wave: _Wave, leaving: Indices) -> _Wave:
     parents = wave.walk[leaving]
-    tokens = trie.order[trie.low[wave.node[leaving]]]  # of tokens spelled alike the first stands for all
+    tokens = trie.order[trie.low[wave.node[leaving]]]  # the first of tokens spelled alike represents all of them
     chosen = contexts.extend(wave.contexts[parents], tokens)
-    after = _look(contexts, trie, text, chosen, wave.place[leaving], wave.stops[parents])
+    after = _read_wave(contexts, trie, text, chosen, wave.position[leaving], wave.stops[parents])
     after.weights[:] = wave.weights[parents] + np.log(wave.ended[leaving])
     return after

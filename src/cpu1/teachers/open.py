@@ -1,4 +1,4 @@
-"""Which teacher a name means. What a kind of teacher needs is imported only for that kind."""
+"""The teacher of a name. The libraries that a kind of teacher needs are imported only for that kind."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def open_teacher(name: str, share: float) -> Teacher:
-    """A run folder of ours, a .gguf file, a folder of `transformers`, or the name of one on its hub.
+    """The teacher `name`: a run folder, a .gguf file, a folder of `transformers`, or the name of one on its hub.
 
-    `share` is that of `marginal`, for teachers that read tokens. UserError when there is no such teacher, or it can't
-    say what bytes it expects.
+    `share` is that of `marginal`, for teachers that read tokens. UserError when there is no such teacher, or when it
+    cannot predict bytes.
     """
     path = Path(name)
     if (path / "recipe.json").exists():
@@ -26,7 +26,10 @@ def open_teacher(name: str, share: float) -> Teacher:
 
 
 def open_token_model(name: str) -> "TokenModel":
-    """A .gguf file, a folder of `transformers`, or the name of one on its hub; raises as `open_teacher` does."""
+    """The model `name`: a .gguf file, a folder of `transformers`, or the name of one on its hub.
+
+    UserError as from `open_teacher`.
+    """
     if Path(name).suffix == ".gguf":
         from cpu1.teachers.gguf_file import open_gguf
 

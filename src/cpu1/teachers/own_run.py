@@ -1,4 +1,4 @@
-"""Any byte-level run of ours as a teacher: its bytes need no marginalisation."""
+"""A byte-level run of this project as a teacher: it predicts bytes, so nothing is summed over tokens."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ BATCH = 16_384  # bytes
 
 
 class OwnRun:
-    """Predicts in the precision of training, deleting hard, every window from a cold start.
+    """A teacher that predicts in the precision of training with a hard gate, every window from a cold start.
 
     A hidden state is the trunk's vector s after a whole patch. UserError when the folder has no trained byte-level run.
     """
@@ -38,6 +38,7 @@ class OwnRun:
 
     @torch.inference_mode()
     def read(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, Lesson]]:
+        """A lesson for each piece, in any order: (index, lesson)."""
         patch = self._model.patch
         for batch in batches([piece.end for piece in pieces], BATCH):
             longest = max(pieces[i].end for i in batch)

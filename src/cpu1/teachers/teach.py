@@ -1,4 +1,4 @@
-"""Asks a teacher about a whole training text, shard by shard; what is done stays done."""
+"""Fills a cache with a teacher's lessons about a training text, by shards; a finished shard is kept."""
 
 import time
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from cpu1.errors import UserError
 from cpu1.files import locked
 from cpu1.model.ingredients.distillation import fixed_projection
 from cpu1.teachers.cache import HIDDEN, Manifest, open_shard, shard_path, write_shard
+from cpu1.teachers.codes import encode, encode_vectors
 from cpu1.teachers.pieces import cut
-from cpu1.teachers.quantise import encode, encode_vectors
 from cpu1.teachers.teacher import Teacher
 
 LEAST_WINDOW = 64
@@ -24,25 +24,32 @@ LEAST_WINDOW = 64
 
 @dataclass(frozen=True)
 class Taught:
-    """How it went."""
+    """The outcome of a call of `teach`."""
 
-    bytes: int  # of text asked about in this call
+    bytes: int  # of text that the teacher read in this call
     seconds: float
     size: int  # of the whole cache on disk, in bytes
     units: int  # of the whole text
-    bpb: float | None  # bits per byte of what was asked now, before anything was quantised
+    bpb: float | None  # the teacher's bits per byte of this call's text, before quantisation; None without any
 
 
-Progress = Callable[[int, int], None]  # bytes done, of how many
+TeachProgress = Callable[[int, int], None]  # bytes done, of how many
 
 
 def teach(
-    teacher: Teacher, corpus: Corpus, folder: Path, *, top_k: int, window: int, progress: Progress = lambda *_: None
+    teacher: Teacher,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    top_k: int,
+    window: int,
+    progress: TeachProgress = lambda *_: None,
 ) -> Taught:
-    """Fills `folder` with the teacher's lessons about the training split, or goes on where an earlier call ended.
+    """Fills `folder` with the teacher's lessons about the training split; continues where an earlier call ended.
 
-    A window is shortened to what the teacher can read. UserError when the folder holds another cache, a damaged
-    shard, or is being written by another process.
+    `top_k` likeliest bytes are kept of each distribution. A window is shortened to the length that the teacher can
+    read. UserError when the folder holds another cache or a damaged shard, cannot be written, or is being written by
+    another process.
     """
     split = corpus.splits["train"]
     window = min(window, teacher.window)
@@ -57,7 +64,7 @@ def teach(
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
-def _fill(teacher: Teacher, split: Split, folder: Path, manifest: Manifest, progress: Progress) -> Taught:
+def _fill(teacher: Teacher, split: Split, folder: Path, manifest: Manifest, progress: TeachProgress) -> Taught:
     manifest.write(folder)
     missing = []
     for index in range(manifest.shards):
@@ -74,8 +81,8 @@ def _fill(teacher: Teacher, split: Split, folder: Path, manifest: Manifest, prog
         pieces = list(cut(split, shard.start, shard.stop, manifest.window))
         for i, lesson in teacher.read([piece for _, piece in pieces]):
             start, piece = pieces[i]
-            told = lesson.probabilities[np.arange(piece.end - piece.begin), piece.text[piece.begin : piece.end]]
-            nats -= float(np.log(np.maximum(told, 1e-30)).sum())
+            expected = lesson.probabilities[np.arange(piece.end - piece.begin), piece.text[piece.begin : piece.end]]
+            nats -= float(np.log(np.maximum(expected, 1e-30)).sum())
             shard.add(start, lesson.probabilities, lesson.ends, lesson.hidden @ projection)
             done += piece.end - piece.begin
             progress(manifest.units - left + done, manifest.units)
@@ -86,28 +93,30 @@ def _fill(teacher: Teacher, split: Split, folder: Path, manifest: Manifest, prog
 
 
 class _Shard:
-    """Lessons about stream[start:stop] as they come, in any order."""
+    """Gathers the lessons about stream[start:stop], which may come in any order."""
 
     def __init__(self, start: int, stop: int, k: int) -> None:
         self.start, self.stop, self._k = start, stop, k
         self._ids = np.zeros((stop - start, k), np.uint8)
         self._codes = np.zeros((stop - start, k + 1), np.uint8)
-        self._places: list[NDArray[np.int64]] = []
+        self._ends: list[NDArray[np.int64]] = []
         self._vectors: list[NDArray[np.float32]] = []
 
     def add(
         self, at: int, probabilities: NDArray[np.float32], ends: NDArray[np.int64], vectors: NDArray[np.float32]
     ) -> None:
-        place = at - self.start
-        here = slice(place, place + len(probabilities))
-        self._ids[here], self._codes[here] = encode(probabilities, self._k)
-        self._places.append(ends + place)
+        """Adds a lesson about the n bytes from `at` on: probabilities (n, 256), and the T vectors after `ends`."""
+        first = at - self.start
+        span = slice(first, first + len(probabilities))
+        self._ids[span], self._codes[span] = encode(probabilities, self._k)
+        self._ends.append(ends + first)
         self._vectors.append(vectors)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        places = np.concatenate(self._places)
-        order = np.argsort(places)
+        """The tensors of the shard, see `cache`."""
+        positions = np.concatenate(self._ends)
+        order = np.argsort(positions)
         ends = np.zeros(self.stop - self.start, np.uint8)
-        ends[places] = 1
+        ends[positions] = 1
         hidden, scales = encode_vectors(np.concatenate(self._vectors)[order])
         return {"ids": self._ids, "codes": self._codes, "ends": ends, "hidden": hidden, "scales": scales}

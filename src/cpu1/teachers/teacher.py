@@ -1,4 +1,4 @@
-"""What a teacher is: something that reads pieces of text and says, byte by byte, what it expected."""
+"""The protocol of a teacher: it reads pieces of text and predicts every byte of them."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from cpu1.files import digest
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Bytes to read, and which of them to predict; those before are context, those behind end a word."""
+    """Bytes to read, of which text[begin:end] are predicted; those before are context, those after end a word."""
 
     text: NDArray[np.uint8]
     begin: int
@@ -23,17 +23,17 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What a teacher makes of the n = end - begin bytes of a piece."""
+    """A teacher's predictions of the n = end - begin bytes of a piece, and its T hidden states."""
 
-    probabilities: NDArray[np.float32]  # (n, 256); each row of sum 1
-    ends: NDArray[np.int64]  # (T,) ascending: after which of the n bytes the hidden states are the teacher's
+    probabilities: NDArray[np.float32]  # (n, 256); each row sums to 1
+    ends: NDArray[np.int64]  # (T,) ascending: the byte after which the teacher has each hidden state
     hidden: NDArray[np.float32]  # (T, width)
 
 
 class Teacher(Protocol):
-    """NUL bytes separate documents, for every teacher."""
+    """A model that predicts bytes. For every teacher, NUL bytes separate documents."""
 
-    identity: dict[str, Any]  # JSON: what decides its lessons, but for the pieces
+    identity: dict[str, Any]  # JSON: all that its lessons depend on besides the pieces
     width: int  # of its hidden states
     window: int  # bytes of text that it can read at once
 
@@ -43,7 +43,7 @@ class Teacher(Protocol):
 
 
 def batches(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Indices of like sizes together, longest first: padded, at most `most` units (one index at least)."""
+    """Batches of the indices of `sizes`, longest first: padded, each has at most `most` units, or a single index."""
     order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
     while order:
         count = max(1, most // max(1, sizes[order[0]]))
@@ -52,5 +52,5 @@ def batches(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
 
 
 def content(files: Iterable[Path]) -> str:
-    """SHA-256 over the contents of files, in order; UserError when one cannot be read."""
+    """SHA-256 (hex) over the contents of files, in order. UserError when one cannot be read."""
     return hashlib.sha256(b"".join(map(digest, files))).hexdigest()

@@ -1,4 +1,4 @@
-"""What must never pass unseen: non-finite steps, stalled runs, tensors that do not learn."""
+"""Guards, which stop a run for non-finite steps, for a stalled loss, or for tensors that do not learn."""
 
 import math
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from cpu1.errors import UserError
 from cpu1.model.ingredients.linear import TernaryProjection
 from cpu1.model.network import Model, build
 
-GRACE = 20  # steps before the first verdict
+GRACE = 20  # steps before the first check
 NONFINITE_SHARE = 0.05
-STALL_STEPS = 250  # the earliest verdict against a run that has not learned
+STALL_STEPS = 250  # the earliest step at which a run may stop because it has not learned
 
 
 class RunStopped(UserError):
-    """A guard ended the run; the text says which and why."""
+    """A guard ended the run; the text names the reason and the remedy."""
 
 
 def check_finite(nonfinite: int, step: int, last: bool) -> None:
-    """Ends a run in which more than 5% of the steps had a non-finite loss or gradient."""
+    """RunStopped when more than 5% of the steps so far had a non-finite loss or gradient."""
     if (step >= GRACE or last) and nonfinite > NONFINITE_SHARE * step:
         raise RunStopped(
             f"{nonfinite} of {step} steps had a non-finite loss or gradient (more than {NONFINITE_SHARE:.0%}); "
@@ -39,7 +39,7 @@ def check_all_tensors_learn(model: Model, seed: int, weights: Mapping[str, Tenso
 
 
 def check_learning(loss: float, frequency_loss: float, step: int, warmup: int) -> None:
-    """Ends a run that, well after its warm-up, predicts no better than the frequencies of the units."""
+    """RunStopped when the loss (nats a unit), long after the warm-up, is not below that of the units' frequencies."""
     if step >= max(STALL_STEPS, 2 * warmup) and not loss < frequency_loss:
         raise RunStopped(
             f"stalled: at step {step} the loss is {loss:.4f} nats a unit, no better than the {frequency_loss:.4f} "
@@ -48,7 +48,7 @@ def check_learning(loss: float, frequency_loss: float, step: int, warmup: int) -
 
 
 def check_held_out(step: int, *scores: float) -> None:
-    """Refuses a result, in bits per byte, that is no number, though the weights are."""
+    """RunStopped when a score in bits per byte is not finite, though the weights are."""
     if not all(map(math.isfinite, scores)):
         raise RunStopped(
             f"diverged: after {step} steps held-out text scores {', '.join(map(str, scores))} bits per byte; "
@@ -58,21 +58,21 @@ def check_held_out(step: int, *scores: float) -> None:
 
 @dataclass
 class TernaryWatch:
-    """Zero fraction of the ternary weights, and the fraction that changed since the last look."""
+    """Measures the fraction of ternary weights that are zero, and that changed since the last measurement."""
 
     last: list[Tensor] | None = None
 
     @torch.no_grad()
-    def look(self, model: Model) -> dict[str, float]:
-        """Empty for a model without ternary weights; no flip rate at the first look."""
+    def measure(self, model: Model) -> dict[str, float]:
+        """`zero_fraction` and `flip_rate`; the latter from the second call on. Empty without ternary weights."""
         modules = [m for m in model.modules() if isinstance(m, TernaryProjection)]
         if not modules:
             return {}
         now = [ops.ternarise(m.weight, m.parts)[0] for m in modules]
         count = sum(w.numel() for w in now)
-        seen = {"zero_fraction": sum(int((w == 0).sum()) for w in now) / count}
+        fractions = {"zero_fraction": sum(int((w == 0).sum()) for w in now) / count}
         if self.last is not None:
             flips = sum(int((a != b).sum()) for a, b in zip(now, self.last, strict=True))
-            seen["flip_rate"] = flips / count
+            fractions["flip_rate"] = flips / count
         self.last = now
-        return seen
+        return fractions

@@ -57,7 +57,7 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
             if not parallel.lost(error):
                 raise
             gone = UserError(
-                f"process {group.place.rank}: another one is gone; the newest checkpoint is good, start again to go on"
+                f"process {group.ranks.rank}: another one is gone; the newest checkpoint is good, start again to go on"
             )
             if not fault.exists():  # which the other one wrote, if it could: it knows why
                 _write_fault(fault, gone)

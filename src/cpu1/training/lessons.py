@@ -1,6 +1,8 @@
-"""Teachers of a training run: a model that reads along, or a cache of what one said (`cpu1 teach`).
+"""Teachers of a training run: a model that reads the same windows, or a cache (`cpu1 teach`).
 
-Either gives a lesson for the windows of a step, and a lesson makes the loss; see `ingredients.distillation`.
+Either gives a lesson for the windows of a step, and the lesson computes the loss; see `ingredients.distillation`.
+
+Shapes: B windows, T steps of the trunk, N units of a window, D width, V symbols, P values of a projected vector.
 """
 
 from collections.abc import Callable
@@ -26,68 +28,72 @@ from cpu1.teachers.cache import HIDDEN, Cache
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a teacher says about the windows of a step, and how much that counts."""
+class StepLesson:
+    """A teacher's predictions of the windows of a step, and the settings that weigh them."""
 
     settings: Settings
     divergence: Callable[[Tensor, float], Tensor]  # of a student's logits (B, N, V) at a temperature, nats a unit
-    target: Tensor | None  # (B, T, P): where the projection of the student's s should lead
-    found: Tensor | None = None  # (B, T): whether it should lead anywhere; None: everywhere
+    target: Tensor | None  # (B, T, P): the target of the student's projected s; None: only predictions teach
+    mask: Tensor | None = None  # (B, T): which steps have a target; None: all
 
     def loss(
         self, own: Tensor, output: Output, projection: HiddenProjection | None, mean: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """own: the student's cross-entropy, nats a unit -> what to minimise; `mean` is over the processes."""
+        """The loss to minimise, in nats a unit, from the student's cross-entropy `own`, its output and its projection.
+
+        `mean` takes the mean over the processes.
+        """
         alpha, temperature = self.settings.alpha, self.settings.temperature
         taught = self.divergence(output.logits, temperature)
         loss = (1 - alpha) * own + alpha * temperature**2 * taught
         if projection is not None and self.target is not None:
-            loss = loss + self.settings.beta * projection(output.s, self.target, self.found, mean)
+            loss = loss + self.settings.beta * projection(output.s, self.target, self.mask, mean)
         return loss
 
 
-Teacher = Callable[[Tensor, NDArray[np.int64]], Lesson]
-"""Windows of units (B, N), and where in the stream they begin (B,) -> the lesson."""
+StepTeacher = Callable[[Tensor, NDArray[np.int64]], StepLesson]
+"""Windows of units (B, N), and their starts in the stream (B,) -> the lesson."""
 
 
 @dataclass(frozen=True)
 class ModelTeacher:
-    """A trained model of ours, which reads what its student reads. Its vector s before a patch teaches the same s."""
+    """A trained model of this project, which reads its student's windows. Its s is the target of the student's s."""
 
     model: Model
     settings: Settings  # of which alpha, temperature and beta count
     size: int = 0  # of the projected vectors; 0: they do not teach
 
-    def __call__(self, units: Tensor, places: NDArray[np.int64]) -> Lesson:
+    def __call__(self, units: Tensor, starts: NDArray[np.int64]) -> StepLesson:
         with torch.no_grad():
             taught = self.model(units)
             target = taught.s @ fixed_projection(taught.s.shape[-1], self.size).to(taught.s) if self.size else None
-        return Lesson(self.settings, partial(divergence, taught.logits), target)
+        return StepLesson(self.settings, partial(divergence, taught.logits), target)
 
 
 @dataclass(frozen=True)
 class CacheTeacher:
-    """What `cpu1 teach` kept. A token's vector teaches the s that has read the patch with its last byte."""
+    """A cache of `cpu1 teach`. A token's vector is the target of the s that has read the patch with its last byte."""
 
     cache: Cache
     settings: Settings
     patch: int
     hidden: bool  # whether vectors teach
 
-    def __call__(self, units: Tensor, places: NDArray[np.int64]) -> Lesson:
+    def __call__(self, units: Tensor, starts: NDArray[np.int64]) -> StepLesson:
         length = units.shape[1]
-        ids, shares = self._stack(self.cache.window(int(place), length) for place in places)
-        likeliest, told = ids.flatten(0, 1).to(units.device, torch.int64), shares.flatten(0, 1).to(units.device)
-        target = found = None
+        ids, probabilities = self._stack(self.cache.window(int(start), length) for start in starts)
+        likeliest = ids.flatten(0, 1).to(units.device, torch.int64)
+        shares = probabilities.flatten(0, 1).to(units.device)
+        target = mask = None
         if self.hidden:
-            target, found = self._stack(self._vectors(int(place), length) for place in places)
-            target, found = target.to(units.device), found.to(units.device)
-        return Lesson(self.settings, partial(likeliest_divergence, likeliest, told), target, found)
+            target, mask = self._stack(self._vectors(int(start), length) for start in starts)
+            target, mask = target.to(units.device), mask.to(units.device)
+        return StepLesson(self.settings, partial(likeliest_divergence, likeliest, shares), target, mask)
 
-    def _vectors(self, place: int, length: int) -> tuple[NDArray[Any], ...]:
-        """The s of step t predicts patch t, so that it has read the patch before."""
-        vectors, found = self.cache.hidden(place, length, self.patch)
-        return np.concatenate((np.zeros_like(vectors[:1]), vectors[:-1])), np.append(False, found[:-1])
+    def _vectors(self, start: int, length: int) -> tuple[NDArray[Any], ...]:
+        """Targets (T, P) of a window and their mask (T,): the s of step t has read the patch before, not patch t."""
+        vectors, mask = self.cache.hidden(start, length, self.patch)
+        return np.concatenate((np.zeros_like(vectors[:1]), vectors[:-1])), np.append(False, mask[:-1])
 
     @staticmethod
     def _stack(rows: Any) -> tuple[Tensor, ...]:
@@ -112,7 +118,7 @@ def open_teacher(
 
 
 def open_cache(folder: Path, recipe: Recipe, corpus: Corpus) -> Cache:
-    """UserError for a cache that is not of this text, or a run that cannot learn from it."""
+    """The cache in `folder`. UserError for one that is not of this text, and for a run that cannot learn from it."""
     if recipe.level == "token":
         raise UserError("--teacher-cache: the cache is of bytes, and this run reads tokens; take a byte-level run")
     if (size := projection_size(recipe)) not in (0, HIDDEN):
@@ -123,4 +129,5 @@ def open_cache(folder: Path, recipe: Recipe, corpus: Corpus) -> Cache:
 
 
 def projection_size(recipe: Recipe) -> int:
+    """The size P of a teacher's projected vectors for a recipe; 0 where it does not learn from them."""
     return recipe.distill.projection if isinstance(recipe.distill, HiddenDistillation) else 0

@@ -28,7 +28,7 @@ from cpu1.runs.settings import Settings
 from cpu1.runs.trained import Metrics
 from cpu1.training import guards
 from cpu1.training.checkpoint import Checkpoints, Progress
-from cpu1.training.lessons import Lesson, Teacher
+from cpu1.training.lessons import StepLesson, StepTeacher
 from cpu1.training.optim import follow
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group, full, unwrapped
@@ -91,7 +91,7 @@ def run(
     windows = Windows(text.stream, settings.window, settings.seed)
     metrics = Metrics(folder / "metrics.jsonl", progress.step) if group.leads else None
     watch = guards.TernaryWatch()
-    watch.look(group.whole(model))
+    watch.measure(group.whole(model))
     log_every = max(1, settings.steps // LOG_LINES)
     validated = {round(share * settings.steps) for share in VALIDATIONS}
     interval = Interval(progress)
@@ -101,7 +101,7 @@ def run(
         while progress.step < settings.steps:
             # ---------------------------------------------------------- one step
             begun = time.monotonic()
-            places = windows.places(progress.step, settings.batch)
+            places = windows.starts(progress.step, settings.batch)
             batch = windows.read(places)
             own = Windowed(group.share(batch), group.rows(places))
             done = step(replica, optimizer, own, progress.step, settings, hooks.teacher, group)
@@ -121,7 +121,7 @@ def run(
             if progress.step % log_every == 0 or progress.step in validated:
                 whole = group.whole(model)
                 if metrics is not None:
-                    line = interval.line(progress, settings.rate_at(progress.step - 1)) | watch.look(whole)
+                    line = interval.line(progress, settings.rate_at(progress.step - 1)) | watch.measure(whole)
                     if progress.step in validated:
                         held_out = [hooks.validate(whole)]
                         line["valid_bpb"] = held_out[0] if math.isfinite(held_out[0]) else None
@@ -169,7 +169,7 @@ def step(
     batch: Windowed,
     number: int,
     settings: Settings,
-    teacher: Teacher | None,
+    teacher: StepTeacher | None,
     group: Group,
 ) -> Step:
     """One optimiser step at the schedule's place `number`; `batch` are this process's windows of it."""
@@ -203,7 +203,7 @@ def clip(optimizer: torch.optim.Optimizer, limit: float) -> float:
 def set_phase(model: Model, settings: Settings, number: int) -> None:
     """Tells the model where in its training it stands: what changes on the way is a function of the step alone."""
     if model.gate is not None:
-        model.gate.progress, model.gate.turn = number / settings.steps, number
+        model.gate.progress, model.gate.step = number / settings.steps, number
     if settings.ternary_start:
         for module in model.modules():
             if isinstance(module, TernaryProjection):
@@ -211,7 +211,7 @@ def set_phase(model: Model, settings: Settings, number: int) -> None:
 
 
 def losses(
-    model: Model, output: Output, units: Tensor, lesson: Lesson | None, group: Group, z_loss: float = 0.0
+    model: Model, output: Output, units: Tensor, lesson: StepLesson | None, group: Group, z_loss: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """What is minimised (cross-entropy, the terms of gate, teacher and z-loss), and means over the whole batch (3,).
 
@@ -233,7 +233,7 @@ def mean_loss(progress: Progress, nats: float) -> float:
 
 
 def seconds_a_step(
-    recipe: Recipe, settings: Settings, text: Text, teacher: Teacher | None, group: Group, count: int = 12
+    recipe: Recipe, settings: Settings, text: Text, teacher: StepTeacher | None, group: Group, count: int = 12
 ) -> float:
     """The median time of a training step, measured on a model that is thrown away."""
     model = build(recipe, settings.seed).train()
@@ -242,7 +242,7 @@ def seconds_a_step(
     times = []
     for number in range(count):
         begun = time.monotonic()
-        places = windows.places(number, settings.batch)
+        places = windows.starts(number, settings.batch)
         own = Windowed(group.share(windows.read(places)), group.rows(places))
         step(replica, optimizer, own, number, replace(settings, steps=count), teacher, group)
         times.append(time.monotonic() - begun)

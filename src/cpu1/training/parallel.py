@@ -1,11 +1,13 @@
-"""The group of processes that train one model: this one alone, or all that torchrun started.
+"""The group of processes that train one model: a single process, or all that torchrun started.
 
-    Group      one process: nothing to share, nothing to agree on
+    Group      one process, which has nothing to share
     Replicas   the model in every process, gradients averaged (DDP, arXiv 2006.15704)
     Shards     weights, gradients and moments split among the processes (FSDP2, arXiv 2304.11277)
 
-The batch of a step is the same for every group, and so is what is minimised: a mean over the batch that is not
-linear in it must be made of `Group.mean`. Only the process that leads writes and evaluates.
+Every group has the same batch in a step and minimises the same loss. So a term that is not linear in means over the
+batch must use `Group.mean`. Only the process that leads writes and evaluates.
+
+Shapes: B windows of a step's batch, N units of a window.
 """
 
 import gc
@@ -34,8 +36,8 @@ MEETING_TRIES, MEETING_PAUSE = 150, timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which process of how many this is, in all and on this machine: what torchrun says in the environment."""
+class Ranks:
+    """The number of this process and how many there are, in all and on this machine."""
 
     rank: int = 0
     world: int = 1
@@ -43,8 +45,8 @@ class Place:
     local_world: int = 1
 
     @classmethod
-    def read(cls) -> "Place":
-        """Raises UserError for a variable that is no number."""
+    def read(cls) -> "Ranks":
+        """The ranks that torchrun sets in the environment. UserError for a variable that is no number."""
         names = {"rank": "RANK", "world": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_world": "LOCAL_WORLD_SIZE"}
         try:
             return cls(**{field: int(os.environ[name]) for field, name in names.items() if name in os.environ})
@@ -53,46 +55,46 @@ class Place:
 
 
 class Group:
-    """One process."""
+    """One process, and the interface of all groups."""
 
-    def __init__(self, device: torch.device, place: Place | None = None) -> None:
-        self.device, self.place = device, place or Place()
+    def __init__(self, device: torch.device, ranks: Ranks | None = None) -> None:
+        self.device, self.ranks = device, ranks or Ranks()
 
     @property
     def leads(self) -> bool:
         """Whether this is the process that writes and evaluates."""
-        return self.place.rank == 0
+        return self.ranks.rank == 0
 
     @property
     def threads(self) -> int | None:
-        """Threads for each process, so that all of a machine use each core once; None: torch's own choice."""
-        if self.place.local_world == 1:
+        """Threads for each process, so that those of a machine share its cores; None: torch's own choice."""
+        if self.ranks.local_world == 1:
             return None
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // self.place.local_world)
+        return max(1, cores // self.ranks.local_world)
 
     def check(self, settings: Settings) -> None:
         """Raises UserError for settings that this group cannot follow."""
-        if settings.batch % self.place.world:
+        if settings.batch % self.ranks.world:
             raise UserError(
-                f"a batch of {settings.batch} windows cannot be shared evenly by {self.place.world} processes: "
+                f"a batch of {settings.batch} windows cannot be shared evenly by {self.ranks.world} processes: "
                 "start another number of them, or choose the batch with --set batch=N (for a new run)"
             )
 
     def share(self, batch: NDArray[Any]) -> Tensor:
-        """This process's rows of a step's windows (B, N), on its device: int64 (B / world, N)."""
+        """This process's rows of a step's windows (B, N), on its device: int64 (B / processes, N)."""
         return torch.from_numpy(self.rows(batch).astype(np.int64)).to(self.device)
 
     def rows(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """This process's rows of anything that has one for each window of a step."""
-        return np.split(batch, self.place.world)[self.place.rank]
+        """This process's rows of an array with one row for each window of a step."""
+        return np.split(batch, self.ranks.world)[self.ranks.rank]
 
     def wrap(self, model: Model) -> nn.Module:
-        """Moves the model to where it trains; returns what is called in its place. Make the optimiser afterwards."""
+        """Moves the model to its device; returns the module to call instead of it. Create the optimiser afterwards."""
         return model.to(self.device)
 
     def whole(self, model: Model) -> Model:
-        """The model with all its weights, to look at; all processes must ask at once."""
+        """The model with all its weights, for reading; all processes must call this together."""
         return model
 
     def mean(self, tensor: Tensor) -> Tensor:
@@ -100,23 +102,23 @@ class Group:
         return tensor
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Each flag: whether it is set in some process."""
+        """Of each flag, whether it is set in any process."""
         return flags
 
     def first(self, value: T) -> T:
-        """What the leading process calls `value`."""
+        """The leading process's `value`."""
         return value
 
     def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Whole tensors in the leading process; in the others nothing."""
+        """Whole tensors in the leading process; an empty dict in the others."""
         return dict(tensors)
 
     def spread(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """The leading process's whole tensors, one after the other."""
+        """The leading process's whole tensors in every process, one after the other."""
         yield from tensors.items()
 
     def leave(self) -> None:
-        """Ends what the processes have in common; may be called again."""
+        """Ends the communication of the processes; may be called again."""
 
 
 class Replicas(Group):
@@ -129,7 +131,7 @@ class Replicas(Group):
     def mean(self, tensor: Tensor) -> Tensor:
         total = tensor.detach().clone()
         dist.all_reduce(total)
-        return total / self.place.world
+        return total / self.ranks.world
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         set_somewhere = torch.tensor(flags, dtype=torch.uint8, device=self.device)
@@ -145,8 +147,11 @@ class Replicas(Group):
         return dict(tensors) if self.leads else {}
 
     def spread(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        for name, shape, kind in self.first([(name, t.shape, t.dtype) for name, t in tensors.items()]):
-            tensor = tensors[name].to(self.device) if self.leads else torch.empty(shape, dtype=kind, device=self.device)
+        for name, shape, dtype in self.first([(name, t.shape, t.dtype) for name, t in tensors.items()]):
+            if self.leads:
+                tensor = tensors[name].to(self.device)
+            else:
+                tensor = torch.empty(shape, dtype=dtype, device=self.device)
             dist.broadcast(tensor, src=0)
             yield name, tensor
 
@@ -157,7 +162,7 @@ class Replicas(Group):
 
 
 class Shards(Replicas):
-    """Processes that each hold a part of every tensor, and see a block whole only while they compute it."""
+    """Processes that each hold a part of every tensor, and gather a block only while they compute it."""
 
     def check(self, settings: Settings) -> None:
         super().check(settings)
@@ -171,7 +176,7 @@ class Shards(Replicas):
         from torch.distributed.fsdp import fully_shard
 
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # nothing writes into it
-        mesh = init_device_mesh(self.device.type, (self.place.world,))
+        mesh = init_device_mesh(self.device.type, (self.ranks.world,))
         for block in model.blocks:
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
@@ -187,78 +192,81 @@ class Shards(Replicas):
         return copy.train(model.training)
 
     def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = {}
+        whole = {}
         for name, tensor in tensors.items():
             gathered = full(tensor)
             if self.leads:
-                found[name] = gathered.cpu()
-        return found
+                whole[name] = gathered.cpu()
+        return whole
 
 
 @contextmanager
 def join(device: torch.device, shard: bool = False) -> Iterator[Group]:
-    """The group that this process belongs to, for as long as the context lasts. Gloo joins CPUs, NCCL joins GPUs."""
-    place = Place.read()
-    if place.world == 1:
+    """A context with the group that this process belongs to. Gloo joins CPUs, NCCL joins GPUs.
+
+    `shard` splits tensors among the processes. UserError when torchrun's variables are wrong, or process 0 is out of
+    reach.
+    """
+    ranks = Ranks.read()
+    if ranks.world == 1:
         yield Group(device)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=_meet(place),
-        rank=place.rank,
-        world_size=place.world,
+        store=_meet(ranks),
+        rank=ranks.rank,
+        world_size=ranks.world,
         device_id=device if device.type == "cuda" else None,
     )
-    group = (Shards if shard else Replicas)(device, place)
+    group = (Shards if shard else Replicas)(device, ranks)
     try:
         yield group
     finally:
         group.leave()
 
 
-def _meet(place: Place) -> dist.Store:
-    """Where the processes find each other's addresses: a store in the first one, which goes when it goes.
+def _meet(ranks: Ranks) -> dist.Store:
+    """The store with the processes' addresses. It belongs to the first process and ends with it.
 
-    The store that torchrun itself keeps outlives a restart, and with it the addresses of processes that are gone
-    (in torch 2.13, see its issue 135712). So it only tells where the first process is: one that is gone does not
-    answer there.
+    torchrun's own store outlives a restart, and keeps the addresses of processes that have ended (in torch 2.13, see
+    its issue 135712). So it only holds the address of the first process: one that has ended does not answer there.
     """
     offered = next(iter(dist.rendezvous("env://")))[0]
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return offered  # not torchrun's
+        return offered  # not the store of torchrun
     host, key = os.environ["MASTER_ADDR"], "cpu1/port"
-    if place.rank == 0:
+    if ranks.rank == 0:
         own = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
         offered.set(key, str(own.port))
         return own
     for _ in range(MEETING_TRIES):
         with suppress(dist.DistError):
             return dist.TCPStore(host, int(offered.get(key)), is_master=False, timeout=MEETING_PAUSE)
-    raise UserError(f"process {place.rank}: process 0 does not answer at {host}; is a firewall between the machines?")
+    raise UserError(f"process {ranks.rank}: process 0 does not answer at {host}; is a firewall between the machines?")
 
 
 def lost(error: RuntimeError) -> bool:
-    """Whether an error says that another process of the group is gone.
+    """Whether an error means that another process of the group has ended.
 
-    Torch has a class for what NCCL reports; what gloo reports only names its source file.
+    Torch has a class for errors of NCCL; those of gloo only name its source file.
     """
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
 
 
 def unwrapped(replica: nn.Module) -> Any:
-    """The model behind what `Group.wrap` returned."""
+    """The model inside the module that `Group.wrap` returned."""
     return replica.module if isinstance(replica, DistributedDataParallel) else replica
 
 
 def full(tensor: Tensor) -> Tensor:
-    """A tensor as it is, or a sharded one gathered from all processes, which must ask at once."""
+    """A tensor as it is, or a sharded one gathered from all processes, which must call this together."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor where `like` is: on its device, and if it is sharded (and of this shape) this process's part."""
+    """A whole tensor on the device of `like`; this process's part of it if `like` is sharded and of the same shape."""
     tensor = tensor.to(like.device)
     if not hasattr(like, "full_tensor") or tensor.shape != like.shape:
         return tensor

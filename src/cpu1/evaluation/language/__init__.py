@@ -1,1 +1,1 @@
-"""Checks of a packed model's language beyond bits per byte: minimal pairs, last words, real words. No torch."""
+"""Checks of a packed model's language besides bits per byte: minimal pairs, last words, real words. No torch."""

@@ -1,8 +1,8 @@
 """BLiMP: does a model find the grammatical sentence of a pair more probable? (Warstadt et al., arXiv 1912.00582)
 
 Each of 67 paradigms has 1,000 pairs of sentences that differ in one point of grammar. A pair is right when the total
-log-probability of the good sentence, read from the start of a document, is above that of the bad one; equal is wrong,
-and chance is 50%. Nothing is added at a sentence's end, and length is not made up for, as in the paper.
+log-probability of the good sentence, read from the start of a document, is above that of the bad one. Equal is wrong,
+and chance is 50%. As in the paper, nothing is added at a sentence's end, and length is not compensated for.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cpu1.evaluation.language.reading import records
-from cpu1.evaluation.language.work import Progress, in_blocks
+from cpu1.evaluation.language.work import CheckProgress, in_blocks
 from cpu1.evaluation.statistics import share_interval
 from cpu1.runtime.model import PackedModel, Stream, Units
 
@@ -52,13 +52,15 @@ KEYS = {"uid": "UID", "good": "sentence_good", "bad": "sentence_bad"}  # and tho
 
 @dataclass(frozen=True)
 class Pair:
-    uid: str
+    """Two sentences that differ in one point of grammar."""
+
+    uid: str  # of their paradigm
     good: bytes
     bad: bytes
 
 
 def read_pairs(path: str | Path, limit: int | None = None) -> list[Pair]:
-    """The pairs of a file, at most the first `limit` of each paradigm. UserError for a file that is not of pairs."""
+    """The pairs of a file, at most the first `limit` of each paradigm. UserError for a file without pairs."""
     seen: dict[str, int] = {}
     pairs = []
     for row in records(Path(path), KEYS):
@@ -70,37 +72,37 @@ def read_pairs(path: str | Path, limit: int | None = None) -> list[Pair]:
 
 
 def check(
-    model: PackedModel, pairs: Sequence[Pair], threads: int = 1, progress: Progress | None = None
+    model: PackedModel, pairs: Sequence[Pair], threads: int = 1, progress: CheckProgress | None = None
 ) -> dict[str, Any]:
     """Shares of right pairs: of all, of each phenomenon and each paradigm, with Wilson's 95% intervals.
 
-    Intervals say how far a share would move with other pairs of the same paradigms. A uid that the paper has not is a
-    phenomenon of its own.
+    The intervals cover the choice of pairs within the same paradigms. A uid that is not in the paper is a phenomenon of
+    its own.
     """
     right = np.array(list(in_blocks(lambda block: judge(model, block), pairs, threads, progress)), np.bool_)
     uids = np.array([pair.uid for pair in pairs])
     phenomena = np.array([PHENOMENON.get(uid, uid) for uid in uids.tolist()])
-    found: dict[str, Any] = {}
+    shares: dict[str, Any] = {}
     for name in sorted(set(phenomena.tolist()), key=str.lower):
-        here = phenomena == name
-        inside = sorted(set(uids[here].tolist()))
-        found[name] = {**_share(right[here]), "paradigms": {uid: float(right[uids == uid].mean()) for uid in inside}}
-    return {**_share(right), "phenomena": found}
+        of_name = phenomena == name
+        paradigms = {uid: float(right[uids == uid].mean()) for uid in sorted(set(uids[of_name].tolist()))}
+        shares[name] = {**_share(right[of_name]), "paradigms": paradigms}
+    return {**_share(right), "phenomena": shares}
 
 
 def judge(model: PackedModel, pairs: Sequence[Pair]) -> list[bool]:
     """Whether each pair is right."""
     stream = model.session()
     start = stream.state
-    found = []
+    right = []
     for pair in pairs:
         stream.state = start
-        found.append(_is_right(stream, model.encode(pair.good), model.encode(pair.bad)))
-    return found
+        right.append(_is_right(stream, model.encode(pair.good), model.encode(pair.bad)))
+    return right
 
 
 def _is_right(stream: Stream, good: Units, bad: Units) -> bool:
-    """What both begin with is read once, and costs both the same."""
+    """Whether `good` costs less than `bad`. Their common beginning is read once, since it costs both the same."""
     shorter = min(len(good), len(bad))
     differs = np.flatnonzero(good[:shorter] != bad[:shorter])
     common = int(differs[0]) if len(differs) else shorter

@@ -1,11 +1,11 @@
 """LAMBADA: does a model know the last word of a passage? (Paperno et al., arXiv 1606.06031)
 
-A passage is read up to the blank before its last word. The answer is what the model then writes greedily, unit by
-unit. It is right when it begins with that blank and the word, byte for byte, and the word ends there: next comes
-anything but a letter, a digit, an apostrophe or a byte above 127, or the end of the document. `begun` is the same
-without the word's end, and so also counts "sign" where the model writes "signs".
+A passage is read up to the blank before its last word. Then the model writes greedily, unit by unit. Its answer is
+right when it begins with that blank and the word, byte for byte, and the word ends there: the next byte is no letter,
+digit, apostrophe or byte above 127, or the document ends. `begun` does not require the end of the word: it counts
+"sign" where the model writes "signs".
 
-What the last word costs is -log2 p of its bytes and of the blank before them; perplexity is 2 to the mean of that.
+The cost of the last word is -log2 p of its bytes and of the blank before them; perplexity is 2 to the mean cost.
 """
 
 import re
@@ -18,23 +18,27 @@ import numpy as np
 
 from cpu1.errors import UserError
 from cpu1.evaluation.language.reading import records
-from cpu1.evaluation.language.work import Progress, in_blocks
+from cpu1.evaluation.language.work import CheckProgress, in_blocks
 from cpu1.evaluation.statistics import share_interval
 from cpu1.runtime.model import PackedModel
 from cpu1.runtime.sampling import Sampler, Sampling
 
 LAST_WORD = re.compile(r"(.*\S)(\s+\S+)\s*", re.DOTALL)
-GOES_ON = re.compile(rb"[A-Za-z0-9'\x80-\xff]")
+WORD_CONTINUES = re.compile(rb"[A-Za-z0-9'\x80-\xff]")
 
 
 @dataclass(frozen=True)
 class Passage:
+    """A text cut before the blank of its last word."""
+
     context: bytes
     target: bytes  # the blank and the last word
 
 
 @dataclass(frozen=True)
 class Answer:
+    """How a model continued a passage."""
+
     begun: bool  # the greedy text begins with the target
     right: bool  # and the word ends there
     bits: float  # of the target
@@ -55,9 +59,9 @@ def read_passages(path: str | Path, limit: int | None = None) -> list[Passage]:
 
 
 def check(
-    model: PackedModel, passages: Sequence[Passage], threads: int = 1, progress: Progress | None = None
+    model: PackedModel, passages: Sequence[Passage], threads: int = 1, progress: CheckProgress | None = None
 ) -> dict[str, Any]:
-    """Share of right last words with Wilson's 95% interval, and what they cost."""
+    """The share of right last words with Wilson's 95% interval, and their mean cost."""
     answers = list(in_blocks(lambda block: answer(model, block), passages, threads, progress))
     right = sum(a.right for a in answers)
     bits = np.array([a.bits for a in answers])
@@ -73,10 +77,10 @@ def check(
 
 
 def answer(model: PackedModel, passages: Sequence[Passage]) -> list[Answer]:
-    """What a model makes of each passage."""
+    """The model's answer to each passage."""
     stream = model.session()
     start = stream.state
-    found = []
+    answers = []
     for passage in passages:
         stream.state = start
         stream.advance(model.encode(passage.context))
@@ -86,5 +90,5 @@ def answer(model: PackedModel, passages: Sequence[Passage]) -> list[Answer]:
         size = len(passage.target) + 1  # units: a unit is a byte at least
         text = model.decode(stream.generate(size, Sampler(Sampling(temperature=0))))
         begun = text.startswith(passage.target)
-        found.append(Answer(begun, begun and not GOES_ON.match(text, len(passage.target)), bits))
-    return found
+        answers.append(Answer(begun, begun and not WORD_CONTINUES.match(text, len(passage.target)), bits))
+    return answers

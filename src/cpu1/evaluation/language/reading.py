@@ -1,6 +1,6 @@
-"""What the checks read: text, and records in JSON lines. Plain files need numpy alone, all others the lab.
+"""Input of the checks: text, and records in JSON lines. Plain files need only numpy, other formats the lab.
 
-`cpu1.data`, which knows all formats, imports the lab's libraries; so plain files are read here.
+`cpu1.data`, which knows all formats, imports the lab's libraries. So plain files are read here.
 """
 
 import json
@@ -11,16 +11,17 @@ from typing import Any
 from cpu1.errors import UserError
 
 CHUNK = 1 << 20
-LONGEST_WORD = 1 << 10  # bytes read beyond a chunk to end it between words
+LONGEST_WORD = 1 << 10  # bytes read beyond a chunk, so that it ends between words
 LARGEST = 1 << 30  # bytes of a file of records
 COMPRESSED = (".gz", ".xz", ".zst")
 RECORDS = (".jsonl", ".ndjson", ".parquet")
 
 
 def text_chunks(source: str) -> Iterator[bytes]:
-    """The bytes of a text, about a mebibyte at a time, cut at lines where there are any.
+    """The bytes of a text, about a mebibyte at a time, cut at the ends of lines where there are any.
 
-    A plain file, or through the lab whatever `cpu1 train --data` takes. Raises UserError when it cannot be read.
+    `source` is a plain file, or anything that `cpu1 train --data` takes, which needs the lab. Raises UserError when it
+    cannot be read.
     """
     path = Path(source)
     if path.is_file() and path.suffix.lower() not in (*COMPRESSED, *RECORDS):
@@ -32,7 +33,7 @@ def text_chunks(source: str) -> Iterator[bytes]:
 
 
 def records(path: Path, names: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The strings under `names` of each line's object; names map to a second spelling that is taken as well.
+    """The strings under the keys `names` in the JSON object of each line; each key maps to a second spelling of it.
 
     Raises UserError naming the line that is no JSON object with these strings, or the file when it has no lines.
     """

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
-    """What `cpu1 check --json` would print, as lines of text."""
-    if blimp := found.get("blimp"):
+def lines(results: dict[str, Any]) -> Iterator[str]:
+    """The lines of text for the results that `cpu1 check --json` prints."""
+    if blimp := results.get("blimp"):
         yield f"BLiMP: the grammatical sentence is the more probable one, of {blimp['pairs']:,} pairs (chance: 50%)"
         for name, row in blimp["phenomena"].items():
             yield f"  {name:<28}{_share(row['accuracy'], row['interval'])}{row['pairs']:>9,}"
         yield f"  {'all':<28}{_share(blimp['accuracy'], blimp['interval'])}{blimp['pairs']:>9,}"
-    if lambada := found.get("lambada"):
+    if lambada := results.get("lambada"):
         yield f"LAMBADA: the last word of {lambada['passages']:,} passages"
         yield f"  {'written greedily':<28}{_share(lambada['accuracy'], lambada['interval'])}"
         yield f"  {'or a longer word so begun':<28}{lambada['begun']:7.1%}"
@@ -19,7 +19,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             f"  {'it costs':<28}{lambada['bits_per_word']:7.2f} bits a word, its blank counted "
             f"({lambada['bits_per_byte']:.3f} a byte, perplexity {lambada['perplexity']:,.0f})"
         )
-    if words := found.get("words"):
+    if words := results.get("words"):
         yield (
             f"Words: {words['words']:,} written in {words['bytes']:,} bytes at temperature {words['temperature']:g}, "
             f"against {words['training_words']:,} of the training text"

@@ -1,11 +1,11 @@
 """Does a model write words? The share of the words it writes that occur in its training text.
 
-A word is a run of letters, with apostrophes inside; case does not count. Samples of a kibibyte are drawn, each from
-the start of a document and with a seed of its own. Training windows begin anywhere, so a sample may begin inside a
-word, and it ends inside one: what stands before its first blank and after its last does not count.
+A word is a run of letters, with apostrophes inside; case is ignored. Samples of a kibibyte are drawn, each from the
+start of a document and with a seed of its own. Training windows begin anywhere, so a sample may begin inside a word,
+and it ends inside one. So the text before its first blank and after its last does not count.
 
-The same share of held-out text is what to compare with: new names and rare words keep it below one. A model that knew
-a few words by heart would reach one, so the share says nothing alone of how good a text is.
+Compare with the share of held-out text: new names and rare words keep it below one. A model that knew only a few words
+would reach one, so the share alone does not measure the quality of a text.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cpu1.errors import UserError
-from cpu1.evaluation.language.work import Progress, in_blocks
+from cpu1.evaluation.language.work import CheckProgress, in_blocks
 from cpu1.evaluation.statistics import bpb_interval
 from cpu1.runtime.model import PackedModel
 from cpu1.runtime.sampling import Sampling
@@ -28,18 +28,18 @@ SHOWN = 20  # words not in the training text
 
 
 def words(text: bytes) -> list[str]:
-    """The words of a text, folded to one case; what is no UTF-8 parts words."""
+    """The words of a text in lower case; bytes that are not UTF-8 separate words."""
     return WORD.findall(text.decode("utf-8", "replace").replace("\u2019", "'").casefold())
 
 
 def vocabulary(texts: Iterable[bytes]) -> frozenset[str]:
-    """The words that occur. UserError where there are none."""
-    found: set[str] = set()
+    """The words that occur in `texts`. UserError where there are none."""
+    known: set[str] = set()
     for text in texts:
-        found.update(words(text))
-    if not found:
+        known.update(words(text))
+    if not known:
         raise UserError("the training text holds no word")
-    return frozenset(found)
+    return frozenset(known)
 
 
 def check(
@@ -49,7 +49,7 @@ def check(
     temperature: float,
     seed: int = 0,
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: CheckProgress | None = None,
 ) -> dict[str, Any]:
     """The share of known words in `size` bytes of samples, its bootstrap interval over samples, and unknown words.
 
@@ -81,12 +81,12 @@ def check(
 
 
 def share_of_text(known: frozenset[str], texts: Iterable[bytes]) -> dict[str, Any]:
-    """The same share of a text that is there already: all of its words."""
+    """The share of known words among all words of `texts`. UserError where there are none."""
     right = total = 0
     for text in texts:
-        found = words(text)
-        total += len(found)
-        right += sum(word in known for word in found)
+        written = words(text)
+        total += len(written)
+        right += sum(word in known for word in written)
     if not total:
         raise UserError("the held-out text holds no word")
     return {"share": right / total, "words": total}
@@ -97,13 +97,13 @@ def _sample(model: PackedModel, sampling: Sampling) -> bytes:
 
 
 def _inside(sample: bytes) -> bytes:
-    """What stands between the first and the last blank."""
+    """The text between the first and the last blank."""
     inside = re.fullmatch(rb"\S*(\s.*\s|)\S*", sample, re.DOTALL)
     return inside[1] if inside else b""
 
 
 def _interval(counted: Sequence[tuple[int, int]]) -> list[float | None]:
-    """Of known words over words: the interval of nats over bytes in bits, whose nats are ln 2 each."""
+    """The interval of known words over words: that of bits per byte, where each known word is ln 2 nats."""
     if not counted:
         return [None, None]
     known, all_words = np.array(counted, np.float64).T

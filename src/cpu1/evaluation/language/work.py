@@ -1,23 +1,23 @@
-"""Independent pieces of work in threads: sessions of one model release the GIL."""
+"""Independent pieces of work in threads, which is worth it because sessions of a model release the GIL."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+T = TypeVar("T")
+R = TypeVar("R")
 
-Progress = Callable[[int, int], None]  # items done, of how many
+CheckProgress = Callable[[int, int], None]  # called with the items done and their total
 
 
 def in_blocks(
-    work: Callable[[Sequence[Item]], list[Result]],
-    items: Sequence[Item],
+    work: Callable[[Sequence[T]], list[R]],
+    items: Sequence[T],
     threads: int,
-    progress: Progress | None,
+    progress: CheckProgress | None,
     size: int = 100,
-) -> Iterator[Result]:
-    """What `work` makes of the items, in their order, `size` at a time so that each call can share a session."""
+) -> Iterator[R]:
+    """The results of `work` for the items, in their order. It gets `size` items a call, which can share a session."""
     blocks = [items[start : start + size] for start in range(0, len(items), size)]
     pool = ThreadPoolExecutor(threads)
     done = 0
@@ -28,4 +28,4 @@ def in_blocks(
                 progress(done, len(items))
             yield from results
     finally:
-        pool.shutdown(cancel_futures=True)  # when interrupted, what has not begun is left
+        pool.shutdown(cancel_futures=True)  # when interrupted, blocks that have not begun are dropped

@@ -1,9 +1,11 @@
 """Causal multi-head attention with RoPE and QK-norm, whole or folded into segments.
 
-QK-norm (RMSNorm on q and k without gain) is ours: without it bf16 at the doubled rate diverges.
-The folded form is a reconstruction, found in no source under the card's name: the context is folded
-into segments of `segment` steps, and a query sees its own segment causally and the one before it.
-So its state is bounded, as in a recurrent model, and it adds no parameters.
+QK-norm (RMSNorm on q and k without gain) is ours: without it bf16 at the doubled rate diverges. The folded form is a
+reconstruction: no source describes it under the card's name. The context is folded into segments of `segment` steps,
+and a query sees its own segment causally and the one before it. So its state is bounded, as in a recurrent model, and
+it adds no parameters.
+
+Shapes: B streams, T steps, D width, H heads, S cached steps.
 """
 
 import math
@@ -24,24 +26,30 @@ if TYPE_CHECKING:
 
 @ingredient("mixer")
 class Attention:
+    """Attention over the whole context."""
+
     head_size: int = 64
 
     def build(self, recipe: Recipe) -> nn.Module:
+        """The mixer of one block. UserError unless the head size is even and divides the width."""
         return AttentionMixer(recipe, self.head_size, segment=None)
 
 
 @ingredient("mixer")
 class FoldedAttention:
+    """Attention over a step's own segment and the one before it."""
+
     head_size: int = 64
     segment: int = 64  # steps of the trunk
 
     def build(self, recipe: Recipe) -> nn.Module:
+        """The mixer of one block. UserError unless the head size is even and divides the width."""
         return AttentionMixer(recipe, self.head_size, self.segment)
 
 
 @dataclass
-class Cache:
-    """Keys and values that a later query may see; S of them, the last at position `end` - 1."""
+class KeyValueCache:
+    """Keys and values of the S steps that a later query may see, the last at position `end` - 1."""
 
     key: Tensor  # (B, H, S, head size), rotated
     value: Tensor  # (B, H, S, head size)
@@ -50,6 +58,8 @@ class Cache:
 
 
 class AttentionMixer(nn.Module):
+    """Attention of one block: stacked projections to q, k and v, and W_o."""
+
     input: Any
     residual: Any
     output: Any
@@ -64,22 +74,26 @@ class AttentionMixer(nn.Module):
         self.residual = recipe.residual.build(width, (width, width, width)) if recipe.residual else None
         self.output = recipe.linear.output(width, width)
 
-    def forward(self, x: Tensor, state: Cache | None, keep: Tensor | None) -> tuple[Tensor, Cache]:
-        """x (B, T, D) -> y (B, T, D) and the cache that the next call needs."""
+    def forward(self, x: Tensor, state: KeyValueCache | None, keep: Tensor | None) -> tuple[Tensor, KeyValueCache]:
+        """x (B, T, D) -> y (B, T, D) and the cache that the next call needs; `state` is that of the last call.
+
+        `keep` k (B, T): a step is seen by later ones with log k added to its scores.
+        """
         batch, steps, width = x.shape
         qkv = self.input(x) if self.residual is None else self.input(x, *self.residual(x))
         qkv = qkv.view(batch, steps, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
         start = state.end if state else 0
         (q, k), v = rotate(ops.rms_norm(qkv[:2]), start), qkv[2]
         bias = keep.clamp_min(1e-30).log() if keep is not None else x.new_zeros(batch, steps)
-        cache = Cache(k, v, bias, start + steps)
+        cache = KeyValueCache(k, v, bias, start + steps)
         if state is not None:
             key, value = torch.cat((state.key, k), dim=-2), torch.cat((state.value, v), dim=-2)
-            cache = Cache(key, value, torch.cat((state.bias, bias), dim=-1), cache.end)
+            cache = KeyValueCache(key, value, torch.cat((state.bias, bias), dim=-1), cache.end)
         mixed = self._attend(q, cache, gated=keep is not None)
         return self.output(mixed.transpose(1, 2).reshape(batch, steps, width)), self._trim(cache)
 
     def lower(self, to: "Builder", x: Slice) -> Slice:
+        """Appends the mixer's operations on the residual stream `x`; returns the slice of y."""
         qkv, mixed = to.register("mixer.input", 3 * x.size), to.register("mixer.mixed", x.size)
         out = to.register("branch", x.size)
         self.input.lower(to, x, qkv)
@@ -90,12 +104,13 @@ class AttentionMixer(nn.Module):
         self.output.lower(to, mixed, out)
         return out
 
-    def _attend(self, q: Tensor, cache: Cache, gated: bool) -> Tensor:
-        """Queries (B, H, T, head size) over the cache, whose last T entries are their own steps.
+    def _attend(self, q: Tensor, cache: KeyValueCache, gated: bool) -> Tensor:
+        """Values (B, H, T, head size) for queries of that shape over the cache, whose last T entries are their steps.
 
-        Written out: at these lengths torch's fused form takes four times as long on a CPU, most of it backward.
+        The products are written out: at these lengths torch's fused form takes four times as long on a CPU, mostly in
+        the backward pass.
         """
-        kind = torch.get_autocast_dtype(q.device.type) if torch.is_autocast_enabled(q.device.type) else q.dtype
+        dtype = torch.get_autocast_dtype(q.device.type) if torch.is_autocast_enabled(q.device.type) else q.dtype
         steps, seen = q.shape[-2], cache.key.shape[-2]
         query = torch.arange(cache.end - steps, cache.end, device=q.device)[:, None]
         key = torch.arange(cache.end - seen, cache.end, device=q.device)[None, :]
@@ -105,29 +120,32 @@ class AttentionMixer(nn.Module):
         if gated:
             # A deleted step still sees itself, so that no row is empty; its branch is scaled by k anyway.
             bias = bias + cache.bias[:, None, None, :] * (query != key)
-        scores = (q.to(kind) @ cache.key.to(kind).transpose(-1, -2)).to(q.dtype) * self.head_size**-0.5 + bias
-        return (scores.softmax(-1).to(kind) @ cache.value.to(kind)).to(q.dtype)
+        scores = (q.to(dtype) @ cache.key.to(dtype).transpose(-1, -2)).to(q.dtype) * self.head_size**-0.5 + bias
+        return (scores.softmax(-1).to(dtype) @ cache.value.to(dtype)).to(q.dtype)
 
     def _visible(self, query: Tensor, key: Tensor) -> Tensor:
-        """Which positions `key` each position `query` may look at, bool."""
+        """Which positions `key` (1, S) each position `query` (T, 1) may see: bool (T, S)."""
         causal = key <= query
         if self.segment is None:
             return causal
         return causal & (query // self.segment - key // self.segment <= 1)
 
-    def _trim(self, cache: Cache) -> Cache:
-        """Forgets what no later query can see; nothing for whole attention."""
+    def _trim(self, cache: KeyValueCache) -> KeyValueCache:
+        """The cache without the steps that no later query can see."""
         if self.segment is None:
             return cache
         oldest = max(0, cache.end // self.segment - 1) * self.segment
         drop = max(0, oldest - (cache.end - cache.key.shape[-2]))
-        return Cache(cache.key[:, :, drop:], cache.value[:, :, drop:], cache.bias[:, drop:], cache.end)
+        return KeyValueCache(cache.key[:, :, drop:], cache.value[:, :, drop:], cache.bias[:, drop:], cache.end)
 
 
 def rotate(x: Tensor, start: int, base: float = 10_000.0) -> Tensor:
-    """Rotary positions (RoFormer, arXiv 2104.09864) for x (..., T, head size): neighbours are turned in pairs."""
+    """Rotary positions (RoFormer, arXiv 2104.09864) for x (..., T, head size), the first of them `start`.
+
+    Pairs of neighbouring values are rotated.
+    """
     half = x.shape[-1] // 2
-    # Angles in float64: far into a text fp32 would have lost the fraction of a turn.
+    # Angles in float64: far into a text fp32 would lose the fraction of a turn.
     rates = torch.exp(torch.arange(half, device=x.device, dtype=torch.float64) * (-math.log(base) / half))
     positions = torch.arange(start, start + x.shape[-2], device=x.device, dtype=torch.float64)
     angles = positions[:, None] * rates

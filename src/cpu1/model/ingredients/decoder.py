@@ -1,6 +1,8 @@
 """From the trunk's vectors to the logits of the next units.
 
 `recent` (B, look_back) holds the bytes before the first unit of a call, ABSENT where the document had not begun.
+
+Shapes: B streams, T steps, D width of the trunk, V symbols.
 """
 
 from typing import TYPE_CHECKING
@@ -29,10 +31,13 @@ class FourHeads:
     """Four independent predictions, one for each byte of the next patch."""
 
     def build(self, width: int) -> nn.Module:
+        """The head over a trunk of `width`."""
         return FourHeadsModule(width)
 
 
 class FourHeadsModule(nn.Module):
+    """One matrix from s to the logits of four bytes."""
+
     look_back = 0
 
     def __init__(self, width: int) -> None:
@@ -40,10 +45,11 @@ class FourHeadsModule(nn.Module):
         self.output = nn.Parameter(torch.empty(PATCH * 256, width))
 
     def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
-        """s (B, T, D) -> (B, T, 4, 256)."""
+        """s (B, T, D) -> logits (B, T, 4, 256); the bytes are not read."""
         return ops.linear(s, self.output).unflatten(-1, (PATCH, 256))
 
     def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        """Appends the head over `s`."""
         to.emit("patch_heads", s, None, output=to.tensor(self.output))
 
 
@@ -54,10 +60,13 @@ class TokenHead:
     vocabulary: int
 
     def build(self, width: int) -> nn.Module:
+        """The head over a trunk of `width`."""
         return TokenHeadModule(self.vocabulary, width)
 
 
 class TokenHeadModule(nn.Module):
+    """One matrix from s to the logits of a token."""
+
     look_back = 0
 
     def __init__(self, vocabulary: int, width: int) -> None:
@@ -65,10 +74,11 @@ class TokenHeadModule(nn.Module):
         self.output = nn.Parameter(torch.empty(vocabulary, width))
 
     def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
-        """s (B, T, D) -> (B, T, 1, V)."""
+        """s (B, T, D) -> logits (B, T, 1, V); the tokens are not read."""
         return ops.linear(s, self.output).unsqueeze(-2)
 
     def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        """Appends the head over `s`."""
         to.emit("patch_heads", s, None, output=to.tensor(self.output))
 
 
@@ -80,7 +90,7 @@ class LocalByteDecoder:
         x += W_down relu(W_up norm(x) + b_up)² + b_down
         logits = W_out norm(x) + b_out
 
-    j is the slot in the patch, e the byte table. The form is a reconstruction under the card's size.
+    j is the slot in the patch, e the byte table. The form is a reconstruction that fits the card's size.
     """
 
     width: int = 192
@@ -88,12 +98,15 @@ class LocalByteDecoder:
     look_back: int = later(default=3)  # bytes, at most `FARTHEST`
 
     def build(self, width: int) -> nn.Module:
+        """The head over a trunk of `width`. UserError for a look-back of more than `FARTHEST` bytes."""
         if self.look_back > FARTHEST:
             raise UserError(f"LocalByteDecoder: look_back {self.look_back} is more than {FARTHEST} bytes")
         return LocalByteDecoderModule(self, width)
 
 
 class LocalByteDecoderModule(nn.Module):
+    """The tensors of a LocalByteDecoder."""
+
     def __init__(self, config: LocalByteDecoder, width: int) -> None:
         super().__init__()
         inner, self.look_back = config.width, config.look_back
@@ -107,7 +120,7 @@ class LocalByteDecoderModule(nn.Module):
         self.output_bias = nn.Parameter(torch.empty(256))
 
     def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
-        """s (B, T, D), bytes (B, 4 T), recent (B, look_back), table (256, D / 4) -> (B, T, 4, 256)."""
+        """s (B, T, D), bytes (B, 4 T), recent (B, look_back), table (256, D / 4) -> logits (B, T, 4, 256)."""
         # D_k e(b) are 256 x look_back fixed vectors for one set of weights: looked up and added
         vectors = ops.linear(table, self.back.flatten(0, 1)).view(-1, *self.back.shape[:2])
         x = ops.linear(s, self.slots).view(*units.shape, -1)
@@ -116,6 +129,7 @@ class LocalByteDecoderModule(nn.Module):
         return ops.linear(x, self.output, self.output_bias, norm=True).unflatten(1, (-1, PATCH))
 
     def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
+        """Appends the head over `s`. UserError for a look-back of more than the runtime's `LOWERED` bytes."""
         if self.look_back > LOWERED:
             raise UserError(f"look_back {self.look_back} cannot be packed yet: the runtime reads {LOWERED} bytes back")
         names = ("slots", "up", "up_bias", "down", "down_bias", "output", "output_bias")
@@ -124,6 +138,6 @@ class LocalByteDecoderModule(nn.Module):
 
 
 def _look_back_vectors(back: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """D_k e(b) (3, 256, inner), summed in double so that every machine rounds the same; a D_k not there is zero."""
+    """D_k e(b) (3, 256, inner), zero for a k beyond the look-back; summed in double so that every machine agrees."""
     vectors = np.einsum("kiw,vw->kvi", back.astype(np.float64), table.astype(np.float64)).astype(np.float32)
     return np.pad(vectors, ((0, LOWERED - len(vectors)), (0, 0), (0, 0)))

@@ -1,4 +1,7 @@
-"""Units to vectors: a patch of four bytes, or one BPE token."""
+"""Units to vectors: a patch of four bytes, or one BPE token.
+
+Shapes: B streams, T steps (patches or tokens), D width, V symbols.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -15,22 +18,25 @@ if TYPE_CHECKING:
     from cpu1.model.builder import Builder
 
 PATCH = 4  # bytes
-ABSENT = 256  # stands for "no byte": it contributes nothing
+ABSENT = 256  # the symbol for "no byte", which contributes nothing
 
 
 @ingredient("embedding")
 class PatchEmbedding:
-    """The vectors of a patch's four bytes, side by side; a learned vector stands before the first patch."""
+    """The vectors of a patch's four bytes, side by side; a learned vector precedes the first patch."""
 
     level = "byte"
     patch = PATCH
     vocabulary = 256
 
     def build(self, width: int) -> nn.Module:
+        """The embedding for a trunk of `width`. UserError unless four divides it."""
         return PatchEmbeddingModule(_quarter(width))
 
 
 class PatchEmbeddingModule(nn.Module):
+    """The byte table, and the vector before the first patch."""
+
     def __init__(self, quarter: int) -> None:
         super().__init__()
         self.bytes = nn.Parameter(torch.empty(256, quarter))
@@ -41,13 +47,15 @@ class PatchEmbeddingModule(nn.Module):
         return self.bytes
 
     def first(self, batch: int) -> Tensor:
+        """The vector before the first patch, for each stream (B, 1, D)."""
         return self.start.expand(batch, 1, -1)
 
     def forward(self, units: Tensor) -> Tensor:
-        """Bytes (B, 4 T) -> (B, T, D)."""
+        """Bytes (B, 4 T) -> vectors (B, T, D)."""
         return F.embedding(units, self.bytes).unflatten(1, (-1, PATCH)).flatten(-2)
 
     def lower(self, to: "Builder", x: Slice) -> None:
+        """Appends the embedding, which writes the residual stream `x`."""
         to.emit("embed_bytes", None, x, table=to.tensor(self.bytes), start=to.tensor(self.start))
 
 
@@ -55,8 +63,8 @@ class PatchEmbeddingModule(nn.Module):
 class BolmoPatchEmbedding:
     """A causal depthwise mix of the four byte vectors inside the patch, added to them.
 
-    Bolmo (arXiv 2512.15586) pools a patch by the state of its last byte after a local causal mixer;
-    this is its form under the card's size. With fixed patches any look-ahead would leak.
+    Bolmo (arXiv 2512.15586) pools a patch by the state of its last byte after a local causal mixer. This form fits the
+    card's size. It is causal: with fixed patches any look-ahead would leak the bytes to be predicted.
     """
 
     level = "byte"
@@ -64,22 +72,26 @@ class BolmoPatchEmbedding:
     vocabulary = 256
 
     def build(self, width: int) -> nn.Module:
+        """The embedding for a trunk of `width`. UserError unless four divides it."""
         return BolmoPatchEmbeddingModule(_quarter(width))
 
 
 class BolmoPatchEmbeddingModule(PatchEmbeddingModule):
+    """A PatchEmbedding's tensors, and the taps and bias of the mix."""
+
     def __init__(self, quarter: int) -> None:
         super().__init__(quarter)
-        self.taps = nn.Parameter(torch.empty(PATCH, quarter))  # tap k weighs the byte k places back
+        self.taps = nn.Parameter(torch.empty(PATCH, quarter))  # tap k weighs the byte k positions back
         self.bias = nn.Parameter(torch.empty(quarter))
 
     def forward(self, units: Tensor) -> Tensor:
-        """Bytes (B, 4 T) -> (B, T, D): each byte's vector plus Σ_k tap_k · the vector of the byte k places back."""
+        """Bytes (B, 4 T) -> (B, T, D): each byte's vector plus Σ_k tap_k · the vector of the byte k positions back."""
         # tap_k · e(b) are 4 x 256 fixed vectors for one set of weights: looked up and added, patch by patch
         taps = self.bytes[:, None] * self.taps
         vectors = torch.cat(((self.bytes + self.bias)[:, None] + taps[:, :1], taps[:, 1:]), dim=1)
         patches = units.reshape(-1, PATCH)
-        stream = F.pad(patches, (PATCH - 1, 1), value=ABSENT)  # `look_back` begins one symbol back, this with its own
+        # `look_back` begins one symbol back, the taps with the symbol itself: hence one more symbol at the end
+        stream = F.pad(patches, (PATCH - 1, 1), value=ABSENT)
         mixed = ops.look_back(vectors.new_zeros(*patches.shape, vectors.shape[-1]), vectors, stream)
         return mixed.view(len(units), -1, PATCH * vectors.shape[-1])
 
@@ -96,30 +108,36 @@ def _quarter(width: int) -> int:
 
 @ingredient("embedding")
 class TokenEmbedding:
-    """One vector a BPE token; the separator token (0) stands before the first."""
+    """One vector a BPE token; the separator token (0) precedes the first."""
 
     vocabulary: int
     level = "token"
     patch = 1
 
     def build(self, width: int) -> nn.Module:
+        """The embedding for a trunk of `width`."""
         return TokenEmbeddingModule(self.vocabulary, width)
 
 
 class TokenEmbeddingModule(nn.Module):
+    """The token table."""
+
     def __init__(self, vocabulary: int, width: int) -> None:
         super().__init__()
         self.tokens = nn.Parameter(torch.empty(vocabulary, width))
 
     def table(self) -> Tensor:
+        """The token table (V, D)."""
         return self.tokens
 
     def first(self, batch: int) -> Tensor:
+        """The separator's vector, for each stream (B, 1, D)."""
         return self.tokens[:1].expand(batch, 1, -1)
 
     def forward(self, units: Tensor) -> Tensor:
-        """Tokens (B, T) -> (B, T, D)."""
+        """Tokens (B, T) -> vectors (B, T, D)."""
         return F.embedding(units, self.tokens)
 
     def lower(self, to: "Builder", x: Slice) -> None:
+        """Appends the embedding, which writes the residual stream `x`."""
         to.emit("embed_token", None, x, table=to.tensor(self.tokens))

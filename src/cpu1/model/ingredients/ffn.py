@@ -1,4 +1,7 @@
-"""Gated feed-forwards: down(act(gate(x)) * up(x))."""
+"""Gated feed-forwards: down(act(gate(x)) * up(x)).
+
+Shapes: B streams, T steps, D width.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +22,17 @@ class SwiGLU:
     multiple: int = 32  # the inner width is 8/3 of the width, rounded up to this
 
     def hidden(self, width: int) -> int:
+        """The inner width for a trunk of `width`."""
         return -(-8 * width // (3 * self.multiple)) * self.multiple
 
     def build(self, recipe: Recipe) -> nn.Module:
+        """The FFN of one block."""
         return SwiGLUModule(recipe, self.hidden(recipe.width))
 
 
 class SwiGLUModule(nn.Module):
+    """The FFN of one block: stacked projections to gate and up, and down."""
+
     input: Any
     output: Any
 
@@ -36,10 +43,11 @@ class SwiGLUModule(nn.Module):
         self.output = recipe.linear.output(hidden, recipe.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
+        """x (B, T, D) -> y (B, T, D)."""
         return self.output.of_swiglu(x, self.input)
 
     def lower(self, to: "Builder", x: Slice) -> Slice:
+        """Appends the FFN's operations on the residual stream `x`; returns the slice of y."""
         gate_up, inner = to.register("ffn.gate_up", 2 * self.hidden), to.register("ffn.inner", self.hidden)
         out = to.register("branch", x.size)
         self.input.lower(to, x, gate_up)
@@ -56,14 +64,18 @@ class ReLU2:
     multiple: int = 32  # as in SwiGLU
 
     def build(self, recipe: Recipe) -> nn.Module:
+        """The FFN of one block."""
         return ReLU2Module(recipe, SwiGLU(self.multiple).hidden(recipe.width))
 
 
 class ReLU2Module(SwiGLUModule):
+    """A SwiGLU's projections with another activation."""
+
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
+        """x (B, T, D) -> y (B, T, D)."""
         gate, up = self.input(x).chunk(2, dim=-1)
         return self.output(gate.relu().square() * up)
 
     def lower(self, to: "Builder", x: Slice) -> Slice:
+        """UserError: no operation of the runtime computes it."""
         raise UserError("ReLU2 cannot be packed yet: the runtime has no operation relu2(a) · b")

@@ -1,8 +1,10 @@
 """The matrices of mixers and FFNs: full precision, or ternary with 8-bit activations (BitLinear).
 
-An *input* projection reads the residual stream and normalises it; an *output* projection reads what
-a mixer or FFN made. BitLinear normalises whatever it reads. RMSNorm without gain is idempotent (up to
-its eps), so the block's pre-norm and BitLinear's own norm are one and the same here.
+An *input* projection reads the residual stream and normalises it; an *output* projection reads what a mixer or FFN
+computed. BitLinear normalises whatever it reads. RMSNorm without gain is idempotent (up to its eps), so one norm is
+both the block's pre-norm and BitLinear's own.
+
+Shapes: B streams, T steps, D width.
 """
 
 from typing import TYPE_CHECKING
@@ -21,17 +23,19 @@ if TYPE_CHECKING:
 
 @ingredient("linear")
 class Dense:
-    """Full-precision matrices, no bias."""
+    """Full-precision matrices without bias."""
 
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module:
+        """An input projection from `width` to stacked outputs of the sizes `parts`."""
         return DenseProjection(width, parts, norm=True)
 
     def output(self, inner: int, width: int) -> nn.Module:
+        """An output projection from `inner` to `width`."""
         return DenseProjection(inner, (width,), norm=False)
 
 
 class DenseProjection(nn.Module):
-    """Stacked matrices over one input, which is normalised first if `norm` is set, with a gain if that is."""
+    """Stacked matrices over one input. `norm` normalises the input first; `gain` learns a factor for each channel."""
 
     def __init__(self, inputs: int, parts: tuple[int, ...], norm: bool, gain: bool = False) -> None:
         super().__init__()
@@ -49,13 +53,16 @@ class DenseProjection(nn.Module):
         return y + ops.linear(inner, torch.block_diag(*up.split(self.parts)))
 
     def of_swiglu(self, x: Tensor, inner: "DenseProjection") -> Tensor:
+        """This projection of the gated units that `inner` (gate, up) computes from x (B, T, D): (B, T, outputs)."""
         return self(ops.swiglu(inner(x)))
 
     def of_mlgru(self, fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor]:
+        """This projection of an MLGRU over fcg (B, T, 3D), and its last state (B, D); see `ops.mlgru_mix`."""
         mixed, state = ops.mlgru_mix(fcg, keep, h0)
         return self(mixed), state
 
     def lower(self, to: "Builder", x: Slice, out: Slice) -> None:
+        """Appends the projection of `x`, which writes `out`."""
         if self.norm:
             normed = to.register("normed", x.size)
             to.emit("rms_norm", x, normed)
@@ -67,17 +74,19 @@ class DenseProjection(nn.Module):
 class Ternary:
     """BitLinear of BitNet b1.58 (arXiv 2402.17764) with SubLN gains before W_o and W_down."""
 
-    sub_norm: bool = later(default=True)  # the gains; the norms stay without them, they are the quantiser's
+    sub_norm: bool = later(default=True)  # whether there are gains; the norms belong to the quantiser and remain
 
     def input(self, width: int, parts: tuple[int, ...]) -> nn.Module:
+        """An input projection from `width` to stacked outputs of the sizes `parts`."""
         return TernaryProjection(width, parts, norm=True)
 
     def output(self, inner: int, width: int) -> nn.Module:
+        """An output projection from `inner` to `width`, with gains if `sub_norm`."""
         return TernaryProjection(inner, (width,), norm=True, gain=self.sub_norm)
 
 
 class TernaryProjection(DenseProjection):
-    """Stacked ternary matrices over one quantised input; each part keeps a scale of its own."""
+    """Stacked ternary matrices over one quantised input; each part has a scale of its own."""
 
     ternary = True  # False: the same parameters in full precision, set by the trainer (arXiv 2502.11895)
 

@@ -4,7 +4,9 @@
     h_t = f_t * h_{t-1} + (1 - f_t) * c_t
     y = W_o(norm(h) * silu(g))
 
-The norm stands on the state, which bounds it. Without W_o it is the card's "kernel-strict" form.
+The norm bounds the state. The form without W_o is the card's "kernel-strict" one.
+
+Shapes: B streams, T steps, D width.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,13 +23,18 @@ if TYPE_CHECKING:
 
 @ingredient("mixer")
 class MLGRU:
+    """The recurrent mixer, with or without W_o."""
+
     output: bool = True  # W_o; False is "kernel-strict"
 
     def build(self, recipe: Recipe) -> nn.Module:
+        """The mixer of one block."""
         return MLGRUMixer(self, recipe)
 
 
 class MLGRUMixer(nn.Module):
+    """The mixer of one block: stacked projections to f, c and g, and W_o."""
+
     input: Any
     residual: Any
     output: Any
@@ -41,11 +48,15 @@ class MLGRUMixer(nn.Module):
         self.output = recipe.linear.output(width, width) if config.output else None
 
     def forward(self, x: Tensor, state: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x (B, T, D), state h (B, D) -> y (B, T, D), h after the last step (detached)."""
+        """x (B, T, D), state h (B, D) -> y (B, T, D), h after the last step (B, D), detached.
+
+        `keep` k (B, T) softens the updates of h, see `ops.gate_scan`.
+        """
         fcg = self.input(x) if self.residual is None else self.input(x, *self.residual(x))
         return ops.mlgru_mix(fcg, keep, state) if self.output is None else self.output.of_mlgru(fcg, keep, state)
 
     def lower(self, to: "Builder", x: Slice) -> Slice:
+        """Appends the mixer's operations on the residual stream `x`; returns the slice of y."""
         width = x.size
         fcg, out = to.register("mixer.input", 3 * width), to.register("branch", width)
         h, normed, mixed = (to.register(name, width) for name in ("mixer.h", "mixer.normed", "mixer.mixed"))

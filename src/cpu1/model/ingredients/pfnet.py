@@ -1,8 +1,10 @@
-"""PFNet: a leaky memory beside each block, in full precision.
+"""PFNet: a leaky memory in each block, in full precision.
 
     u = W_in norm(x)      m_t = λ m_{t-1} + (1 - λ) u_t      y = W_out m_t
 
-Found in no source under the card's name; the width of 32 is fixed by the card's sizes.
+No source describes it under the card's name. The card's sizes fix the width of 32.
+
+Shapes: B streams, T steps, D width of the trunk, W width of the memory.
 """
 
 import math
@@ -25,14 +27,19 @@ LONGEST_HALF_LIFE = 256.0  # steps of the trunk
 
 @ingredient("memory")
 class PFNet:
+    """A leaky memory of `width` channels, with fixed or learned decay."""
+
     width: int = 32
     learned_decay: bool = False  # run_10: λ = sigmoid(θ) per channel, from the same start
 
     def build(self, width: int) -> nn.Module:
+        """The memory of one block, for a trunk of `width`."""
         return PFNetModule(self, width)
 
 
 class PFNetModule(nn.Module):
+    """The memory of one block; λ = sigmoid(`theta`) (W,)."""
+
     theta: Tensor
 
     def __init__(self, config: PFNet, width: int) -> None:
@@ -43,16 +50,20 @@ class PFNetModule(nn.Module):
         if config.learned_decay:
             self.theta = nn.Parameter(torch.empty(config.width))
         else:
-            # fixed by the recipe, so no weights file brings it
+            # fixed by the recipe, so it is in no weights file
             self.register_buffer("theta", starting_theta(config.width), persistent=False)
 
     def forward(self, x: Tensor, state: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x (B, T, D), state m (B, width) -> y (B, T, D), m after the last step (detached)."""
+        """x (B, T, D), state m (B, W) -> y (B, T, D), m after the last step (B, W), detached.
+
+        `keep` k (B, T) softens the updates of m, see `ops.leaky_scan`.
+        """
         u = ops.linear(ops.rms_norm(x, self.gain), self.input)
         memory = ops.leaky_scan(u, self.theta.sigmoid(), keep, state)
         return ops.linear(memory, self.output), memory[:, -1].detach()
 
     def lower(self, to: "Builder", x: Slice) -> Slice:
+        """Appends the memory's operations on the residual stream `x`; returns the slice of y."""
         width = len(self.theta)
         normed, out = to.register("normed", x.size), to.register("branch", x.size)
         u, memory = to.register("memory.u", width), to.register("memory.m", width)
@@ -69,14 +80,7 @@ def _sigmoid(theta: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def starting_theta(width: int) -> Tensor:
-    """θ whose λ = sigmoid(θ) give half-lives spaced logarithmically from 1 to 256 steps. (width,)"""
-    half_lives = torch.logspace(
-        0,
-        math.log2(LONGEST_HALF_LIFE),
-        width,
-        base=2.0,
-        dtype=torch.float64,
-        device="cpu",
-    )
+    """θ (width,) whose λ = sigmoid(θ) give half-lives spaced logarithmically from 1 to 256 steps."""
+    half_lives = torch.logspace(0, math.log2(LONGEST_HALF_LIFE), width, base=2.0, dtype=torch.float64, device="cpu")
     decay = torch.exp2(-1.0 / half_lives)
     return torch.logit(decay).float()

@@ -1,6 +1,8 @@
-"""FPResidual: a full-precision low-rank path beside each ternary projection of a mixer.
+"""FPResidual: a full-precision low-rank path added to each ternary projection of a mixer.
 
-After Hybrid Gated Flow (arXiv 2602.05269); the form is fixed by the card's sizes.
+After Hybrid Gated Flow (arXiv 2602.05269). The card's sizes fix the form.
+
+Shapes: D width of the trunk, P parts stacked in a projection, R rank.
 """
 
 from typing import TYPE_CHECKING
@@ -23,10 +25,13 @@ class FPResidual:
     rank: int = 4
 
     def build(self, width: int, parts: tuple[int, ...]) -> nn.Module:
+        """The path of one projection from `width` to stacked outputs of the sizes `parts`."""
         return FPResidualModule(width, parts, self.rank)
 
 
 class FPResidualModule(nn.Module):
+    """The path of one projection: U and a stacked by part, V one by one."""
+
     def __init__(self, width: int, parts: tuple[int, ...], rank: int) -> None:
         super().__init__()
         self.rank = rank
@@ -35,15 +40,15 @@ class FPResidualModule(nn.Module):
         self.scale = nn.Parameter(torch.empty(len(parts)))  # a
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (..., D) raw residual stream -> a norm(x) U (..., parts * rank), V (sum(parts), rank)."""
+        """x (..., D), the residual stream -> a norm(x) U (..., P * R) and V (sum of parts, R)."""
         return ops.linear(x, self._scaled_down(), norm=True), torch.cat(tuple(self.up))
 
     def _scaled_down(self) -> Tensor:
-        """a U (parts * rank, D)."""
+        """a U (P * R, D)."""
         return (self.down.unflatten(0, (-1, self.rank)) * self.scale[:, None, None]).flatten(0, 1)
 
     def lower(self, to: "Builder", x: Slice, y: Slice) -> None:
-        """a is folded into U, and stays behind as ones."""
+        """Appends the path from `x`, added to `y`. a is multiplied into U; its own tensor is stored as ones."""
         normed, inner = to.register("normed", x.size), to.register("residual.inner", len(self.down))
         to.tensor(self.scale, torch.ones_like(self.scale))
         folded = to.tensor(self.down, self._scaled_down())

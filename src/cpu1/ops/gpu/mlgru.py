@@ -10,8 +10,8 @@ from cpu1.ops.gpu.arithmetic import load_gain, norm_gradient, root_mean, silu_sl
 from cpu1.ops.gpu.launch import launch, shared_rows, whole_row
 from cpu1.ops.gpu.scan import scan, scan_backward
 from cpu1.ops.native import dense, optional
-from cpu1.ops.operator import nothing
-from cpu1.ops.quantise import empty_rows, mlgru_quantise_backward_op, mlgru_quantise_op
+from cpu1.ops.operator import absent
+from cpu1.ops.quantiser import empty_rows, mlgru_quantise_backward_op, mlgru_quantise_op
 from cpu1.ops.reference import EPS
 from cpu1.ops.scan import mlgru_mix_backward_op, mlgru_mix_op
 
@@ -44,7 +44,7 @@ def _gated_norm_quantise(h, g, gain, q, s, r, width, eps, BLOCK: tl.constexpr):
 def _gated_norm_backward(
     du, h, g, gain, s, r, dh, dg, dgain, count, each, width, eps, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """With s, du is the gradient of the quantiser's levels."""
+    """With s, du is the gradient of q_real."""
     at = tl.arange(0, BLOCK)
     inside = at < width
     weight = load_gain(gain, at, inside)
@@ -97,7 +97,7 @@ def _backward(
     tensors = (du, h, g, optional(gain, width), s, r, dh, dg, partial)
     launch(_gated_norm_backward, (programs,), *tensors, count, each, width, EPS, **whole_row(width))
     dkeep, dh0 = scan_backward(f, c, keep, h0, h, dh, df, dc)
-    return dfcg, nothing(fcg) if partial is None else partial.sum(0), dkeep, dh0
+    return dfcg, absent(fcg) if partial is None else partial.sum(0), dkeep, dh0
 
 
 @mlgru_mix_op.kernel("CUDA")
@@ -122,10 +122,10 @@ def mlgru_quantise(
 ) -> tuple[Tensor, ...]:
     h, g = _states(fcg, keep, h0)
     width = h.shape[-1]
-    q, s, r, levels = empty_rows(h.shape, h, bf16)
+    q, s, r, q_real = empty_rows(h.shape, h, bf16)
     tensors = (h, g, optional(gain, width), q, s, r)
     launch(_gated_norm_quantise, (s.numel(),), *tensors, width, EPS, **whole_row(width))
-    return q, s, r, levels, h, h[:, -1].clone()
+    return q, s, r, q_real, h, h[:, -1].clone()
 
 
 @mlgru_quantise_backward_op.kernel("CUDA")

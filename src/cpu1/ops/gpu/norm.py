@@ -9,7 +9,7 @@ from torch import Tensor
 from cpu1.ops.gpu.arithmetic import load_gain, norm_gradient, root_mean
 from cpu1.ops.gpu.launch import launch, shared_rows, whole_row
 from cpu1.ops.native import dense, optional, rows
-from cpu1.ops.operator import nothing
+from cpu1.ops.operator import absent
 from cpu1.ops.rows import norm_backward_op, norm_op
 
 
@@ -53,7 +53,7 @@ def norm_rows_backward(
     partial = None if gain is None else x.new_empty(programs, width)
     tensors = (dense(dy, *x.shape), x, r.contiguous(), gain, divide, dx, partial)
     launch(_norm_backward, (programs,), *tensors, count, each, width, **whole_row(width))
-    return dx, nothing(x) if partial is None else partial.sum(0)
+    return dx, absent(x) if partial is None else partial.sum(0)
 
 
 @norm_op.kernel("CUDA")

@@ -9,7 +9,7 @@ from cpu1.ops.gpu.arithmetic import store_quantised
 from cpu1.ops.gpu.launch import launch, whole_row
 from cpu1.ops.gpu.norm import norm_rows_backward
 from cpu1.ops.native import optional, rows
-from cpu1.ops.quantise import empty_rows, quantise_backward_op, quantise_op
+from cpu1.ops.quantiser import empty_rows, quantise_backward_op, quantise_op
 
 
 @triton.jit
@@ -24,9 +24,9 @@ def _quantise(x, gain, q, s, r, width, eps, BLOCK: tl.constexpr):
 @quantise_op.kernel("CUDA")
 def quantise(x: Tensor, gain: Tensor | None, eps: float, bf16: bool) -> tuple[Tensor, ...]:
     flat, gain = rows(x), optional(gain, x.shape[-1])
-    q, s, r, levels = empty_rows(x.shape, x, bf16)
+    q, s, r, q_real = empty_rows(x.shape, x, bf16)
     launch(_quantise, (len(flat),), flat, gain, q, s, r, flat.shape[1], eps, **whole_row(flat.shape[1]))
-    return q, s, r, levels
+    return q, s, r, q_real
 
 
 @quantise_backward_op.kernel("CUDA")

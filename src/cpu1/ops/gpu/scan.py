@@ -13,7 +13,7 @@ from torch import Tensor
 from cpu1.ops.gpu.arithmetic import mix, silu_slope
 from cpu1.ops.gpu.launch import launch
 from cpu1.ops.native import dense, optional
-from cpu1.ops.operator import nothing
+from cpu1.ops.operator import absent
 from cpu1.ops.scan import gate_scan_backward_op, gate_scan_op, leaky_scan_backward_op, leaky_scan_op, one_layout
 
 CHANNELS = {"BLOCK": 32, "num_warps": 1}  # of one program: few, for many programs wait for memory better than one
@@ -154,7 +154,7 @@ def scan_backward(
         *(*f.stride()[:2], *df.stride()[:2], time, width),
         **CHANNELS,
     )
-    return _total(dkeep, h), nothing(h) if dh0 is None else dh0
+    return _total(dkeep, h), absent(h) if dh0 is None else dh0
 
 
 def _softened(keep: Tensor | None, grid: tuple[int, int]) -> Tensor | None:
@@ -163,7 +163,7 @@ def _softened(keep: Tensor | None, grid: tuple[int, int]) -> Tensor | None:
 
 
 def _total(shares: Tensor | None, like: Tensor) -> Tensor:
-    return nothing(like) if shares is None else shares.sum(-1)
+    return absent(like) if shares is None else shares.sum(-1)
 
 
 @gate_scan_op.kernel("CUDA")
@@ -199,4 +199,4 @@ def leaky_scan_backward(
     dm0 = None if m0 is None else torch.empty_like(m0)
     tensors = (u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0)
     launch(_leaky_scan_backward, grid, *tensors, time, width, **CHANNELS)
-    return du, ddecay.sum(0), _total(dkeep, m), nothing(m) if dm0 is None else dm0
+    return du, ddecay.sum(0), _total(dkeep, m), absent(m) if dm0 is None else dm0

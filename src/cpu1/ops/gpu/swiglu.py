@@ -13,8 +13,8 @@ from cpu1.ops.gpu.launch import launch, shared_rows, whole_row
 from cpu1.ops.gpu.product import integer_product
 from cpu1.ops.gpu.ternary import ternarise
 from cpu1.ops.native import dense, optional, rows
-from cpu1.ops.operator import nothing
-from cpu1.ops.ternary import fold_swiglu_op, ternary_swiglu_op
+from cpu1.ops.operator import absent
+from cpu1.ops.ternary import scale_swiglu_gradient_op, ternary_swiglu_op
 
 # Rows of [gate, up] are twice the width; gate_up keeps them for the backward pass, in the type of its products.
 
@@ -38,8 +38,8 @@ def _swiglu_quantise(
 
 
 @triton.jit
-def _fold_swiglu(
-    dq, gate_up, gain, s, r, row_factor, column, folded, dgain, count, each, width, BLOCK: tl.constexpr
+def _scale_swiglu_gradient(
+    dq, gate_up, gain, s, r, row_factor, column, scaled, dgain, count, each, width, BLOCK: tl.constexpr
 ):  # fmt: skip
     at = tl.arange(0, BLOCK)
     inside = at < width
@@ -60,32 +60,32 @@ def _fold_swiglu(
         d = norm_gradient(d * weight, normed, inverse, width) * tl.load(row_factor + row)
         dgate = d * up * silu_slope(gate, opened) * gate_column
         dup = d * (gate * opened) * up_column
-        tl.store(folded + pair, dgate.to(folded.dtype.element_ty), mask=inside)
-        tl.store(folded + pair + width, dup.to(folded.dtype.element_ty), mask=inside)
+        tl.store(scaled + pair, dgate.to(scaled.dtype.element_ty), mask=inside)
+        tl.store(scaled + pair + width, dup.to(scaled.dtype.element_ty), mask=inside)
     if gain is not None:
         tl.store(dgain + tl.program_id(0) * width + at, total, mask=inside)
 
 
 @ternary_swiglu_op.kernel("CUDA")
 def ternary_swiglu(
-    levels: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Tensor | None, eps: float
+    q_real: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Tensor | None, eps: float
 ) -> tuple[Tensor, ...]:
     w, _, row_scale = ternarise(weight, parts)
     sums, width = integer_product(rows(q), w), len(weight) // 2
-    out_q, out_s, r, out_levels, gate_up, _, _ = ternary_swiglu_op.empty(levels, q, s, weight, parts, gain, eps)
+    out_q, out_s, r, out_q_real, gate_up, _, _ = ternary_swiglu_op.empty(q_real, q, s, weight, parts, gain, eps)
     tensors = (sums, s.contiguous(), row_scale, gate_up, optional(gain, width), out_q, out_s, r)
     launch(_swiglu_quantise, (s.numel(),), *tensors, sums.stride(0), width, eps, **whole_row(width))
-    return out_q, out_s, r, out_levels, gate_up, w, row_scale
+    return out_q, out_s, r, out_q_real, gate_up, w, row_scale
 
 
-@fold_swiglu_op.kernel("CUDA")
-def fold_swiglu(
+@scale_swiglu_gradient_op.kernel("CUDA")
+def scale_swiglu_gradient(
     dq: Tensor, gate_up: Tensor, gain: Tensor | None, s: Tensor, r: Tensor, row: Tensor, column: Tensor
 ) -> tuple[Tensor, ...]:
     count, width = len(gate_up), gate_up.shape[1] // 2
-    folded, dq = torch.empty_like(gate_up), dense(rows(dq), count, width)
+    scaled, dq = torch.empty_like(gate_up), dense(rows(dq), count, width)
     programs, each = shared_rows(count)
     partial = None if gain is None else s.new_empty(programs, width)
-    tensors = (dq, gate_up, optional(gain, width), s, r, row.contiguous(), column, folded, partial)
-    launch(_fold_swiglu, (programs,), *tensors, count, each, width, **whole_row(width))
-    return folded, nothing(s), nothing(s), nothing(s) if partial is None else partial.sum(0)
+    tensors = (dq, gate_up, optional(gain, width), s, r, row.contiguous(), column, scaled, partial)
+    launch(_scale_swiglu_gradient, (programs,), *tensors, count, each, width, **whole_row(width))
+    return scaled, absent(s), absent(s), absent(s) if partial is None else partial.sum(0)

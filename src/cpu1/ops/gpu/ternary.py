@@ -11,9 +11,9 @@ from torch import Tensor
 from cpu1.ops.gpu.launch import launch, whole_row
 from cpu1.ops.gpu.product import integer_product
 from cpu1.ops.native import dense, rows
-from cpu1.ops.operator import nothing
-from cpu1.ops.quantise import kind
-from cpu1.ops.ternary import fold_op, levels_op, ternarise_op, ternary_linear_op, unfold_op
+from cpu1.ops.operator import absent
+from cpu1.ops.quantiser import gradient_dtype
+from cpu1.ops.ternary import cast_int8_op, scale_gradient_op, ternarise_op, ternary_linear_op, unscale_gradient_op
 
 TILE = {"ROWS": 8, "COLUMNS": 128, "num_warps": 4}
 
@@ -117,7 +117,7 @@ def _low_rank(
 
 @ternary_linear_op.kernel("CUDA")
 def ternary_linear(
-    levels: Tensor,
+    q_real: Tensor,
     q: Tensor,
     s: Tensor,
     weight: Tensor,
@@ -132,8 +132,8 @@ def ternary_linear(
     return y, w, row_scale
 
 
-@fold_op.kernel("CUDA")
-def fold(
+@scale_gradient_op.kernel("CUDA")
+def scale_gradient(
     dy: Tensor,
     s: Tensor,
     row_scale: Tensor,
@@ -144,7 +144,7 @@ def fold(
 ) -> tuple[Tensor, ...]:
     """Without its rows in int8: the other product stays in bf16 here."""
     flat = rows(dy)
-    out, none = torch.empty_like(flat, dtype=kind(bf16)), nothing(dy)
+    out, none = torch.empty_like(flat, dtype=gradient_dtype(bf16)), absent(dy)
     _scale(flat, s.contiguous(), row_scale, out, parts, None, None)
     narrow, matrix = _low_rank(inner, up, s, parts)
     if inner is None or narrow is None or matrix is None:
@@ -156,11 +156,11 @@ def fold(
     return out, none, none, torch.cat(dinner, 1).view(inner.shape), torch.cat(dup)
 
 
-@unfold_op.kernel("CUDA")
-def unfold(dw: Tensor, row_scale: Tensor) -> Tensor:
+@unscale_gradient_op.kernel("CUDA")
+def unscale_gradient(dw: Tensor, row_scale: Tensor) -> Tensor:
     return dw / row_scale[:, None]
 
 
-@levels_op.kernel("CUDA")
-def levels(q: Tensor, bf16: bool) -> Tensor:
-    return q.to(kind(bf16))
+@cast_int8_op.kernel("CUDA")
+def cast_int8(q: Tensor, bf16: bool) -> Tensor:
+    return q.to(gradient_dtype(bf16))

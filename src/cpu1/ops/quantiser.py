@@ -1,4 +1,7 @@
-"""Activations to int8 (the quantiser of BitLinear), alone and fused with what made them."""
+"""Activations to int8 (the quantiser of BitLinear), alone and fused with the operation that computes them.
+
+Shapes: B streams, T steps, D width, M rows (all leading dimensions as one), K inputs.
+"""
 
 from typing import Any
 
@@ -6,27 +9,30 @@ import torch
 from torch import Tensor
 
 from cpu1.ops import reference
-from cpu1.ops.native import address, addresses, beside, dense, is_bf16, kind, optional, rows, train
-from cpu1.ops.operator import Operator, nothing, something
+from cpu1.ops.native import address, addresses, dense, fast_form_of, gradient_dtype, is_bf16, optional, rows, train
+from cpu1.ops.operator import Operator, absent, none_if_absent
 from cpu1.ops.reference import EPS, Precision, Quantised
 from cpu1.ops.rows import norm_rows_backward
 from cpu1.ops.scan import gate_scan_rows, gate_scan_rows_backward
 
 
 def empty_rows(shape: torch.Size, like: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """q, s, r and the levels: a tensor of that shape without memory or values, of the type of its gradient."""
+    """Outputs of a quantiser for activations of `shape` (..., K): q int8 (..., K), s and r (...), and q_real (..., K).
+
+    q_real has no values and shares one number's memory: it carries a gradient of its dtype, nothing else.
+    """
     scales = like.new_empty(shape[:-1])
-    levels = like.new_empty(1, dtype=kind(bf16)).expand(shape)
-    return like.new_empty(shape, dtype=torch.int8), scales, torch.empty_like(scales), levels
+    q_real = like.new_empty(1, dtype=gradient_dtype(bf16)).expand(shape)
+    return like.new_empty(shape, dtype=torch.int8), scales, torch.empty_like(scales), q_real
 
 
 # ------------------------------------------------------------------------------------------ plain
 
 
-@beside(reference.quantise)
+@fast_form_of(reference.quantise)
 def quantise(x: Tensor, gain: Tensor | None = None, eps: float = EPS, precision: Precision | None = None) -> Quantised:
-    q, s, _, levels = quantise_op(x, gain, eps, is_bf16(x, precision))
-    return Quantised(q, s, levels)
+    q, s, _, q_real = quantise_op(x, gain, eps, is_bf16(x, precision))
+    return Quantised(q, s, q_real)
 
 
 quantise_op = Operator(
@@ -35,34 +41,34 @@ quantise_op = Operator(
 )
 quantise_backward_op = Operator(
     "quantise_backward(Tensor dq, Tensor x, Tensor? gain, Tensor s, Tensor r) -> (Tensor, Tensor)",
-    lambda dq, x, gain, s, r: (torch.empty_like(x), nothing(x) if gain is None else torch.empty_like(gain)),
+    lambda dq, x, gain, s, r: (torch.empty_like(x), absent(x) if gain is None else torch.empty_like(gain)),
 )
 
 
 @quantise_op.kernel("CPU")
 def _quantise(x: Tensor, gain: Tensor | None, eps: float, bf16: bool) -> tuple[Tensor, ...]:
     flat, gain = rows(x), optional(gain, x.shape[-1])
-    q, s, r, levels = empty_rows(x.shape, x, bf16)
+    q, s, r, q_real = empty_rows(x.shape, x, bf16)
     train.quantise(*addresses(flat, gain, q, s, r), *flat.shape, eps, torch.get_num_threads())
-    return q, s, r, levels
+    return q, s, r, q_real
 
 
 @quantise_backward_op.kernel("CPU")
 def _quantise_backward(dq: Tensor, x: Tensor, gain: Tensor | None, s: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     dx, dgain = norm_rows_backward(rows(dq), rows(x), r, optional(gain, x.shape[-1]), divide=s)
-    return dx.view(x.shape), nothing(x) if dgain is None else dgain
+    return dx.view(x.shape), absent(x) if dgain is None else dgain
 
 
 @quantise_op.gradient(lambda ctx, inputs, out: ctx.save_for_backward(*inputs[:2], *out[1:3]), constants=(0, 1, 2))
 def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
     dx, dgain = quantise_backward_op(gradients[3], *ctx.saved_tensors)
-    return dx, something(dgain), None, None
+    return dx, none_if_absent(dgain), None, None
 
 
 # -------------------------------------------------------------------------------- after the MLGRU
 
 
-@beside(reference.mlgru_quantise)
+@fast_form_of(reference.mlgru_quantise)
 def mlgru_quantise(
     fcg: Tensor,
     gain: Tensor | None = None,
@@ -70,8 +76,8 @@ def mlgru_quantise(
     h0: Tensor | None = None,
     precision: Precision | None = None,
 ) -> tuple[Quantised, Tensor]:
-    q, s, _, levels, _, h_last = mlgru_quantise_op(fcg, gain, keep, h0, is_bf16(fcg, precision))
-    return Quantised(q, s, levels), h_last
+    q, s, _, q_real, _, h_last = mlgru_quantise_op(fcg, gain, keep, h0, is_bf16(fcg, precision))
+    return Quantised(q, s, q_real), h_last
 
 
 def _empty_mixed(fcg: Tensor, gain: Any, keep: Any, h0: Any, bf16: bool) -> tuple[Tensor, ...]:
@@ -90,7 +96,7 @@ mlgru_quantise_backward_op = Operator(
     " Tensor h) -> (Tensor, Tensor, Tensor, Tensor)",
     lambda dq, fcg, gain, keep, h0, s, r, h: (
         torch.empty_like(fcg),
-        *(nothing(fcg) if tensor is None else torch.empty_like(tensor) for tensor in (gain, keep, h0)),
+        *(absent(fcg) if tensor is None else torch.empty_like(tensor) for tensor in (gain, keep, h0)),
     ),
 )
 
@@ -102,13 +108,13 @@ def _mlgru_quantise(
     h = gate_scan_rows(fcg, keep, h0)
     width = h.shape[-1]
     fcg, gain = fcg.contiguous(), optional(gain, width)
-    q, s, r, levels = empty_rows(h.shape, fcg, bf16)
+    q, s, r, q_real = empty_rows(h.shape, fcg, bf16)
     train.gated_norm_quantise(
         *(address(h), address(fcg, 2 * width), 3 * width),
         *addresses(gain, q, s, r),
         *(s.numel(), width, EPS, torch.get_num_threads()),
     )
-    return q, s, r, levels, h, h[:, -1].clone()
+    return q, s, r, q_real, h, h[:, -1].clone()
 
 
 @mlgru_quantise_backward_op.kernel("CPU")
@@ -124,7 +130,7 @@ def _mlgru_quantise_backward(
 ) -> tuple[Tensor, ...]:
     width = h.shape[-1]
     dq, fcg = dense(dq, *h.shape), fcg.contiguous()
-    dfcg, dgain = torch.empty_like(fcg), nothing(fcg) if gain is None else torch.empty_like(gain)
+    dfcg, dgain = torch.empty_like(fcg), absent(fcg) if gain is None else torch.empty_like(gain)
     train.gated_norm_quantise_backward(
         *(address(dq), dq.dtype == torch.bfloat16, address(h), address(fcg, 2 * width)),
         *(address(dfcg, width), address(dfcg, 2 * width), 3 * width),  # dh waits where dc will be written
@@ -142,4 +148,4 @@ def _save_mixed(ctx: Any, inputs: tuple[Any, ...], out: tuple[Tensor, ...]) -> N
 
 @mlgru_quantise_op.gradient(_save_mixed, constants=(0, 1, 2, 4, 5))
 def _(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
-    return *map(something, mlgru_quantise_backward_op(gradients[3], *ctx.saved_tensors)), None
+    return *map(none_if_absent, mlgru_quantise_backward_op(gradients[3], *ctx.saved_tensors)), None
