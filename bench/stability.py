@@ -68,15 +68,13 @@ def main() -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Trains what is missing, and reports; 130 when interrupted."""
-    runs = (
-        tuple(ladder.LADDER) if words.runs == "all" else tuple(ladder.find(name).run for name in words.runs.split(","))
-    )
-    frequency = read_text(prepare(words.data), None).frequency_loss / math.log(2)
-    extra = ["--set", f"steps={words.steps}", "--set", "precision=bf16", "--eval-bytes", "64k"]
-    if words.batch:
-        extra += ["--set", f"batch={words.batch}"]
-    plan = Plan(words.out / "steady", runs, (0,), words.scale, ROUND, words.data, jobs=words.jobs, extra=tuple(extra))
-    if sweep(plan, words.stress) == 130:
+    runs = tuple(ladder.LADDER) if args.runs == "all" else tuple(ladder.find(name).run for name in args.runs.split(","))
+    frequency = read_text(prepare(args.data), None).frequency_loss / math.log(2)
+    extra = ["--set", f"steps={args.steps}", "--set", "precision=bf16", "--eval-bytes", "64k"]
+    if args.batch:
+        extra += ["--set", f"batch={args.batch}"]
+    plan = Plan(args.out / "steady", runs, (0,), args.scale, ROUND, args.data, jobs=args.jobs, extra=tuple(extra))
+    if sweep(plan, args.stress) == 130:
         return 130
     folder = place(plan, args.stress)
     rows = [row(name, folder / Key(name, args.scale, ROUND, 0).folder, frequency) for name in runs]

@@ -41,13 +41,7 @@ BPB = dict(
 FULL = ("01", "02a", "02", "03")
 TOKEN = ("01", "13")
 GATED = ("07", "09", "10", "14", "15", "16")
-BASELINES = {
-    "uniform": 8.0,
-    "byte frequencies": 4.62,
-    "order-2 bytes": 2.93,
-    "zstd -19": 2.21,
-    "xz -9e": 2.16,
-}
+BASELINES = {"uniform": 8.0, "byte frequencies": 4.62, "order-2 bytes": 2.93, "zstd -19": 2.21, "xz -9e": 2.16}
 
 
 def make_run(study: Path, run: str, seed: int = 0, scale: str = "demo", round: str = "r1", **changes: Any) -> Path:

@@ -181,27 +181,8 @@ def test_rounds_are_sections_and_round_two_names_round_one(tmp_path: Path) -> No
 def test_json_has_the_results_keys_and_the_originals_figures(ladder: Path) -> None:
     rows = json.loads((ladder / "card.json").read_text())
     runs = {row["run"]: row for row in rows if row["kind"] == "run"}
-    wanted = {
-        "run",
-        "scale",
-        "round",
-        "seeds",
-        "params",
-        "units_seen",
-        "bytes_seen",
-        "corpus",
-        "val_loss",
-        "ppl",
-    }
-    wanted |= {
-        "bpb",
-        "bpb_interval",
-        "delta_uniform",
-        "parent",
-        "nonfinite_steps",
-        "generation",
-        "difference",
-    }
+    wanted = {"run", "scale", "round", "seeds", "params", "units_seen", "bytes_seen", "corpus", "val_loss", "ppl"}
+    wanted |= {"bpb", "bpb_interval", "delta_uniform", "parent", "nonfinite_steps", "generation", "difference"}
     assert wanted <= set(runs["07"])
     assert runs["06"]["original"]["bpb"] == 8.0157
     assert runs["04"]["difference"]["seeds"] is False
@@ -317,10 +298,7 @@ def test_the_page_is_well_formed_and_stands_alone(ladder: Path) -> None:
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(page.ids)
     assert "<script" not in text
     assert "@import" not in text
-    assert set(re.findall(r'[a-z]+://[^"\s<]*', text)) <= {
-        "http://www.w3.org/2000/svg",
-        "http://www.w3.org/1999/xlink",
-    }
+    assert set(re.findall(r'[a-z]+://[^"\s<]*', text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 
 
 def test_the_page_holds_every_figure_column_and_sample(ladder: Path) -> None:

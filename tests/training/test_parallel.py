@@ -28,7 +28,7 @@ from cpu1.runs.trained import load
 from cpu1.training import loop
 from cpu1.training.job import Job, train
 from cpu1.training.lessons import ModelTeacher
-from cpu1.training.parallel import Group, Place, Shards
+from cpu1.training.parallel import Group, Ranks, Shards
 from cpu1.training.plan import _agree_in_group
 
 STEPS = 50

@@ -207,7 +207,7 @@ def test_by_command_and_from_python(job, source, tmp_path, capsys):
     assert main([*words, "--round", "r1", "--out", str(tmp_path / "other")]) == 2
     assert "--round r1: a round is a budget for training from scratch" in capsys.readouterr().err
     assert main(["train"]) == 2
-    assert "name a run of the ladder" in capsys.readouterr().err
+    assert "name a RUN of the ladder" in capsys.readouterr().err
     again = cpu1.train(None, tmp_path / "python", start=source, data=job.data, threads=1, steps=2, batch=2, window=64)
     assert again["round"] == "tuned"
     assert torch.equal(*(load(tmp_path / name).model.embedding.bytes for name in ("new", "python")))

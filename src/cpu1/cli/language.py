@@ -20,7 +20,7 @@ from cpu1.cli.options import (
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.evaluation.language.work import Progress
+    from cpu1.evaluation.language.work import CheckProgress
 
 
 def add(command: Command) -> None:
@@ -123,7 +123,7 @@ def _checks(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     return scores
 
 
-def _counter(name: str) -> "Progress | None":
+def _counter(name: str) -> "CheckProgress | None":
     """Shows the progress of a check on a terminal."""
     if not sys.stderr.isatty():
         return None

@@ -7,19 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from cpu1.cli import (
-    archives,
-    completion,
-    language,
-    models,
-    publishing,
-    reports,
-    runs,
-    studies,
-    teach,
-    texts,
-    training,
-)
+from cpu1.cli import archives, completion, language, models, publishing, reports, runs, studies, teach, texts, training
 
 USAGE = "cpu1 COMMAND [options]"
 VERSION_HELP = "show the version and the instruction set in use"

@@ -55,10 +55,7 @@ def add(command: Command) -> None:
     json_option(p)
 
     p = command(
-        pack,
-        "pack",
-        "pack runs/07-nano-r1-s0 -o model.cpu1",
-        "pack runs/03-nano-r1-s0 -o dense.cpu1 --dense bf16",
+        pack, "pack", "pack runs/07-nano-r1-s0 -o model.cpu1", "pack runs/03-nano-r1-s0 -o dense.cpu1 --dense bf16"
     )
     p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of a trained run")
     out_option(p, "packed file to write", required=True)
@@ -78,14 +75,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from cpu1.evaluation.report import evaluate_text, print_evaluation
 
     scores = evaluate_text(
-        args.folder,
-        args.data,
-        args.field,
-        args.split,
-        args.context,
-        args.max_bytes,
-        args.joined,
-        choose(args.device),
+        args.folder, args.data, args.field, args.split, args.context, args.max_bytes, args.joined, choose(args.device)
     )
     if args.json:
         print(json.dumps(scores, indent=1))

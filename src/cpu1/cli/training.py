@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> int:
     from cpu1.training.loop import Interrupted
     from cpu1.training.parallel import Ranks
 
-    leads = Place.read().rank == 0  # only one process of a group prints
+    leads = Ranks.read().rank == 0  # only one process of a group prints
     if args.start and not args.out:
         raise UserError("--from needs -o FOLDER, a folder for the new run")
     if not args.start and not args.run:

@@ -39,12 +39,12 @@ def evaluation(
     size = int(scored.bytes.sum())
     found = Evaluation(
         corpus=Scored(corpus.name, corpus.sha256, split, len(documents), size, context),
-        **card_figures(scored),
+        **headline_figures(scored),
         bpb_interval=(interval.low, interval.high),
         positions=None if trained.tokenizer else by_position(scored),
         frequency_bpb=frequency_bpb(corpus, documents),
         gate=_gate(trained, scored, documents, context),
-        generation=card_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
+        generation=generation_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
     )
     return found, Documents(tuple(scored.bytes.tolist()), tuple(scored.nats.tolist()))
 
@@ -85,7 +85,7 @@ def evaluate_text(
         "folder": str(folder),
         "run": settings.run,
         "corpus": to_json(text) | {"joined": joined},
-        **card_figures(hard),
+        **headline_figures(hard),
         "bpb_interval": [interval.low, interval.high],
         "gate": to_json(_gate(trained, hard, documents, context)),
         "baselines": to_json(lines),
@@ -103,7 +103,7 @@ def headline_figures(scored: Score) -> dict[str, float]:
 
 
 def by_position(scored: Score) -> Positions:
-    """Bits per byte by the byte's place in its window: in the first four, the next four, eight, sixteen, ..."""
+    """Bits per byte by the position of the byte in its window: in the first four, the next four, eight, sixteen, ..."""
     length = len(scored.units_at)
     starts = [0, *(4 << i for i in range(length.bit_length()) if 4 << i < length and scored.units_at[4 << i])]
     nats, units = np.add.reduceat(scored.nats_at, starts), np.add.reduceat(scored.units_at, starts)
@@ -146,7 +146,7 @@ def frequency_bpb(corpus: Corpus, documents: list[NDArray[np.uint8]]) -> float:
 
 
 def _gate(trained: Trained, hard: Score, documents: list[NDArray[np.uint8]], context: int) -> Gate | None:
-    """Soft beside hard; hard is the one that counts."""
+    """Bits per byte with the soft and the hard gate (the latter is deployed); None without a gate."""
     gate = trained.recipe.gate
     if gate is None or hard.deleted is None:
         return None
@@ -154,8 +154,10 @@ def _gate(trained: Trained, hard: Score, documents: list[NDArray[np.uint8]], con
     return Gate(soft.bpb, hard.bpb, hard.deleted, gate.target)
 
 
-def card_test(trained: Trained, documents: list[NDArray[np.uint8]], reference: list[NDArray[np.uint8]]) -> Generation:
-    """The card's generation test: a sample that continues the first held-out document, judged beside `reference`."""
+def generation_test(
+    trained: Trained, documents: list[NDArray[np.uint8]], reference: list[NDArray[np.uint8]]
+) -> Generation:
+    """The generation test of a sample that continues the first of `documents`, against the texts of `reference`."""
     prompt = bytes(documents[0][:PROMPT_BYTES])
     sample = continuation(trained, prompt, SAMPLE_BYTES, Sampling(temperature=0.8, top_p=0.95))
     verdict = generation.judge(sample, reference)

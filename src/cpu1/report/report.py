@@ -164,12 +164,7 @@ def to_json(card: Card) -> list[dict[str, Any]]:
         rows += [row_json(row) for row in section.rows]
         if section.missing:
             rows.append(
-                {
-                    "kind": "missing",
-                    "scale": section.scale,
-                    "round": section.round,
-                    "runs": list(section.missing),
-                }
+                {"kind": "missing", "scale": section.scale, "round": section.round, "runs": list(section.missing)}
             )
     return rows + [{"kind": "baseline", "name": baseline.name, "bpb": baseline.bpb} for baseline in card.baselines]
 

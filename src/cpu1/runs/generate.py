@@ -13,11 +13,7 @@ BLOCK = 1024  # units of a prompt read at a time
 
 @torch.inference_mode()
 def generate(
-    trained: Trained,
-    prompt: bytes = b"",
-    max_bytes: int = 256,
-    sampling: Sampling | None = None,
-    may_end: bool = True,
+    trained: Trained, prompt: bytes = b"", max_bytes: int = 256, sampling: Sampling | None = None, may_end: bool = True
 ) -> Iterator[bytes]:
     """Yields the bytes of each new unit, at most `max_bytes` in all.
 

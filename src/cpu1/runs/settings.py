@@ -16,11 +16,7 @@ from cpu1.records import Level, later, read, written
 
 SECOND_STAGE = 0.5  # share of the steps after which the two-stage schedule's second line begins
 SECOND_PEAK = 2 / 3  # of the peak rate, from which that line comes down
-CHOICES = {
-    "precision": ("bf16", "fp32"),
-    "optimizer": ("adamw", "muon"),
-    "schedule": ("wsd", "cosine", "two-stage"),
-}
+CHOICES = {"precision": ("bf16", "fp32"), "optimizer": ("adamw", "muon"), "schedule": ("wsd", "cosine", "two-stage")}
 RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 1": (lambda value: value >= 1, ("steps", "batch", "window")),
     "positive": (lambda value: value > 0, ("rate", "ternary_rate", "clip", "temperature")),

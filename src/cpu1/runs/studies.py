@@ -101,9 +101,7 @@ def _load_folder(path: Path) -> Study:
     runs = load_folders(path)
     plan, baselines = path / "study.json", path / "baselines.json"
     about = About(
-        FORMAT,
-        read_plan(plan) if plan.exists() else None,
-        read_all(Baseline, baselines) if baselines.exists() else {},
+        FORMAT, read_plan(plan) if plan.exists() else None, read_all(Baseline, baselines) if baselines.exists() else {}
     )
     return Study(path, about, runs)
 

@@ -22,8 +22,8 @@ def default_model() -> Path:
         return Path(named)
     candidates = [PACKAGE / FILE]
     if PACKAGE.parent.name == "src":
-        places.append(PACKAGE.parent.parent / "checkpoints" / FILE)
-    for place in places:
-        if place.is_file():
-            return place
+        candidates.append(PACKAGE.parent.parent / "checkpoints" / FILE)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
     raise UserError(f"no model is named, and none is installed with cpu1: name a file (-m FILE), or set {VARIABLE}")

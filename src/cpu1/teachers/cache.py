@@ -29,7 +29,7 @@ from cpu1.errors import UserError
 from cpu1.files import write_atomic, write_json
 from cpu1.format.container import Raw, write
 from cpu1.records import Range, read
-from cpu1.teachers.quantise import decode
+from cpu1.teachers.codes import decode
 
 FORMAT: Final = 1
 AGAIN = "make the cache again with `cpu1 teach`"

@@ -40,7 +40,7 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     signal ended it.
     """
     _check_folder(job)
-    device = devices.choose(job.device, parallel.Place.read().local_rank)
+    device = devices.choose(job.device, parallel.Ranks.read().local_rank)
     fault = job.folder / "error.json"
     with parallel.join(device, job.shard) as group:
         finished = (job.folder / "result.json").exists()
@@ -111,7 +111,7 @@ def _write_plan(plan: Plan, group: parallel.Group) -> None:
     _agree_with_folder(plan.job, wanted)
     for name, value in wanted.items():
         write_json(folder / name, value)
-    write_json(folder / "env.json", to_json(environment(group.device, group.place.world)))
+    write_json(folder / "env.json", to_json(environment(group.device, group.ranks.world)))
     if plan.tokenizer:
         plan.tokenizer.save(folder / "tokenizer.json")
 

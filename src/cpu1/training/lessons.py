@@ -102,7 +102,7 @@ class CacheTeacher:
 
 def open_teacher(
     run: Path | None, cache: Path | None, recipe: Recipe, corpus: Corpus, settings: Settings, device: torch.device
-) -> Teacher | None:
+) -> StepTeacher | None:
     """The teacher of a training run: another run's folder, or a cache; None where there is neither, or where the
     recipe does not say how to learn from a run. UserError for one that is not there or cannot teach.
     """

@@ -67,7 +67,7 @@ class Hooks:
 
     validate: Callable[[Model], float]  # held-out bits per byte
     report: Callable[[dict[str, Any]], None] = lambda line: None  # each line of metrics
-    teacher: Teacher | None = None
+    teacher: StepTeacher | None = None
     weights: Mapping[str, Tensor] | None = None  # to start from; None: those of the seed, or of a checkpoint
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 

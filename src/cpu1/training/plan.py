@@ -22,7 +22,7 @@ from cpu1.model.recipe import Recipe, changed
 from cpu1.runs.settings import Settings
 from cpu1.teachers.cache import Manifest
 from cpu1.training import loop
-from cpu1.training.lessons import Teacher, open_teacher
+from cpu1.training.lessons import StepTeacher, open_teacher
 from cpu1.training.parallel import Group
 from cpu1.training.start import RATE_SHARE, TUNED, Start, fitting, open_start, reopen_start
 
@@ -90,7 +90,7 @@ class Plan:
     corpus: Corpus
     tokens: TokenCorpus | None  # of a token model
     text: loop.Text
-    teacher: Teacher | None
+    teacher: StepTeacher | None
     weights: dict[str, Tensor] | None  # to start from; None: the seed's, or a checkpoint's
 
     @property
@@ -109,7 +109,7 @@ def make_plan(job: Job, group: Group) -> Plan:
             f"run {job.run} learns from a teacher: give --teacher with the folder of a trained byte-level run, "
             "or --teacher-cache with what `cpu1 teach` wrote"
         )
-    if job.data == "-" and group.place.world > 1:
+    if job.data == "-" and group.ranks.world > 1:
         raise UserError("several processes cannot read one standard input: save it to a file first")
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     tokens = _tokens(corpus, recipe, start)
@@ -257,7 +257,7 @@ def _steps(
     settings: Settings,
     tokens: TokenCorpus | None,
     text: loop.Text,
-    teacher: Teacher | None,
+    teacher: StepTeacher | None,
     started: Settings | None,
     group: Group,
 ) -> int:
@@ -279,7 +279,7 @@ def _agree_in_group(settings: Settings, group: Group) -> Settings:
     for name in ("data_sha256", "teacher", "teacher_cache", "start"):
         if getattr(settings, name) != getattr(agreed, name):
             raise UserError(
-                f"process {group.place.rank} has {name} = {getattr(settings, name)}, process 0 has "
+                f"process {group.ranks.rank} has {name} = {getattr(settings, name)}, process 0 has "
                 f"{getattr(agreed, name)}: all machines need the same files"
             )
     return agreed

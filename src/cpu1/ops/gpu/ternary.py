@@ -117,13 +117,7 @@ def _low_rank(
 
 @ternary_linear_op.kernel("CUDA")
 def ternary_linear(
-    q_real: Tensor,
-    q: Tensor,
-    s: Tensor,
-    weight: Tensor,
-    parts: Sequence[int],
-    inner: Tensor | None,
-    up: Tensor | None,
+    q_real: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], inner: Tensor | None, up: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     w, _, row_scale = ternarise(weight, parts)
     y = s.new_empty(*s.shape, len(w))
@@ -134,13 +128,7 @@ def ternary_linear(
 
 @scale_gradient_op.kernel("CUDA")
 def scale_gradient(
-    dy: Tensor,
-    s: Tensor,
-    row_scale: Tensor,
-    bf16: bool,
-    parts: Sequence[int],
-    inner: Tensor | None,
-    up: Tensor | None,
+    dy: Tensor, s: Tensor, row_scale: Tensor, bf16: bool, parts: Sequence[int], inner: Tensor | None, up: Tensor | None
 ) -> tuple[Tensor, ...]:
     """Without its rows in int8: the other product stays in bf16 here."""
     flat = rows(dy)

@@ -41,11 +41,7 @@ def start(block: list[float]) -> float:
 
 
 def around(
-    axes: "Axes",
-    dpi: float,
-    points: Sequence[tuple[float, float]],
-    texts: Sequence[str],
-    colours: Sequence[str],
+    axes: "Axes", dpi: float, points: Sequence[tuple[float, float]], texts: Sequence[str], colours: Sequence[str]
 ) -> None:
     """Names points (data coordinates), each at the nearest free place, with a leader where that is far."""
     size = 8.0

@@ -59,12 +59,7 @@ def drawings(section: Section, baselines: Sequence[Baseline]) -> list[Drawing]:
     slow = [row.run for row in rows if row not in fast]
     plans: list[tuple[str, str, list[Row], Draw]] = [
         ("Bits per byte by run", "With 95% intervals; less is better. Lines: baselines.", rows, by_run),
-        (
-            "Learning curves",
-            "Held-out text, over the bytes seen in training.",
-            curves,
-            learning,
-        ),
+        ("Learning curves", "Held-out text, over the bytes seen in training.", curves, learning),
         (
             "Bits per byte against generation speed",
             "Best is down and to the right." + (f" Without a speed: {', '.join(slow)}." if slow else ""),
@@ -265,13 +260,7 @@ def named_lines(axes: "Axes", rows: list[Row], lines: Sequence[tuple[np.ndarray,
             va="center",
             fontsize=8,
             color=COLOURS[row.family],
-            arrowprops={
-                "arrowstyle": "-",
-                "color": COLOURS[row.family],
-                "lw": 0.5,
-                "relpos": (0, 0.5),
-                "shrinkA": 1,
-            },
+            arrowprops={"arrowstyle": "-", "color": COLOURS[row.family], "lw": 0.5, "relpos": (0, 0.5), "shrinkA": 1},
             annotation_clip=False,
         )
     axes.grid(True)
