@@ -276,7 +276,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_short_run_of_the_fuzzer(pairs):
-    """The loader without sanitizers; native/engine/fuzz.sh has them, and runs for as long as one likes."""
+    """The loader without sanitizers; native/engine/tests/fuzz.sh has them, and runs for as long as one likes."""
     rng = np.random.default_rng(0)
     data = pairs["10"].path.read_bytes()
     for _ in range(300):
@@ -296,7 +296,7 @@ def test_the_fuzzer_under_sanitizers(pairs, tmp_path):
 
     if not shutil.which("g++"):
         pytest.skip("no g++")
-    words = [NATIVE / "fuzz.sh", pairs["10"].path, "150"]
+    words = [NATIVE / "tests" / "fuzz.sh", pairs["10"].path, "150"]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
     if "cannot find -lasan" in run.stderr:
         pytest.skip("no AddressSanitizer")

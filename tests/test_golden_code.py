@@ -83,7 +83,7 @@ def test_a_code_is_the_one_remembered(model, isa, monkeypatch):
 
 def test_another_processor_makes_the_same_codes(model, tmp_path):
     """aarch64 under an emulator, NEON and portable: the code remembered, and those of models with attention here."""
-    build = subprocess.run([ENGINE / "code_neon.sh", tmp_path], capture_output=True, text=True, check=False)
+    build = subprocess.run([ENGINE / "tests" / "code_neon.sh", tmp_path], capture_output=True, text=True, check=False)
     if build.returncode == 77 or not engine.available():
         pytest.skip(build.stdout.strip() or "installed without the native engine")
     assert build.returncode == 0, build.stderr

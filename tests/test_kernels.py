@@ -144,7 +144,7 @@ def run_with(isa: str, path: Path) -> str:
 def test_neon_under_an_emulator():
     if not shutil.which("aarch64-linux-gnu-g++"):
         pytest.skip("no cross compiler for aarch64")
-    run = subprocess.run([NATIVE / "test_neon.sh"], capture_output=True, text=True, check=False)
+    run = subprocess.run([NATIVE / "tests" / "test_neon.sh"], capture_output=True, text=True, check=False)
     if run.returncode == 77:
         pytest.skip(run.stdout.strip())
     assert run.returncode == 0, run.stdout + run.stderr
