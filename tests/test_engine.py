@@ -3,11 +3,11 @@
 import json
 import subprocess
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from native_build import ROOT, build
 from packing import Pair, packed_run, some_units
 
 from cpu1 import container, ladder
@@ -20,7 +20,6 @@ from cpu1.runtime.session import Batch, Session
 from cpu1.sampling import Sampler, Sampling
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
-NATIVE = Path(__file__).resolve().parent.parent / "native" / "engine"
 UNITS = 80
 
 
@@ -276,7 +275,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_short_run_of_the_fuzzer(pairs):
-    """The loader without sanitizers; native/engine/tests/fuzz.sh has them, and runs for as long as one likes."""
+    """The loader without sanitizers; docs/engine.md has the command of the fuzzer with them."""
     rng = np.random.default_rng(0)
     data = pairs["10"].path.read_bytes()
     for _ in range(300):
@@ -292,13 +291,9 @@ def test_a_short_run_of_the_fuzzer(pairs):
 
 
 def test_the_fuzzer_under_sanitizers(pairs, tmp_path):
-    import shutil
-
-    if not shutil.which("g++"):
-        pytest.skip("no g++")
-    words = [NATIVE / "tests" / "fuzz.sh", pairs["10"].path, "150"]
+    options = {"CPU1_SANITIZE": "ON", "CPU1_SETS": "portable", "CPU1_OPTIMISE": "-O1"}
+    folder = build(ROOT / "native", tmp_path, ["fuzz"], **options)
+    words = [folder / "engine" / "fuzz", pairs["10"].path, "150"]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
-    if "cannot find -lasan" in run.stderr:
-        pytest.skip("no AddressSanitizer")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     assert "150 files" in run.stdout

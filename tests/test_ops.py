@@ -10,7 +10,7 @@ from torch import Tensor
 from cpu1 import ops
 from cpu1.ops import native, reference, ternary
 
-ISAS = ("baseline", "avx2", "avx512")
+ISAS = ("portable", "avx2", "avx512")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,9 @@ const cpu1_train *table = nullptr;
 
 void use_isa(const std::string &name) {
     const cpu1_train *found = cpu1_train_find(name.empty() ? nullptr : name.c_str());
-    if (!found) throw std::invalid_argument("instruction set '" + name + "' is not built in or not supported here");
+    if (!found)
+        throw std::invalid_argument("CPU1_TRAIN_ISA: no instruction set '" + name + "' on this machine; it has " +
+                                    cpu1_train_names());
     table = found;
 }
 
@@ -300,7 +302,8 @@ NB_MODULE(_train, m) {
     const char *forced = std::getenv("CPU1_TRAIN_ISA");
     use_isa(forced ? forced : "");
     m.def("isa", [] { return std::string(table->isa); }, "The instruction set in use.");
-    m.def("use_isa", use_isa, "Changes it: 'baseline', 'avx2', 'avx512', or '' for the best.");
+    m.def("isas", cpu1_train_names, "The instruction sets that this machine runs, best first, comma-separated.");
+    m.def("use_isa", use_isa, "Changes it to one of isas(), or '' for the best.");
 
     using unlocked = nb::call_guard<nb::gil_scoped_release>;
 #define DEF(name) m.def(#name, name, unlocked())

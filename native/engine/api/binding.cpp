@@ -246,6 +246,8 @@ void multiply(const std::string &isa, int kind, Array<const uint8_t, -1> panel, 
 
 NB_MODULE(_engine, m) {
     m.def("isas", [] { return std::string(cpu1_isas()); }, "The instruction sets of this machine, best first.");
+    m.def("arithmetic", [](const std::string &isa) { return std::string(kernels_of(isa).arithmetic); }, "isa"_a,
+          "What the last bits of its results depend on: sets of one arithmetic agree to the bit.");
     m.def("operations", [] { return std::string(cpu1_operations()); }, "The operations that programs may have.");
     m.def("read_all", [](const std::string &isa, Array<const uint8_t, -1> bytes) {
         return kernels_of(isa).read_all(bytes.data(), length(bytes.size()));
@@ -264,6 +266,7 @@ NB_MODULE(_engine, m) {
         .def_prop_ro("vocabulary", [](const Model &self) { return self.facts().vocabulary; })
         .def_prop_ro("width", [](const Model &self) { return self.facts().width; })
         .def_prop_ro("isa", [](const Model &self) { return std::string(self.facts().isa); })
+        .def_prop_ro("arithmetic", [](const Model &self) { return std::string(self.facts().arithmetic); })
         .def_prop_ro("weight_bytes", [](const Model &self) { return self.facts().weight_bytes; })
         .def_prop_ro("trunk_products", [](const Model &self) { return self.facts().trunk_products; })
         .def_prop_ro("head_products", [](const Model &self) { return self.facts().head_products; })

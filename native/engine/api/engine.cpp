@@ -66,7 +66,7 @@ cpu1_facts cpu1_model_facts(const cpu1_model *model) {
     const cpu1::Model &m = *model->model;
     return {m.program.bytes, m.program.patch, m.program.vocabulary, m.program.width, m.about.c_str(),
             m.tokenizer.data(), static_cast<int64_t>(m.tokenizer.size()), m.kernels->isa,
-            m.weight_bytes, m.trunk_products, m.head_products};
+            m.kernels->arithmetic, m.weight_bytes, m.trunk_products, m.head_products};
 }
 
 cpu1_session *cpu1_session_new(const cpu1_model *model, int64_t streams, int threads, cpu1_error *error) {
@@ -161,3 +161,8 @@ const char *cpu1_operations(void) {
 }
 
 const char *cpu1_isas(void) { return cpu1_kernels_names(); }
+
+const char *cpu1_arithmetic(const char *isa) {
+    const cpu1_kernels *kernels = cpu1_kernels_find(isa);
+    return kernels ? kernels->arithmetic : nullptr;
+}

@@ -25,7 +25,7 @@ typedef struct {
     const char *about;  // the file's own description, JSON
     const char *tokenizer;
     int64_t tokenizer_size;  // 0: none
-    const char *isa;
+    const char *isa, *arithmetic;  // see cpu1_arithmetic
     // what a step costs at least: bytes of matrices, multiply-adds of trunk and head
     int64_t weight_bytes, trunk_products, head_products;
 } cpu1_facts;
@@ -93,6 +93,9 @@ int cpu1_session_profile(cpu1_session *, int on, cpu1_profile_row *rows, int mos
 // All operations that programs may have, comma-separated; all instruction sets this machine runs, best first.
 const char *cpu1_operations(void);
 const char *cpu1_isas(void);
+// What the last bits of results depend on: instruction sets of one arithmetic agree to the bit. Null for a set that this
+// machine does not run.
+const char *cpu1_arithmetic(const char *isa);
 
 #ifdef __cplusplus
 }

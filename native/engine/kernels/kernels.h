@@ -56,6 +56,9 @@ typedef struct {
 
 typedef struct {
     const char *isa;
+    // Tables of one arithmetic agree to the bit: "fma" fuses the same multiply-adds and sums lanes in the same order,
+    // "plain" fuses none.
+    const char *arithmetic;
     // which blocks of panels: [first, last)
     void (*product[CPU1_KINDS])(const cpu1_product *, int64_t first, int64_t last);
     // x (K), optional gain -> one row of inputs of ceil(K / 16) * cpu1_prepared(kind) bytes. `norm` applies rms_norm;

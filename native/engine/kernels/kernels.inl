@@ -91,8 +91,9 @@ void attend(const cpu1_attention *a) {
     }
 }
 
-constexpr cpu1_kernels table_of(const char *isa) {
+constexpr cpu1_kernels table_of(const char *isa, const char *arithmetic) {
     return {isa,
+            arithmetic,
             {product<TernaryProduct>, product<Int8Product>, product<FloatProduct<Bf16Pair>>,
              product<FloatProduct<Fp32Pair>>},
             {prepare_ternary, prepare_int8, prepare_float, prepare_float},

@@ -86,4 +86,4 @@ constexpr int float_blocks = 2, float_tile_blocks = 1, float_tile_rows = 2;
 
 #include "kernels/kernels.inl"
 
-extern const cpu1_kernels cpu1_kernels_avx2 = table_of("avx2");
+extern const cpu1_kernels cpu1_kernels_avx2 = table_of("avx2", "fma");

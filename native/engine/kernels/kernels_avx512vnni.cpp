@@ -142,4 +142,4 @@ constexpr int float_blocks = 4, float_tile_blocks = 2, float_tile_rows = 4;
 
 #include "kernels/kernels.inl"
 
-extern const cpu1_kernels cpu1_kernels_avx512vnni = table_of("avx512vnni");
+extern const cpu1_kernels cpu1_kernels_avx512vnni = table_of("avx512vnni", "fma");

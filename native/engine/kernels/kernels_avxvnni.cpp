@@ -86,4 +86,4 @@ constexpr int float_blocks = 2, float_tile_blocks = 1, float_tile_rows = 2;
 
 #include "kernels/kernels.inl"
 
-extern const cpu1_kernels cpu1_kernels_avxvnni = table_of("avxvnni");
+extern const cpu1_kernels cpu1_kernels_avxvnni = table_of("avxvnni", "fma");

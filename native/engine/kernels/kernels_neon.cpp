@@ -183,4 +183,4 @@ constexpr int float_blocks = 2, float_tile_blocks = 1, float_tile_rows = 2;
 
 #include "kernels/kernels.inl"
 
-extern const cpu1_kernels cpu1_kernels_neon = table_of("neon");
+extern const cpu1_kernels cpu1_kernels_neon = table_of("neon", "fma");

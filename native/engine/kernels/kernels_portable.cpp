@@ -172,4 +172,4 @@ constexpr int float_blocks = 1, float_tile_blocks = 1, float_tile_rows = 2;
 
 #include "kernels/kernels.inl"
 
-extern const cpu1_kernels cpu1_kernels_portable = table_of("portable");
+extern const cpu1_kernels cpu1_kernels_portable = table_of("portable", "plain");

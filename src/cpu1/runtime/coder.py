@@ -1,4 +1,4 @@
-"""Arithmetic coding of units by the probabilities that a stream gives them: the plain form of native/engine/run/coder.cpp.
+"""Arithmetic coding of units by the probabilities that a stream gives them; plain form of native/engine/run/coder.cpp.
 
 It makes the very same code of the same logits, over any stream; the engine has its own, which is faster. A range coder
 (Martin 1979, "Range encoding: an algorithm for removing redundancy from a digitised message"): text goes in and comes

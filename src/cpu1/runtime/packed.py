@@ -162,7 +162,7 @@ def _open(path: Path, arithmetic: str | None) -> "_native | _plain":
         return _native(path)
     isas = engine.isas() if engine.available() else []
     for isa in isas:
-        if engine.ARITHMETIC[isa] == arithmetic:
+        if engine.arithmetic(isa) == arithmetic:
             return _native(path, isa)
     raise UserError(f"the arithmetic {arithmetic!r} is not to be had here: there is {', '.join(isas) or 'numpy alone'}")
 
@@ -172,7 +172,7 @@ class _native:
 
     def __init__(self, path: Path, isa: str = "") -> None:
         self.engine = engine.Engine(path, isa)
-        self.arithmetic = engine.ARITHMETIC[self.engine.isa]
+        self.arithmetic = self.engine.arithmetic
         self.about, self.tokenizer = self.engine.about, self.engine.tokenizer
 
     def session(self, threads: int) -> Stream:
