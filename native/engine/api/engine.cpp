@@ -3,10 +3,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <new>
 #include <string>
+#include <vector>
 
+#include "format/errors.h"
 #include "run/session.h"
 
 struct cpu1_model {
@@ -94,7 +97,15 @@ int cpu1_session_score(cpu1_session *session, int64_t stream, const uint32_t *un
 
 int cpu1_session_generate(cpu1_session *session, const cpu1_sampling *sampling, cpu1_random *random, int64_t count,
                           uint32_t *out, int64_t *made, cpu1_error *error) {
-    return guarded(error, 0, [&] { return session->session.generate(*sampling, random, count, out, made), 1; });
+    return guarded(error, 0, [&] {
+        const cpu1::Sampling how = {sampling->temperature, sampling->top_k, sampling->top_p,
+                                    sampling->min_p,       sampling->end,   sampling->may_end != 0};
+        std::vector<cpu1::Random> draws(static_cast<size_t>(session->session.streams()));
+        memcpy(draws.data(), random, draws.size() * sizeof *random);
+        session->session.generate(how, draws.data(), count, out, made);
+        memcpy(random, draws.data(), draws.size() * sizeof *random);
+        return 1;
+    });
 }
 
 cpu1_encoder *cpu1_encoder_new(cpu1_error *error) {

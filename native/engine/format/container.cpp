@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "format/errors.h"
 #include "format/json.h"
 
 namespace cpu1 {

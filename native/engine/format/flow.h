@@ -6,7 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "format/program.h"
+#include "format/errors.h"
+#include "format/slice.h"
 
 namespace cpu1 {
 
@@ -73,27 +74,32 @@ class Flow {
         }
     }
 
-    void pass(const Op &op, std::vector<Use> reads, const std::vector<Use> &writes) {
+    // An operation: what it reads, what it writes, and which of that it adds to. `place` is for messages.
+    void pass(const std::string &place, std::vector<Use> reads, const std::vector<Use> &writes,
+              const std::vector<Use> &adds) {
         for (const Use &read : reads) {
             for (const Use &write : writes) {
                 const bool apart = read.owner != write.owner || read.part.first + read.part.size <= write.part.first ||
                                    write.part.first + write.part.size <= read.part.first;
-                if (!apart) refuse(op.place + " overwrites what it reads");
+                if (!apart) refuse(place + " overwrites what it reads");
             }
         }
-        if (op.accumulate || op.code == Code::add) reads.insert(reads.end(), writes.begin(), writes.end());
+        reads.insert(reads.end(), adds.begin(), adds.end());
         for (const Use &read : reads) {
-            if (!read.owner->written.has(read.part)) refuse(op.place + " reads what no operation has written");
+            if (!read.owner->written.has(read.part)) refuse(place + " reads what no operation has written");
         }
         for (const Use &write : writes) {
             write.owner->written.add(write.part);
             write.owner->ever.add(write.part);
         }
-        if (op.code != Code::delete_gate) return;
+    }
+
+    // The operation that just passed may go on at `target`.
+    void skip(int64_t target) {
         require(static_cast<int64_t>(skips_.size()) < most_gates, "program: too many gates");
         std::vector<Spans> written;
         for (const auto &entry : registers_) written.push_back(entry.second.written);
-        skips_.push_back({op.skip_to, std::move(written)});
+        skips_.push_back({target, std::move(written)});
     }
 
     void finish() const {

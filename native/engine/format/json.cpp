@@ -1,8 +1,14 @@
+// A parser of our own, because the file may be hostile and libraries are lenient where that matters here: many take the
+// last of two fields of one name, read deep nesting by deep recursion, turn large whole numbers into doubles, or accept
+// comments, NaN and text after the end. Then Python's reader and this one could see two programs in one file. This one
+// refuses all of it, bounds depth and memory, and needs no dependency for 200 lines.
 #include "format/json.h"
 
 #include <string.h>
 
 #include <algorithm>
+
+#include "format/errors.h"
 
 namespace cpu1 {
 
@@ -183,15 +189,6 @@ class Parser {
 };
 
 }  // namespace
-
-std::string quoted(const std::string &text) {
-    std::string out = "'";
-    for (const char c : text) {
-        if (out.size() > 60) return out + "...'";
-        out += c >= 0x20 && c < 0x7f ? c : '?';
-    }
-    return out + "'";
-}
 
 const Json *Json::find(const char *name) const {
     for (size_t i = 0; i < names.size(); ++i) {

@@ -2,23 +2,11 @@
 #pragma once
 #include <stdint.h>
 
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace cpu1 {
-
-// What is wrong with a file or a request, in words for a person.
-struct Invalid : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-[[noreturn]] inline void refuse(const std::string &what) { throw Invalid(what); }
-inline void require(bool holds, const char *what) {
-    if (!holds) refuse(what);
-}
-// Text from a file for a message: printable, cut where it is long.
-std::string quoted(const std::string &text);
 
 struct Json {
     enum Kind { null, boolean, number, string, list, object };

@@ -2,23 +2,21 @@
 
 #include <algorithm>
 
+#include "format/errors.h"
 #include "format/flow.h"
-#include "format/operations.h"
 
 namespace cpu1 {
 
 namespace {
 
-constexpr int64_t most_inputs = 65536, most_vocabulary = 65536, most_patch = 16;
-constexpr int64_t most_operations = 4096, most_parts = 256;
-constexpr int64_t most_registers = 256, most_states = 4096, most_name = 256;
-constexpr int64_t most_register_values = 1 << 20, most_state_values = 1 << 22;
-
-bool is_tensor(const Field &field) {
-    return field.kind == Kind::tensor || field.kind == Kind::ternary || field.kind == Kind::optional;
-}
-
 using Sizes = std::map<std::string, int64_t>;
+
+// "a, b, c"
+std::string joined(const std::vector<const char *> &words) {
+    std::string out;
+    for (const char *word : words) out += (out.empty() ? "" : ", ") + std::string(word);
+    return out;
+}
 
 std::vector<std::string> split(const std::string &text, char at) {
     std::vector<std::string> out(1);
@@ -35,7 +33,7 @@ void solve(const std::string &place, const std::string &product, int64_t value, 
     std::string unknown;
     for (const std::string &factor : split(product, '*')) {
         int64_t size = 0;
-        if (factor[0] >= '0' && factor[0] <= '9') size = factor[0] - '0';
+        if (factor[0] >= '0' && factor[0] <= '9') size = std::stoll(factor);
         else if (sizes.count(factor)) size = sizes[factor];
         else unknown = factor;
         if (size && __builtin_mul_overflow(known, size, &known)) refuse(place + ": a size beyond all files");
@@ -137,15 +135,13 @@ class Reader {
         return list.items;
     }
 
+    // The embedding writes the whole of x, the head reads the whole of s.
     Op read_one(const char *name) {
         Op op = read_op(name, section(name, 1)[0]);
-        const bool embeds = op.code == Code::embed_bytes || op.code == Code::embed_token;
+        const bool embeds = std::string(name) == "embed";
         const Slice &part = embeds ? op.out : op.in, &whole = embeds ? program_.x : program_.s;
         if (part.first != whole.first || part.size != whole.size)
             refuse(op.place + ": not the whole of register " + (embeds ? "x" : "s"));
-        const bool of_bytes = op.code == Code::embed_bytes || op.code == Code::local_decode;
-        if ((of_bytes && !program_.bytes) || (op.code == Code::embed_token && program_.bytes))
-            refuse(op.place + " is not for a model of this level");
         return op;
     }
 
@@ -160,96 +156,130 @@ class Reader {
         op.code = static_cast<Code>(found - table.begin());
         op.place += " " + name;
         if (section != found->section) refuse(op.place + " belongs into " + found->section);
+        if (found->level && program_.bytes != (std::string(found->level) == "byte"))
+            refuse(op.place + " is not for a model of this level");
         std::vector<std::string> known = {"op"};
         for (const Field &field : found->fields) known.push_back(field.name);
         check_names(op.place, json, known);
 
         op.sizes = {{"P", program_.patch}, {"V", program_.vocabulary}};
         if (section == "trunk") flow_.join(index);
-        std::vector<Use> reads, writes;
-        for (const Field &field : found->fields) read_field(op, index, field, json, reads, writes);
+        Uses uses;
+        for (const Field &field : found->fields) {
+            const At at = {op, field.name, op.place + ": " + field.name, json, index, uses};
+            std::visit([&](const auto &kind) { read(kind, at); }, field.kind);
+        }
         if (op.sizes.count("k") && op.sizes["k"] > most_inputs) refuse(op.place + ": too many inputs");
-        flow_.pass(op, std::move(reads), writes);
+        std::vector<Use> adds;
+        for (size_t i = 0; i < uses.writes.size(); ++i) {
+            const Write &kind = *uses.kinds[i];
+            if (kind.added || (kind.added_if && op.*kind.added_if)) adds.push_back(uses.writes[i]);
+        }
+        flow_.pass(op.place, std::move(uses.reads), uses.writes, adds);
+        for (const int64_t target : uses.targets) flow_.skip(target);
         return op;
     }
 
-    void read_field(Op &op, int64_t index, const Field &field, const Json &json,
-                    std::vector<Use> &reads, std::vector<Use> &writes) {
-        const std::string place = op.place + ": " + field.name;
-        const std::string name = field.name;
-        switch (field.kind) {
-            case Kind::read:
-            case Kind::write: {
-                Register *owner;
-                const Slice part = read_slice(place, json.get(op.place, field.name, Json::list), &owner);
-                solve(place, field.size, part.size, op.sizes);
-                const Slice whole = {owner->where.first + part.first, part.size};
-                (name == "out" ? op.out : name == "b" ? op.b : op.in) = whole;
-                (field.kind == Kind::read ? reads : writes).push_back({owner, part});
-                break;
-            }
-            case Kind::state: {
-                const auto found = states_.find(json.get(op.place, field.name, Json::string).text);
-                if (found == states_.end()) refuse(place + ": no such state");
-                op.state = found->second;
-                if (owned_[static_cast<size_t>(op.state)]) refuse(place + " belongs to another operation already");
-                owned_[static_cast<size_t>(op.state)] = true;
-                solve(place, field.size, program_.states[static_cast<size_t>(op.state)], op.sizes);
-                break;
-            }
-            case Kind::tensor:
-            case Kind::ternary:
-            case Kind::optional:
-                op.tensors.emplace_back();
-                if (field.kind == Kind::optional && !json.find(field.name)) break;
-                op.tensors.back() = json.get(op.place, field.name, Json::string).text;
-                check_name(place, op.tensors.back());
-                break;
-            case Kind::parts: {
-                const Json &list = json.get(op.place, field.name, Json::list);
-                if (list.items.empty() || list.items.size() > most_parts) refuse(place + " is not a list of 1 to 256");
-                int64_t total = 0;
-                for (const Json &item : list.items) {
-                    op.parts.push_back(item.whole_number(place, 1, most_register_values));
-                    total += op.parts.back();
-                }
-                solve(place, field.size, total, op.sizes);
-                break;
-            }
-            case Kind::number: {
-                const int64_t value = json.get(op.place, field.name, Json::number).whole_number(place, field.low, field.high);
-                if (value % field.step) refuse(place + " must be a multiple of " + std::to_string(field.step));
-                (name == "heads" ? op.heads : name == "head_size" ? op.head_size : op.segment) = value;
-                op.sizes[name] = value;
-                break;
-            }
-            case Kind::flag:
-                op.accumulate = json.get(op.place, field.name, Json::boolean).truth;
-                break;
-            case Kind::choice: {
-                static const char *const words[] = {"none", "silu", "relu2"};
-                const std::string &word = json.get(op.place, field.name, Json::string).text;
-                while (op.activation < 3 && word != words[op.activation]) ++op.activation;
-                if (op.activation == 3) refuse(place + " is " + quoted(word) + "; it must be none, silu or relu2");
-                break;
-            }
-            case Kind::target: {
-                const int64_t last = static_cast<int64_t>(json_.get("program", "trunk", Json::list).items.size()) - 1;
-                op.skip_to = json.get(op.place, field.name, Json::number).whole_number(place, index + 1, last);
-                break;
-            }
-        }
+    // What an operation reads, writes and may skip to.
+    struct Uses {
+        std::vector<Use> reads, writes;
+        std::vector<const Write *> kinds;  // of the writes
+        std::vector<int64_t> targets;
+    };
+
+    // A field that is read: of which operation, its name, its place for messages, the operation's JSON and index.
+    struct At {
+        Op &op;
+        const char *name;
+        std::string place;
+        const Json &json;
+        int64_t index;
+        Uses &uses;
+
+        const Json &get(Json::Kind kind) const { return json.get(op.place, name, kind); }
+        bool absent() const { return !json.find(name); }
+    };
+
+    void read(const Read &kind, const At &at) {
+        const Use use = read_use(at);
+        solve(at.place, kind.size, use.part.size, at.op.sizes);
+        at.op.*kind.to = in_memory(use);
+        at.uses.reads.push_back(use);
     }
 
-    Slice read_slice(const std::string &place, const Json &json, Register **owner) {
+    void read(const Write &kind, const At &at) {
+        const Use use = read_use(at);
+        solve(at.place, kind.size, use.part.size, at.op.sizes);
+        at.op.*kind.to = in_memory(use);
+        at.uses.writes.push_back(use);
+        at.uses.kinds.push_back(&kind);
+    }
+
+    void read(const State &kind, const At &at) {
+        const auto found = states_.find(at.get(Json::string).text);
+        if (found == states_.end()) refuse(at.place + ": no such state");
+        const size_t state = static_cast<size_t>(found->second);
+        if (owned_[state]) refuse(at.place + " belongs to another operation already");
+        owned_[state] = true;
+        solve(at.place, kind.size, program_.states[state], at.op.sizes);
+        at.op.*kind.to = found->second;
+    }
+
+    void read(const Tensor &kind, const At &at) {
+        if (kind.optional && at.absent()) return;
+        std::string &name = at.op.*kind.to = at.get(Json::string).text;
+        check_name(at.place, name);
+    }
+
+    void read(const Parts &kind, const At &at) {
+        const Json &list = at.get(Json::list);
+        if (list.items.empty() || list.items.size() > most_parts) refuse(at.place + " is not a list of 1 to 256");
+        std::vector<int64_t> &parts = at.op.*kind.to;
+        int64_t total = 0;
+        for (const Json &item : list.items) {
+            parts.push_back(item.whole_number(at.place, 1, most_register_values));
+            total += parts.back();
+        }
+        solve(at.place, kind.size, total, at.op.sizes);
+    }
+
+    void read(const Number &kind, const At &at) {
+        const int64_t value = kind.otherwise && at.absent()
+                                  ? *kind.otherwise
+                                  : at.get(Json::number).whole_number(at.place, kind.low, kind.high);
+        if (value % kind.step) refuse(at.place + " must be a multiple of " + std::to_string(kind.step));
+        at.op.*kind.to = at.op.sizes[at.name] = value;
+    }
+
+    void read(const Flag &kind, const At &at) {
+        at.op.*kind.to = kind.otherwise && at.absent() ? *kind.otherwise : at.get(Json::boolean).truth;
+    }
+
+    void read(const Choice &kind, const At &at) {
+        const std::string word = kind.otherwise && at.absent() ? kind.otherwise : at.get(Json::string).text;
+        const auto found = std::find(kind.words.begin(), kind.words.end(), word);
+        if (found != kind.words.end()) return kind.set(at.op, static_cast<size_t>(found - kind.words.begin()));
+        refuse(at.place + " is " + quoted(word) + "; it must be one of " + joined(kind.words));
+    }
+
+    void read(const Target &kind, const At &at) {
+        const int64_t last = static_cast<int64_t>(json_.get("program", "trunk", Json::list).items.size()) - 1;
+        at.op.*kind.to = at.get(Json::number).whole_number(at.place, at.index + 1, last);
+        at.uses.targets.push_back(at.op.*kind.to);
+    }
+
+    static Slice in_memory(const Use &use) { return {use.owner->where.first + use.part.first, use.part.size}; }
+
+    // [register, first, size]
+    Use read_use(const At &at) {
+        const Json &json = at.get(Json::list);
         if (json.items.size() != 3 || json.items[0].kind != Json::string)
-            refuse(place + " is not [register, first, size]");
+            refuse(at.place + " is not [register, first, size]");
         const auto found = registers_.find(json.items[0].text);
-        if (found == registers_.end()) refuse(place + ": no register " + quoted(json.items[0].text));
-        *owner = &found->second;
+        if (found == registers_.end()) refuse(at.place + ": no register " + quoted(json.items[0].text));
         const int64_t size = found->second.where.size;
-        const int64_t first = json.items[1].whole_number(place + ": first value", 0, size - 1);
-        return {first, json.items[2].whole_number(place + ": size", 1, size - first)};
+        const int64_t first = json.items[1].whole_number(at.place + ": first value", 0, size - 1);
+        return {&found->second, {first, json.items[2].whole_number(at.place + ": size", 1, size - first)}};
     }
 
     void check_states() const {
@@ -286,34 +316,43 @@ void check_scale(const std::string &place, const std::map<std::string, StoredTen
     check_shape(place + ": scale", scale, {count});
 }
 
-void check_op(Op &op, const std::map<std::string, StoredTensor> &stored) {
-    size_t index = 0;
+using StoredTensors = std::map<std::string, StoredTensor>;
+
+void check_ternary(const std::string &place, const Op &op, const StoredTensors &stored, const std::string &name) {
+    const StoredTensor &trits = find_tensor(place, stored, name + ".trits");
+    const std::string what = place + ": tensor " + quoted(name);
+    if (trits.dtype != "U8") refuse(what + " is not of type U8");
+    check_shape(what, trits, {(op.out.size + 15) / 16, (op.in.size + 15) / 16, 64});
+    check_scale(what, stored, name, static_cast<int64_t>(op.parts.size()));
+}
+
+void check_dense(const std::string &place, Op &op, const Tensor &kind, const StoredTensors &stored,
+                 const std::string &name) {
+    const StoredTensor &tensor = find_tensor(place, stored, name);
+    const std::string what = place + ": tensor " + quoted(name);
+    if (tensor.shape.size() != kind.shape.size()) refuse(what + " must have the shape (" + joined(kind.shape) + ")");
+    int64_t rows = 1;
+    for (size_t i = 0; i < kind.shape.size(); ++i) {
+        solve(what + ": dimension " + std::to_string(i), kind.shape[i], tensor.shape[i], op.sizes);
+        if (tensor.shape[i] == 0) refuse(what + " is empty");
+        if (i + 1 < kind.shape.size()) rows *= tensor.shape[i];
+    }
+    if (tensor.shape.back() > most_inputs && kind.shape.size() > 1) refuse(what + ": too many inputs");
+    if (tensor.dtype == "U8") refuse(what + ": unexpected type U8");
+    if (tensor.dtype != "I8") return;
+    if (kind.shape.size() < 2) refuse(what + ": int8 without rows");
+    check_scale(what, stored, name, rows);
+}
+
+void check_op(Op &op, const StoredTensors &stored) {
     for (const Field &field : operations()[static_cast<size_t>(op.code)].fields) {
-        if (!is_tensor(field)) continue;
-        const std::string &name = op.tensors[index++];
+        const Tensor *kind = std::get_if<Tensor>(&field.kind);
+        if (!kind) continue;
+        const std::string &name = op.*kind->to;
         if (name.empty()) continue;
-        const std::string place = op.place + ": " + field.name + ": tensor " + quoted(name);
-        if (field.kind == Kind::ternary) {
-            const StoredTensor &trits = find_tensor(op.place + ": " + field.name, stored, name + ".trits");
-            if (trits.dtype != "U8") refuse(place + " is not of type U8");
-            check_shape(place, trits, {(op.sizes["n"] + 15) / 16, (op.sizes["k"] + 15) / 16, 64});
-            check_scale(place, stored, name, static_cast<int64_t>(op.parts.size()));
-            continue;
-        }
-        const StoredTensor &tensor = find_tensor(op.place + ": " + field.name, stored, name);
-        const std::vector<std::string> shape = split(field.size, ',');
-        if (tensor.shape.size() != shape.size()) refuse(place + " must have the shape (" + field.size + ")");
-        int64_t rows = 1;
-        for (size_t i = 0; i < shape.size(); ++i) {
-            solve(place + ": dimension " + std::to_string(i), shape[i], tensor.shape[i], op.sizes);
-            if (tensor.shape[i] == 0) refuse(place + " is empty");
-            if (i + 1 < shape.size()) rows *= tensor.shape[i];
-        }
-        if (tensor.shape.back() > most_inputs && shape.size() > 1) refuse(place + ": too many inputs");
-        if (tensor.dtype == "U8") refuse(place + ": unexpected type U8");
-        if (tensor.dtype != "I8") continue;
-        if (shape.size() < 2) refuse(place + ": int8 without rows");
-        check_scale(place, stored, name, rows);
+        const std::string place = op.place + ": " + field.name;
+        if (kind->ternary) check_ternary(place, op, stored, name);
+        else check_dense(place, op, *kind, stored, name);
     }
 }
 

@@ -1,5 +1,5 @@
 // The program of a packed file: read from JSON and checked, so that running it can go wrong nowhere.
-// The set of operations and what each computes: docs/operations.md; the same table in Python: cpu1/operations.py.
+// The set of operations and what each computes: docs/operations.md.
 #pragma once
 #include <stdint.h>
 
@@ -13,23 +13,10 @@
 
 namespace cpu1 {
 
-// `size` values of the registers' memory from `first` on.
-struct Slice {
-    int64_t first = 0, size = 0;
-};
-
 // One operation. Which fields mean something depends on its code.
-struct Op {
+struct Op : Fields {
     Code code;
     std::string place;  // for messages
-    Slice in, b, out;   // `a` of silu_mul is `in`
-    std::vector<std::string> tensors;  // in the order of the table; empty where optional and absent
-    int state = -1;
-    std::vector<int64_t> parts;
-    int64_t heads = 0, head_size = 0, segment = 0;
-    int activation = 0;
-    bool accumulate = false;
-    int64_t skip_to = 0;
     std::map<std::string, int64_t> sizes;  // the letters of the table
 };
 

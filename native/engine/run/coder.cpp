@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "format/json.h"
+#include "format/errors.h"
 
 namespace cpu1 {
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "format/errors.h"
+
 namespace cpu1 {
 
 namespace {
@@ -26,8 +28,7 @@ class Loader {
         model_.head = bind(model_.program.head);
         for (const BoundOp &bound : model_.trunk) {
             if (bound.op->code == Code::attend) model_.caches.push_back(&bound);
-            if (bound.op->code == Code::delete_gate)
-                model_.trunk[static_cast<size_t>(bound.op->skip_to)].joins = true;
+            if (bound.op->skip_to) model_.trunk[static_cast<size_t>(bound.op->skip_to)].joins = true;
         }
     }
 
@@ -37,36 +38,35 @@ class Loader {
     BoundOp bind(const Op &op) {
         BoundOp out{};
         out.op = &op;
-        const auto tensor = [&](size_t i) -> const std::string & { return op.tensors[i]; };
         switch (op.code) {
             case Code::embed_bytes:
-                out.table = table(tensor(0));
-                out.start = vector(tensor(1));
-                out.taps = vector(tensor(2));
-                out.bias = vector(tensor(3));
+                out.table = table(op.table);
+                out.start = vector(op.start);
+                out.taps = vector(op.taps);
+                out.bias = vector(op.bias);
                 break;
             case Code::embed_token:
-                out.table = table(tensor(0));
+                out.table = table(op.table);
                 break;
             case Code::rms_norm:
-                out.gain = vector(tensor(0));
+                out.gain = vector(op.gain);
                 break;
             case Code::ternary_linear:
                 out.weight = ternary(op);
-                out.gain = vector(tensor(1));
+                out.gain = vector(op.gain);
                 break;
             case Code::dense_linear:
-                out.weight = dense(tensor(0));
-                out.bias = vector(tensor(1));
+                out.weight = dense(op.weight);
+                out.bias = vector(op.bias);
                 break;
             case Code::delete_gate:
-                out.weight = dense(tensor(0));
-                out.bias = vector(tensor(1));
-                out.vector = vector(tensor(2));
-                out.down_bias = vector(tensor(3));
+                out.up = dense(op.up);
+                out.up_bias = vector(op.up_bias);
+                out.down_row = vector(op.down);
+                out.down_bias = vector(op.down_bias);
                 break;
             case Code::leaky_scan:
-                out.decay = vector(tensor(0));
+                out.decay = vector(op.decay);
                 out.place = take_state(op);
                 break;
             case Code::gate_scan:
@@ -76,17 +76,17 @@ class Loader {
                 bind_attend(op, out);
                 break;
             case Code::local_decode:
-                out.slots = dense(tensor(0));
-                out.table = table(tensor(1));
-                out.weight = dense(tensor(2));
-                out.bias = vector(tensor(3));
-                out.down = dense(tensor(4));
-                out.down_bias = vector(tensor(5));
-                out.output = dense(tensor(6));
-                out.output_bias = vector(tensor(7));
+                out.slots = dense(op.slots);
+                out.back = table(op.back);
+                out.up = dense(op.up);
+                out.up_bias = vector(op.up_bias);
+                out.down = dense(op.down);
+                out.down_bias = vector(op.down_bias);
+                out.output = dense(op.output);
+                out.output_bias = vector(op.output_bias);
                 break;
             case Code::patch_heads:
-                out.output = dense(tensor(0));
+                out.output = dense(op.output);
                 break;
             case Code::silu_mul:
             case Code::add:
@@ -221,7 +221,7 @@ class Loader {
 
     // The file's layout is the kernels': read in place.
     Matrix ternary(const Op &op) {
-        const std::string &name = op.tensors[0];
+        const std::string &name = op.weight;
         Matrix out = shape(CPU1_TERNARY, op.out.size, op.in.size);
         const auto [place, fresh] = trits_.try_emplace(name);
         if (fresh) {
@@ -347,7 +347,7 @@ void measure(Model &model) {
     const auto look = [&](const BoundOp &bound, int64_t *products) {
         // The decoder runs once a unit, but for its slots.
         const bool decodes = bound.op->code == Code::local_decode;
-        for (const Matrix *matrix : {&bound.weight, &bound.down, &bound.output, &bound.slots}) {
+        for (const Matrix *matrix : {&bound.weight, &bound.up, &bound.down, &bound.output, &bound.slots}) {
             model.widest_input = std::max(model.widest_input, up(matrix->inputs, 16) / 16 * cpu1_prepared(matrix->kind));
             model.weight_bytes += matrix->blocks * matrix->groups * CPU1_GROUP;
             *products += matrix->outputs * matrix->inputs * (decodes && matrix != &bound.slots ? model.program.patch : 1);

@@ -4,67 +4,24 @@
 #include <string>
 #include <vector>
 
-#include "kernels/kernels.h"
 #include "format/program.h"
+#include "run/arena.h"
+#include "run/weights.h"
 
 namespace cpu1 {
 
-// A run of blocks of a panel whose scales are found the same way.
-struct Piece {
-    int64_t first, last;
-    const float *scale;  // of block b at scale + b * step
-    int64_t step;
-};
-
-// A matrix as a panel (kernels.h).
-struct Matrix {
-    cpu1_kind kind = CPU1_FP32;
-    int64_t outputs = 0, inputs = 0, groups = 0, blocks = 0;
-    const uint8_t *panel = nullptr;
-    std::vector<Piece> pieces;
-};
-
-inline int64_t size_of(cpu1_kind kind) { return kind == CPU1_INT8 ? 1 : kind == CPU1_BF16 ? 2 : 4; }
-void add_row(cpu1_kind kind, const uint8_t *from, float scale, int64_t width, float *out);  // out += the row
-
-// Rows that are looked up, at the width at which the file has them.
-struct Table {
-    cpu1_kind kind = CPU1_FP32;
-    int64_t width = 0;
-    const uint8_t *rows = nullptr;
-    const float *scale = nullptr;  // int8: one a row
-
-    void add_to(int64_t row, float *out) const;
-    void copy_to(int64_t row, float *out) const;
-};
-
-// An operation with what its tensors are; which members mean something depends on its code.
+// An operation with what its tensors are; which members mean something depends on its code. Tensors keep the names of
+// their fields.
 struct BoundOp {
     const Op *op;
-    Matrix weight, down, output;  // up of gates and decoders stands in `weight`; slots in `slots`
-    Matrix slots;
-    Table table;                  // embeddings; `back` of the decoder
-    const float *gain = nullptr, *bias = nullptr, *down_bias = nullptr, *output_bias = nullptr;  // padded to 16
-    const float *start = nullptr, *taps = nullptr, *decay = nullptr, *vector = nullptr;
-    int64_t place = 0;  // of its state in a stream's values, or of its cache among the caches
-    int64_t turns = 0;  // attend: which table of angles
-    bool joins = false; // skipped rows may come back before this one
-};
-
-// Memory for weights: aligned, on huge pages where the system has them.
-class Arena {
-  public:
-    explicit Arena(int64_t most);
-    ~Arena();
-    Arena(const Arena &) = delete;
-    Arena &operator=(const Arena &) = delete;
-    uint8_t *take(int64_t bytes);
-    uint64_t mark(uint64_t (*rule)(const uint8_t *, int64_t)) const;  // of all that was taken
-    void finish();  // gives back what was not taken
-
-  private:
-    uint8_t *memory_ = nullptr;
-    int64_t size_ = 0, used_ = 0;
+    Matrix weight, up, down, output, slots;
+    Table table, back;
+    const float *gain = nullptr, *bias = nullptr, *up_bias = nullptr, *down_bias = nullptr;  // padded to 16
+    const float *output_bias = nullptr, *start = nullptr, *taps = nullptr, *decay = nullptr;
+    const float *down_row = nullptr;  // `down` of a gate, which has one row
+    int64_t place = 0;   // of its state in a stream's values, or of its cache among the caches
+    int64_t turns = 0;   // attend: which table of angles
+    bool joins = false;  // skipped rows may come back before this one
 };
 
 struct Model {

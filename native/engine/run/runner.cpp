@@ -14,6 +14,14 @@ constexpr int64_t most_rows = 32;             // weights are read once for so ma
 constexpr int64_t register_memory = 1 << 20;   // floats, for all rows together
 constexpr int64_t worth_sharing = 1 << 17;     // bytes of weights times rows: about a microsecond
 
+cpu1_activation activation_of(Activation activation) {
+    switch (activation) {
+        case Activation::silu: return CPU1_SILU;
+        case Activation::relu2: return CPU1_RELU2;
+        default: return CPU1_NONE;
+    }
+}
+
 int64_t up16(int64_t n) { return (n + 15) / 16 * 16; }
 
 class Clock {
@@ -192,7 +200,7 @@ void Runner::run_op(const BoundOp &bound) {
         case Code::dense_linear: {
             const Input input = prepare(bound.weight, bound.gain, false, count, in);
             multiply(bound.weight, input, {at(0, op.out), stride_, active_.data(), bound.bias,
-                                           static_cast<cpu1_activation>(op.activation), op.accumulate});
+                                           activation_of(op.activation), op.accumulate});
             break;
         }
         case Code::gate_scan:
@@ -203,8 +211,9 @@ void Runner::run_op(const BoundOp &bound) {
                 kernels_.leaky_scan(in(m), bound.decay, state(m), out(m), op.out.size);
             break;
         case Code::silu_mul:
-            each_row(count, 4 * op.out.size,
-                     [&](int64_t m) { kernels_.silu_mul(in(m), at(slot_of(m), op.b), out(m), op.out.size); });
+            each_row(count, 4 * op.out.size, [&](int64_t m) {
+                kernels_.silu_mul(at(slot_of(m), op.a), at(slot_of(m), op.b), out(m), op.out.size);
+            });
             break;
         case Code::add:
             each_row(count, op.out.size, [&](int64_t m) { kernels_.add(in(m), out(m), op.out.size); });
@@ -222,14 +231,14 @@ void Runner::run_op(const BoundOp &bound) {
 
 void Runner::gate(const BoundOp &bound) {
     const Op &op = *bound.op;
-    const int64_t count = static_cast<int64_t>(active_.size()), hidden = bound.weight.outputs;
+    const int64_t count = static_cast<int64_t>(active_.size()), hidden = bound.up.outputs;
     scratch_[0].resize(static_cast<size_t>(capacity_ * hidden));
-    const Input input = prepare(bound.weight, nullptr, true, count, [&](int64_t m) {
+    const Input input = prepare(bound.up, nullptr, true, count, [&](int64_t m) {
         return at(active_[static_cast<size_t>(m)], op.in);
     });
-    multiply(bound.weight, input, {scratch(0), hidden, nullptr, bound.bias, CPU1_SILU, false});
+    multiply(bound.up, input, {scratch(0), hidden, nullptr, bound.up_bias, CPU1_SILU, false});
     for (int64_t m = 0; m < count; ++m) {
-        const float score = kernels_.dot(scratch(0) + m * hidden, bound.vector, hidden) + bound.down_bias[0];
+        const float score = kernels_.dot(scratch(0) + m * hidden, bound.down_row, hidden) + bound.down_bias[0];
         if (score < 0) resume_[static_cast<size_t>(active_[static_cast<size_t>(m)])] = op.skip_to;
     }
     active_.erase(std::remove_if(active_.begin(), active_.end(),
@@ -298,26 +307,26 @@ void Runner::look(const std::vector<std::pair<const float *, float *>> &pairs) {
 void Runner::decode(const std::vector<Question> &questions) {
     const Clock clock(*this, Code::local_decode);
     const BoundOp &head = model_.head;
-    const int64_t width = head.output.inputs, hidden = head.weight.outputs, all = static_cast<int64_t>(questions.size());
+    const int64_t width = head.output.inputs, hidden = head.up.outputs, look_back = head.op->look_back;
+    const int64_t vocabulary = model_.program.vocabulary, all = static_cast<int64_t>(questions.size());
     scratch_[0].resize(static_cast<size_t>(capacity_ * width));
     scratch_[1].resize(static_cast<size_t>(capacity_ * hidden));
-    scratch_[2].resize(static_cast<size_t>(capacity_ * model_.program.vocabulary));
+    scratch_[2].resize(static_cast<size_t>(capacity_ * vocabulary));
     const auto x = [&](int64_t m) { return scratch(0) + m * width; };
     for (int64_t first = 0; first < all; first += capacity_) {
         const int64_t count = std::min(capacity_, all - first);
         const Question *question = questions.data() + first;
         for (int64_t m = 0; m < count; ++m) {
             memcpy(x(m), question[m].slot, static_cast<size_t>(width) * sizeof(float));
-            for (int64_t back = 0; back < 3; ++back) {
-                const uint32_t byte = question[m].before[static_cast<size_t>(back)];
-                if (byte != Stream::absent) head.table.add_to(back * 256 + byte, x(m));
+            for (int64_t back = 0; back < look_back; ++back) {
+                const uint32_t unit = question[m].before[static_cast<size_t>(back)];
+                if (unit != absent) head.back.add_to(back * vocabulary + unit, x(m));
             }
         }
-        multiply(head.weight, prepare(head.weight, nullptr, true, count, x),
-                 {scratch(1), hidden, nullptr, head.bias, CPU1_RELU2, false});
+        multiply(head.up, prepare(head.up, nullptr, true, count, x),
+                 {scratch(1), hidden, nullptr, head.up_bias, CPU1_RELU2, false});
         multiply(head.down, prepare(head.down, nullptr, false, count, [&](int64_t m) { return scratch(1) + m * hidden; }),
                  {scratch(0), width, nullptr, head.down_bias, CPU1_NONE, true});
-        const int64_t vocabulary = model_.program.vocabulary;
         multiply(head.output, prepare(head.output, nullptr, true, count, x),
                  {scratch(2), vocabulary, nullptr, head.output_bias, CPU1_NONE, false});
         for (int64_t m = 0; m < count; ++m)

@@ -18,6 +18,16 @@ struct Cache {
     int64_t dropped = 0;  // entries at the front that no later step sees
 };
 
+// The last units of whole steps, latest first; as many count as the head looks back.
+using History = std::array<uint32_t, most_look_back>;
+constexpr uint32_t absent = ~0u;  // before the document
+
+constexpr History no_history() {
+    History out{};
+    for (size_t i = 0; i < out.size(); ++i) out[i] = absent;
+    return out;
+}
+
 // Where one stream stands.
 struct Stream {
     std::vector<float> values;  // all states but caches
@@ -26,10 +36,8 @@ struct Stream {
     std::vector<float> s;  // predicts the next step
     std::vector<float> ahead;  // what the head makes of s: slots of the decoder, or all logits
     bool looked = false;       // whether `ahead` is of this s
-    std::array<uint32_t, 3> recent{absent, absent, absent};  // the last units, latest first, of whole steps
+    History recent = no_history();
     std::vector<uint32_t> begun;  // units of the step that is not whole yet
-
-    static constexpr uint32_t absent = ~0u;
 };
 
 struct Row {
@@ -41,7 +49,7 @@ struct Row {
 // One unit to be predicted.
 struct Question {
     const float *slot;  // decoder: its part of `ahead`
-    std::array<uint32_t, 3> before;
+    History before;
     float *logits;
 };
 
@@ -62,7 +70,7 @@ class Runner {
     int64_t ahead_size() const;
 
     bool profiling = false;
-    std::array<Spent, 16> spent{};  // by Code
+    std::array<Spent, operation_count> spent{};  // by Code
 
   private:
     struct Input {  // a prepared input of a product

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "format/json.h"
+#include "format/errors.h"
 
 namespace cpu1 {
 
@@ -12,7 +12,7 @@ namespace {
 using Wide = unsigned __int128;
 
 // PCG64 (XSL-RR 128/64, O'Neill 2014) as numpy has it; a double of 53 bits in [0, 1).
-double next_random(cpu1_random &random) {
+double next_random(Random &random) {
     const Wide multiplier = (Wide{2549297995355413924u} << 64) | 4865540595714422341u;
     const Wide increment = (Wide{random.increment[0]} << 64) | random.increment[1];
     const Wide state = ((Wide{random.state[0]} << 64) | random.state[1]) * multiplier + increment;
@@ -26,7 +26,7 @@ double next_random(cpu1_random &random) {
 
 }  // namespace
 
-uint32_t Sampler::draw(const float *logits, int64_t count, cpu1_random &random) {
+uint32_t Sampler::draw(const float *logits, int64_t count, Random &random) {
     if (!kernels_.finite(logits, count))
         refuse("the model's scores are not finite; training diverged or the model file is damaged");
     if (!sampling_.may_end && sampling_.end >= 0 && sampling_.end < count) {

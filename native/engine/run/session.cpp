@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "run/sampling.h"
+#include "format/errors.h"
 
 namespace cpu1 {
 
@@ -35,7 +35,11 @@ void Session::check_units(const uint32_t *units, int64_t count) const {
 
 // Remembers the units of a step that is now whole.
 void Session::take(Stream &stream, const uint32_t *step) {
-    for (int64_t i = 0; i < model_->program.patch; ++i) stream.recent = {step[i], stream.recent[0], stream.recent[1]};
+    History &recent = stream.recent;
+    for (int64_t i = 0; i < model_->program.patch; ++i) {
+        std::copy_backward(recent.begin(), recent.end() - 1, recent.end());
+        recent[0] = step[i];
+    }
     stream.looked = false;
 }
 
@@ -80,7 +84,7 @@ void Session::advance(const uint32_t *const *units, const int64_t *counts) {
 Question Session::question(const Stream &stream, const float *ahead, const uint32_t *step, int64_t place,
                            float *out) const {
     Question q = {ahead + place * model_->head.output.inputs, {}, out};
-    for (int64_t back = 0; back < 3; ++back) {
+    for (int64_t back = 0; back < model_->head.op->look_back; ++back) {
         const int64_t at = place - 1 - back;
         q.before[static_cast<size_t>(back)] = at >= 0 ? step[at] : stream.recent[static_cast<size_t>(-1 - at)];
     }
@@ -195,7 +199,7 @@ void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps
     }
 }
 
-void Session::generate(const cpu1_sampling &sampling, cpu1_random *random, int64_t count, uint32_t *out, int64_t *made) {
+void Session::generate(const Sampling &sampling, Random *random, int64_t count, uint32_t *out, int64_t *made) {
     const int64_t vocabulary = model_->program.vocabulary;
     Sampler sampler(*model_->kernels, sampling);
     std::vector<float> logits(streams_.size() * static_cast<size_t>(vocabulary));
@@ -269,11 +273,11 @@ class Taker {
     int64_t left_;
 };
 
-void write(const Stream &stream, uint64_t mark, Writer &to) {
+void write(const Stream &stream, const Model &model, Writer &to) {
     to.put(state_magic);
-    to.put(mark);
+    to.put(model.mark);
     to.put(stream.position);
-    to.put(stream.recent.data(), stream.recent.size());
+    to.put(stream.recent.data(), static_cast<size_t>(model.head.op->look_back));
     to.put(static_cast<uint32_t>(stream.begun.size()));
     to.put(stream.begun.data(), stream.begun.size());
     to.put(stream.s.data(), stream.s.size());
@@ -292,13 +296,13 @@ void write(const Stream &stream, uint64_t mark, Writer &to) {
 
 int64_t Session::state_size(int64_t stream) const {
     Writer counter(nullptr);
-    write(streams_[static_cast<size_t>(stream)], model_->mark, counter);
+    write(streams_[static_cast<size_t>(stream)], *model_, counter);
     return counter.size();
 }
 
 void Session::save(int64_t stream, uint8_t *to) const {
     Writer writer(to);
-    write(streams_[static_cast<size_t>(stream)], model_->mark, writer);
+    write(streams_[static_cast<size_t>(stream)], *model_, writer);
 }
 
 void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
@@ -308,7 +312,7 @@ void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
     Stream stream = fresh();
     stream.position = taker.get<int64_t>();
     require(stream.position >= 1 && stream.position < int64_t{1} << 52, "the state is damaged");
-    taker.get(stream.recent.data(), stream.recent.size());
+    taker.get(stream.recent.data(), static_cast<size_t>(model_->head.op->look_back));
     const uint32_t begun = taker.get<uint32_t>();
     require(begun < model_->program.patch, "the state is damaged");
     stream.begun.resize(begun);
@@ -316,7 +320,7 @@ void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
     const auto known = [&](uint32_t unit) { return unit < model_->program.vocabulary; };
     require(std::all_of(stream.begun.begin(), stream.begun.end(), known) &&
                 std::all_of(stream.recent.begin(), stream.recent.end(),
-                            [&](uint32_t unit) { return unit == Stream::absent || known(unit); }),
+                            [&](uint32_t unit) { return unit == absent || known(unit); }),
             "the state is damaged");
     taker.get(stream.s.data(), stream.s.size());
     taker.get(stream.values.data(), stream.values.size());

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "run/coder.h"
-#include "api/engine.h"
 #include "run/runner.h"
+#include "run/sampling.h"
 
 namespace cpu1 {
 
@@ -23,7 +23,7 @@ class Session {
     void score(int64_t stream, const uint32_t *units, int64_t count, double *nats);
     void encode(int64_t stream, const uint32_t *units, int64_t count, Encoder &encoder);
     void decode(int64_t stream, Decoder &decoder, int64_t count, uint32_t *out);
-    void generate(const cpu1_sampling &sampling, cpu1_random *random, int64_t count, uint32_t *out, int64_t *made);
+    void generate(const Sampling &sampling, Random *random, int64_t count, uint32_t *out, int64_t *made);
 
     int64_t state_size(int64_t stream) const;
     void save(int64_t stream, uint8_t *to) const;
