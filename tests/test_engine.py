@@ -3,12 +3,13 @@
 import json
 import subprocess
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from native_build import ROOT, build
-from packing import Pair, packed_run, some_units
+from packing import Pair, pack_model, packed_run, randomised, some_units
 
 from cpu1 import container, ladder
 from cpu1.errors import UserError
@@ -199,6 +200,33 @@ def test_time_is_told_by_operation(pairs):
     assert all(seconds > 0 and calls > 0 for seconds, calls in spent.values())
 
 
+@pytest.mark.parametrize("back", [1, 6, 8])
+def test_the_decoder_looks_back_as_far_as_the_file_says(back, tmp_path):
+    """Units of earlier steps count too: they travel in the state."""
+    recipe = ladder.recipe("07", "demo")
+    recipe = recipe.replace(head=replace(recipe.head, look_back=back))
+    pair = pack_model(randomised(recipe), tmp_path / "model.cpu1")
+    units = some_units(pair, UNITS)
+    whole, reference = Session(Engine(pair.path)), Reference(pair.packed)
+    bits = whole.score(units) / np.log(2)
+    np.testing.assert_allclose(bits, reference.score(units), rtol=0, atol=2e-5)
+    one, moved = Session(Engine(pair.path)), Session(Engine(pair.path))
+    one.score(units[:41])
+    moved.state = one.state
+    assert np.array_equal(moved.score(units[41:]), one.score(units[41:]))
+    assert one.state == moved.state == whole.state
+
+
+def test_a_default_may_be_written_down(pairs):
+    def shown(about, tensors):
+        assert "look_back" not in about["program"]["head"][0]
+        about["program"]["head"][0]["look_back"] = 3
+
+    units = some_units(pairs["10"], UNITS)
+    expected = Session(Engine(pairs["10"].path)).score(units)
+    assert np.array_equal(Session(Engine(edited(pairs["10"], shown))).score(units), expected)
+
+
 # ------------------------------------------------------------------------------------ hostile files
 
 
@@ -245,6 +273,22 @@ CHANGES = {
     ),
     "a huge register": (lambda a, t: a["program"]["registers"].update(big=1 << 40), "size of 'big'"),
     "a register nobody writes": (lambda a, t: a["program"]["registers"].update(big=1 << 18), "not written whole"),
+    "a decoder that looks back too far": (
+        lambda a, t: a["program"]["head"][0].update(look_back=9),
+        "look_back must be a whole number from 1 to 8",
+    ),
+    "a decoder that looks back farther than its table": (
+        lambda a, t: a["program"]["head"][0].update(look_back=4),
+        "must be look_back",
+    ),
+    "an embedding of tokens": (
+        lambda a, t: a["program"]["embed"][0].update(op="embed_token"),
+        "not for a model of this level",
+    ),
+    "a word that is no choice": (
+        lambda a, t: trunk(a, "dense_linear").update(activation="gelu"),
+        "it must be one of none, silu, relu2",
+    ),
     "a tokenizer": (lambda a, t: t.update(tokenizer=container.Raw("U8", (1,), b"x")), "tokenizer"),
 }
 
