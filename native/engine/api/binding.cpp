@@ -56,6 +56,16 @@ Model *read_model(nb::bytes bytes) {
     return new Model(cpu1_model_read(data, size, nullptr, &error), error);
 }
 
+nb::bytes about_of(const Model &model) {
+    const std::string about = model.facts().about;
+    return nb::bytes(about.data(), about.size());
+}
+
+nb::bytes tokenizer_of(const Model &model) {
+    const cpu1_facts facts = model.facts();
+    return nb::bytes(facts.tokenizer, static_cast<size_t>(facts.tokenizer_size));
+}
+
 // A code is used by one thread at a time: by that of the session's call, or by its own `finish`.
 class Encoder {
   public:
@@ -270,14 +280,8 @@ NB_MODULE(_engine, m) {
         .def_prop_ro("weight_bytes", [](const Model &self) { return self.facts().weight_bytes; })
         .def_prop_ro("trunk_products", [](const Model &self) { return self.facts().trunk_products; })
         .def_prop_ro("head_products", [](const Model &self) { return self.facts().head_products; })
-        .def_prop_ro("about", [](const Model &self) {
-            const std::string about = self.facts().about;
-            return nb::bytes(about.data(), about.size());
-        })
-        .def_prop_ro("tokenizer", [](const Model &self) {
-            const cpu1_facts facts = self.facts();
-            return nb::bytes(facts.tokenizer, static_cast<size_t>(facts.tokenizer_size));
-        });
+        .def_prop_ro("about", about_of)
+        .def_prop_ro("tokenizer", tokenizer_of);
 
     nb::class_<Encoder>(m, "Encoder").def(nb::init<>()).def("finish", &Encoder::finish);
     nb::class_<Decoder>(m, "Decoder").def(nb::init<nb::bytes>(), "code"_a);

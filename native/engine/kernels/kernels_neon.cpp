@@ -34,6 +34,7 @@ inline void store(float *to, F16 x) {
 }
 using F4 = float32x4_t;
 using I4 = int32x4_t;
+// clang-format off
 inline F16 operator+(F16 x, F16 y) { return each_four<F16>([](F4 p, F4 q) { return vaddq_f32(p, q); }, x, y); }
 inline F16 operator-(F16 x, F16 y) { return each_four<F16>([](F4 p, F4 q) { return vsubq_f32(p, q); }, x, y); }
 inline F16 operator*(F16 x, F16 y) { return each_four<F16>([](F4 p, F4 q) { return vmulq_f32(p, q); }, x, y); }
@@ -48,12 +49,15 @@ inline I16 operator+(I16 x, I16 y) { return each_four<I16>([](I4 p, I4 q) { retu
 inline I16 operator-(I16 x, I16 y) { return each_four<I16>([](I4 p, I4 q) { return vsubq_s32(p, q); }, x, y); }
 inline F16 to_float(I16 x) { return each_four<F16>([](I4 p) { return vcvtq_f32_s32(p); }, x); }
 inline I16 nearest(F16 x) { return each_four<I16>([](F4 p) { return vcvtnq_s32_f32(p); }, x); }
+// clang-format on
 inline float sum16(F16 x) {  // in the order of the x86 sets, which makes results theirs to the bit
     const F4 four = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
     return vaddv_f32(vadd_f32(vget_low_f32(four), vget_high_f32(four)));
 }
+// clang-format off
 inline int32_t sum16(I16 x) { return vaddvq_s32(fold(x, [](I4 p, I4 q) { return vaddq_s32(p, q); })); }
 inline float largest16(F16 x) { return vmaxvq_f32(fold(x, [](F4 p, F4 q) { return vmaxq_f32(p, q); })); }
+// clang-format on
 
 inline F16 power_of_two(F16 shifted) {
     return each_four<F16>(

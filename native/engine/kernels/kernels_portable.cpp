@@ -25,6 +25,7 @@ inline int32_t wrapped_add(int32_t a, int32_t b) {
     return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
 }
 
+// clang-format off
 inline F16 set(float x) { return each_lane<float>([&](int) { return x; }); }
 inline I16 set_int(int32_t x) { return each_lane<int32_t>([&](int) { return x; }); }
 inline I16 zero() { return set_int(0); }
@@ -41,6 +42,7 @@ inline F16 absolute(F16 a) { return each_lane<float>([&](int i) { return fabsf(a
 inline I16 operator+(I16 a, I16 b) { return each_lane<int32_t>([&](int i) { return wrapped_add(a.v[i], b.v[i]); }); }
 inline I16 operator-(I16 a, I16 b) { return each_lane<int32_t>([&](int i) { return a.v[i] - b.v[i]; }); }
 inline F16 to_float(I16 a) { return each_lane<float>([&](int i) { return static_cast<float>(a.v[i]); }); }
+// clang-format on
 
 // |a| < 2^22: adding 1.5 * 2^23 rounds to the nearest integer, ties to even.
 inline I16 nearest(F16 a) {
