@@ -144,8 +144,9 @@ class Session {
 
     void generate(double temperature, int64_t top_k, double top_p, double min_p, int64_t end, bool may_end,
                   Array<uint64_t, -1, 4> random, Array<uint32_t, -1, -1> out, Array<int64_t, -1> made) {
-        require(length(random.shape(0)) == streams_ && length(out.shape(0)) == streams_ &&
-                    length(made.size()) == streams_, "a row a stream");
+        require(
+            length(random.shape(0)) == streams_ && length(out.shape(0)) == streams_ && length(made.size()) == streams_,
+            "a row a stream");
         const cpu1_sampling sampling = {temperature, top_k, top_p, min_p, end, may_end};
         std::vector<cpu1_random> states;
         for (int64_t i = 0; i < streams_; ++i) {
@@ -240,15 +241,15 @@ void multiply(const std::string &isa, int kind, Array<const uint8_t, -1> panel, 
     const int64_t each = cpu1_inputs_a_group(which), blocks = (outputs + 15) / 16, least = each < 2 ? 2 : each;
     const int64_t groups = (inputs + least - 1) / least * least / each;
     require(length(out.shape(0)) == rows && length(panel.size()) == blocks * groups * CPU1_GROUP &&
-                length(scale.size()) == blocks * CPU1_LANES, "sizes do not fit");
+                length(scale.size()) == blocks * CPU1_LANES,
+            "sizes do not fit");
     const int64_t stride = (inputs + 15) / 16 * cpu1_prepared(which);
     std::vector<uint8_t> in(static_cast<size_t>(rows * stride));
     std::vector<cpu1_row> row(static_cast<size_t>(rows));
     for (int64_t m = 0; m < rows; ++m)
-        kernels->prepare[which](x.data() + m * inputs, nullptr, 0, inputs, in.data() + m * stride,
-                                row.data() + m);
-    const cpu1_product product = {panel.data(), groups, outputs, scale.data(), CPU1_LANES, nullptr, CPU1_NONE, 0, rows,
-                                  in.data(), stride, row.data(), nullptr, out.data(), outputs};
+        kernels->prepare[which](x.data() + m * inputs, nullptr, 0, inputs, in.data() + m * stride, row.data() + m);
+    const cpu1_product product = {panel.data(), groups,    outputs, scale.data(), CPU1_LANES, nullptr,    CPU1_NONE, 0,
+                                  rows,         in.data(), stride,  row.data(),   nullptr,    out.data(), outputs};
     kernels->product[which](&product, 0, blocks);
 }
 
@@ -262,9 +263,8 @@ NB_MODULE(_engine, m) {
     m.def("read_all", [](const std::string &isa, Array<const uint8_t, -1> bytes) {
         return kernels_of(isa).read_all(bytes.data(), length(bytes.size()));
     }, "isa"_a, "bytes"_a.noconvert(), "Reads all bytes, for benches.");
-    m.def("multiply_adds", [](const std::string &isa, int64_t rounds) {
-        return kernels_of(isa).multiply_adds(rounds);
-    }, "isa"_a, "rounds"_a, "Multiplies in registers alone, for benches; returns how many multiply-adds it did.");
+    m.def("multiply_adds", [](const std::string &isa, int64_t rounds) { return kernels_of(isa).multiply_adds(rounds); },
+          "isa"_a, "rounds"_a, "Multiplies in registers alone, for benches; returns how many multiply-adds it did.");
     m.def("multiply", multiply, "isa"_a, "kind"_a, "panel"_a.noconvert(), "scale"_a.noconvert(), "x"_a.noconvert(),
           "out"_a.noconvert());
 

@@ -60,16 +60,26 @@ cpu1_model *cpu1_model_open(const char *path, const char *isa, cpu1_error *error
 }
 
 cpu1_model *cpu1_model_read(const void *bytes, int64_t size, const char *isa, cpu1_error *error) {
-    return guarded(error, static_cast<cpu1_model *>(nullptr), [&] { return load(cpu1::open_memory(bytes, size), isa); });
+    return guarded(error, static_cast<cpu1_model *>(nullptr),
+                   [&] { return load(cpu1::open_memory(bytes, size), isa); });
 }
 
 void cpu1_model_close(cpu1_model *model) { delete model; }
 
 cpu1_facts cpu1_model_facts(const cpu1_model *model) {
     const cpu1::Model &m = *model->model;
-    return {m.program.bytes, m.program.patch, m.program.vocabulary, m.program.width, m.about.c_str(),
-            m.tokenizer.data(), static_cast<int64_t>(m.tokenizer.size()), m.kernels->isa,
-            m.kernels->arithmetic, m.weight_bytes, m.trunk_products, m.head_products};
+    return {m.program.bytes,
+            m.program.patch,
+            m.program.vocabulary,
+            m.program.width,
+            m.about.c_str(),
+            m.tokenizer.data(),
+            static_cast<int64_t>(m.tokenizer.size()),
+            m.kernels->isa,
+            m.kernels->arithmetic,
+            m.weight_bytes,
+            m.trunk_products,
+            m.head_products};
 }
 
 cpu1_session *cpu1_session_new(const cpu1_model *model, int64_t streams, int threads, cpu1_error *error) {
@@ -82,7 +92,8 @@ cpu1_session *cpu1_session_new(const cpu1_model *model, int64_t streams, int thr
 
 void cpu1_session_close(cpu1_session *session) { delete session; }
 
-int cpu1_session_advance(cpu1_session *session, const uint32_t *const *units, const int64_t *counts, cpu1_error *error) {
+int cpu1_session_advance(cpu1_session *session, const uint32_t *const *units, const int64_t *counts,
+                         cpu1_error *error) {
     return guarded(error, 0, [&] { return session->session.advance(units, counts), 1; });
 }
 
@@ -123,9 +134,8 @@ int64_t cpu1_encoder_finish(cpu1_encoder *encoder, const uint8_t **code, cpu1_er
 }
 
 cpu1_decoder *cpu1_decoder_new(const void *code, int64_t size, cpu1_error *error) {
-    return guarded(error, static_cast<cpu1_decoder *>(nullptr), [&] {
-        return new cpu1_decoder{cpu1::Decoder(static_cast<const uint8_t *>(code), size)};
-    });
+    return guarded(error, static_cast<cpu1_decoder *>(nullptr),
+                   [&] { return new cpu1_decoder{cpu1::Decoder(static_cast<const uint8_t *>(code), size)}; });
 }
 
 void cpu1_decoder_close(cpu1_decoder *decoder) { delete decoder; }

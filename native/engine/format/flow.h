@@ -32,8 +32,9 @@ class Spans {
         spans_ = std::move(out);
     }
     bool has(Slice part) const {
-        return std::any_of(spans_.begin(), spans_.end(),
-                           [&](auto span) { return span.first <= part.first && part.first + part.size <= span.second; });
+        return std::any_of(spans_.begin(), spans_.end(), [&](auto span) {
+            return span.first <= part.first && part.first + part.size <= span.second;
+        });
     }
     void keep_only(const Spans &other) {
         std::vector<std::pair<int64_t, int64_t>> out;
@@ -104,7 +105,8 @@ class Flow {
 
     void finish() const {
         for (const auto &[name, reg] : registers_) {
-            if (!reg.ever.has({0, reg.where.size})) refuse("program: register " + quoted(name) + " is not written whole");
+            if (!reg.ever.has({0, reg.where.size}))
+                refuse("program: register " + quoted(name) + " is not written whole");
         }
     }
 

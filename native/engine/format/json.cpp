@@ -134,7 +134,9 @@ class Parser {
         for (int i = 0; i < 4; ++i) {
             if (at_ == end_) wrong("cut short");
             const char c = *at_++;
-            const int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+            const int digit = c >= '0' && c <= '9'                 ? c - '0'
+                              : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                                   : -1;
             if (digit < 0) wrong("an escape that is not hexadecimal");
             code = code * 16 + static_cast<uint32_t>(digit);
         }

@@ -21,8 +21,8 @@ struct Read {
 struct Write {
     Slice Fields::*to;
     const char *size;
-    bool added;               // always added to what is there,
-    bool Fields::*added_if;   // or where this flag is set; may be null
+    bool added;  // always added to what is there,
+    bool Fields::*added_if;  // or where this flag is set; may be null
 };
 struct State {
     int Fields::*to;  // its index

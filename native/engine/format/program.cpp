@@ -60,11 +60,12 @@ class Reader {
     void read_header() {
         const std::string place = "program";
         require(json_.kind == Json::object, "program: not an object");
-        static const char *const known[] = {"level", "patch", "vocabulary", "width", "registers",
-                                            "states", "embed", "trunk", "head"};
+        static const char *const known[] = {"level",  "patch", "vocabulary", "width", "registers",
+                                            "states", "embed", "trunk",      "head"};
         check_names(place, json_, std::vector<std::string>(std::begin(known), std::end(known)));
         const std::string &level = json_.get(place, "level", Json::string).text;
-        if (level != "byte" && level != "token") refuse("program: level " + quoted(level) + " is neither byte nor token");
+        if (level != "byte" && level != "token")
+            refuse("program: level " + quoted(level) + " is neither byte nor token");
         const auto number = [&](const char *name, int64_t high) {
             return json_.get(place, name, Json::number).whole_number(place + ": " + name, 1, high);
         };
@@ -130,8 +131,8 @@ class Reader {
         const Json &list = json_.get("program", name, Json::list);
         const int64_t count = static_cast<int64_t>(list.items.size());
         if (count < 1 || count > most)
-            refuse(std::string("program: ") + name + " has " + std::to_string(count) + " operations; it must have 1 to " +
-                   std::to_string(most));
+            refuse(std::string("program: ") + name + " has " + std::to_string(count) +
+                   " operations; it must have 1 to " + std::to_string(most));
         return list.items;
     }
 

@@ -83,9 +83,7 @@ typedef struct {
 } cpu1_kernels;
 
 // Bytes of a prepared row for each 16 inputs.
-static inline int64_t cpu1_prepared(cpu1_kind kind) {
-    return kind == CPU1_TERNARY ? 16 : kind == CPU1_INT8 ? 32 : 64;
-}
+static inline int64_t cpu1_prepared(cpu1_kind kind) { return kind == CPU1_TERNARY ? 16 : kind == CPU1_INT8 ? 32 : 64; }
 // Inputs whose weights share a group.
 static inline int64_t cpu1_inputs_a_group(cpu1_kind kind) {
     return kind == CPU1_TERNARY ? 16 : kind == CPU1_INT8 ? 4 : kind == CPU1_BF16 ? 2 : 1;

@@ -97,8 +97,18 @@ constexpr cpu1_kernels table_of(const char *isa, const char *arithmetic) {
             {product<TernaryProduct>, product<Int8Product>, product<FloatProduct<Bf16Pair>>,
              product<FloatProduct<Fp32Pair>>},
             {prepare_ternary, prepare_int8, prepare_float, prepare_float},
-            rms_norm, gate_scan, leaky_scan, silu_mul, add, dot, attend, nats, weigh, finite,
-            read_all, multiply_adds};
+            rms_norm,
+            gate_scan,
+            leaky_scan,
+            silu_mul,
+            add,
+            dot,
+            attend,
+            nats,
+            weigh,
+            finite,
+            read_all,
+            multiply_adds};
 }
 
 }  // namespace

@@ -60,12 +60,10 @@ inline float largest16(F16 x) { return vmaxvq_f32(fold(x, [](F4 p, F4 q) { retur
 // clang-format on
 
 inline F16 power_of_two(F16 shifted) {
-    return each_four<F16>(
-        [](F4 p) {
-            const I4 exponent = vshlq_n_s32(vreinterpretq_s32_f32(p), 23);
-            return vreinterpretq_f32_s32(vaddq_s32(exponent, vdupq_n_s32(0x3f800000)));
-        },
-        shifted);
+    return each_four<F16>([](F4 p) {
+        const I4 exponent = vshlq_n_s32(vreinterpretq_s32_f32(p), 23);
+        return vreinterpretq_f32_s32(vaddq_s32(exponent, vdupq_n_s32(0x3f800000)));
+    }, shifted);
 }
 
 inline void split_bf16(const uint8_t *from, F16 *even, F16 *odd) {
@@ -111,12 +109,10 @@ struct TernaryGroup {
     }
     template <int Pair>
     TernaryBytes bytes() const {
-        return each_four<TernaryBytes>(
-            [](uint8x16_t w) {
-                if constexpr (Pair > 0) w = vshrq_n_u8(w, 2 * Pair);
-                return vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(3)));
-            },
-            *this);
+        return each_four<TernaryBytes>([](uint8x16_t w) {
+            if constexpr (Pair > 0) w = vshrq_n_u8(w, 2 * Pair);
+            return vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(3)));
+        }, *this);
     }
 };
 struct FourInputs {

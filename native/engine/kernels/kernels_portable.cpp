@@ -55,9 +55,13 @@ inline Value halve(Lanes<Value> a, const Rule &rule) {
         for (int i = 0; i < half; ++i) a.v[i] = rule(a.v[i], a.v[i + half]);
     return a.v[0];
 }
-inline float sum16(F16 a) { return halve(a, [](float x, float y) { return x + y; }); }
+inline float sum16(F16 a) {
+    return halve(a, [](float x, float y) { return x + y; });
+}
 inline int32_t sum16(I16 a) { return halve(a, wrapped_add); }
-inline float largest16(F16 a) { return halve(a, [](float x, float y) { return x > y ? x : y; }); }
+inline float largest16(F16 a) {
+    return halve(a, [](float x, float y) { return x > y ? x : y; });
+}
 
 inline F16 power_of_two(F16 shifted) {
     return each_lane<float>([&](int i) {
@@ -117,7 +121,8 @@ struct PartialSums {
         for (int i = 0; i < CPU1_LANES; ++i) {
             const uint32_t bytes = w.v[i];
             sums.v[i] += static_cast<int32_t>(bytes & 3) * in.v[0] + static_cast<int32_t>((bytes >> 8) & 3) * in.v[1] +
-                         static_cast<int32_t>((bytes >> 16) & 3) * in.v[2] + static_cast<int32_t>(bytes >> 24) * in.v[3];
+                         static_cast<int32_t>((bytes >> 16) & 3) * in.v[2] +
+                         static_cast<int32_t>(bytes >> 24) * in.v[3];
         }
     }
     I16 total() const { return sums; }

@@ -240,8 +240,7 @@ struct FloatProduct {
                 }
             }
         }
-        for (int b = 0; b < Blocks; ++b)
-            finish<Rows>(p, block + b, row, [&](int m) { return even[b][m] + odd[b][m]; });
+        for (int b = 0; b < Blocks; ++b) finish<Rows>(p, block + b, row, [&](int m) { return even[b][m] + odd[b][m]; });
     }
 };
 

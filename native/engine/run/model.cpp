@@ -126,8 +126,8 @@ class Loader {
         check_dense(name, kind, bytes.data(), tensor.bytes / size_of(kind));
         std::vector<float> out(static_cast<size_t>(rows * width));
         for (int64_t row = 0; row < rows; ++row)
-            add_row(kind, bytes.data() + row * width * size_of(kind), scale.empty() ? 1 : scale[static_cast<size_t>(row)],
-                    width, out.data() + row * width);
+            add_row(kind, bytes.data() + row * width * size_of(kind),
+                    scale.empty() ? 1 : scale[static_cast<size_t>(row)], width, out.data() + row * width);
         return out;
     }
 
@@ -348,9 +348,11 @@ void measure(Model &model) {
         // The decoder runs once a unit, but for its slots.
         const bool decodes = bound.op->code == Code::local_decode;
         for (const Matrix *matrix : {&bound.weight, &bound.up, &bound.down, &bound.output, &bound.slots}) {
-            model.widest_input = std::max(model.widest_input, up(matrix->inputs, 16) / 16 * cpu1_prepared(matrix->kind));
+            model.widest_input =
+                std::max(model.widest_input, up(matrix->inputs, 16) / 16 * cpu1_prepared(matrix->kind));
             model.weight_bytes += matrix->blocks * matrix->groups * CPU1_GROUP;
-            *products += matrix->outputs * matrix->inputs * (decodes && matrix != &bound.slots ? model.program.patch : 1);
+            *products +=
+                matrix->outputs * matrix->inputs * (decodes && matrix != &bound.slots ? model.program.patch : 1);
         }
     };
     for (const BoundOp &bound : model.trunk) look(bound, &model.trunk_products);

@@ -16,9 +16,12 @@ constexpr int64_t worth_sharing = 1 << 17;     // bytes of weights times rows: a
 
 cpu1_activation activation_of(Activation activation) {
     switch (activation) {
-        case Activation::silu: return CPU1_SILU;
-        case Activation::relu2: return CPU1_RELU2;
-        default: return CPU1_NONE;
+        case Activation::silu:
+            return CPU1_SILU;
+        case Activation::relu2:
+            return CPU1_RELU2;
+        default:
+            return CPU1_NONE;
     }
 }
 
@@ -165,8 +168,9 @@ Runner::Input Runner::prepare(const Matrix &matrix, const float *gain, bool norm
 }
 
 void Runner::multiply(const Matrix &matrix, const Input &in, const Output &out) {
-    cpu1_product product = {matrix.panel, matrix.groups, matrix.outputs, nullptr, 0, out.bias, out.activation,
-                            out.accumulate, in.rows, in.bytes, in.stride, in.row, out.slots, out.base, out.stride};
+    cpu1_product product = {matrix.panel, matrix.groups,  matrix.outputs, nullptr,  0,
+                            out.bias,     out.activation, out.accumulate, in.rows,  in.bytes,
+                            in.stride,    in.row,         out.slots,      out.base, out.stride};
     const auto blocks = [&](int64_t first, int64_t last) {
         cpu1_product part = product;
         for (const Piece &piece : matrix.pieces) {
@@ -199,16 +203,15 @@ void Runner::run_op(const BoundOp &bound) {
         case Code::ternary_linear:
         case Code::dense_linear: {
             const Input input = prepare(bound.weight, bound.gain, false, count, in);
-            multiply(bound.weight, input, {at(0, op.out), stride_, active_.data(), bound.bias,
-                                           activation_of(op.activation), op.accumulate});
+            multiply(bound.weight, input,
+                     {at(0, op.out), stride_, active_.data(), bound.bias, activation_of(op.activation), op.accumulate});
             break;
         }
         case Code::gate_scan:
             for (int64_t m = 0; m < count; ++m) kernels_.gate_scan(in(m), state(m), out(m), op.out.size);
             break;
         case Code::leaky_scan:
-            for (int64_t m = 0; m < count; ++m)
-                kernels_.leaky_scan(in(m), bound.decay, state(m), out(m), op.out.size);
+            for (int64_t m = 0; m < count; ++m) kernels_.leaky_scan(in(m), bound.decay, state(m), out(m), op.out.size);
             break;
         case Code::silu_mul:
             each_row(count, 4 * op.out.size, [&](int64_t m) {
@@ -233,9 +236,8 @@ void Runner::gate(const BoundOp &bound) {
     const Op &op = *bound.op;
     const int64_t count = static_cast<int64_t>(active_.size()), hidden = bound.up.outputs;
     scratch_[0].resize(static_cast<size_t>(capacity_ * hidden));
-    const Input input = prepare(bound.up, nullptr, true, count, [&](int64_t m) {
-        return at(active_[static_cast<size_t>(m)], op.in);
-    });
+    const Input input =
+        prepare(bound.up, nullptr, true, count, [&](int64_t m) { return at(active_[static_cast<size_t>(m)], op.in); });
     multiply(bound.up, input, {scratch(0), hidden, nullptr, bound.up_bias, CPU1_SILU, false});
     for (int64_t m = 0; m < count; ++m) {
         const float score = kernels_.dot(scratch(0) + m * hidden, bound.down_row, hidden) + bound.down_bias[0];
@@ -267,11 +269,17 @@ void Runner::attend(const BoundOp &bound) {
         cache.keys.resize(entries * static_cast<size_t>(entry));
         cache.values.resize(entries * static_cast<size_t>(entry));
         scratch_[1].resize(entries);
-        const cpu1_attention attention = {
-            op.heads, op.head_size, at(slot, op.in),
-            turns_[static_cast<size_t>(bound.turns)].data() + 2 * slot * op.head_size,
-            cache.keys.data() + cache.dropped * entry, cache.values.data() + cache.dropped * entry,
-            padded, static_cast<int64_t>(entries) - cache.dropped, scratch(0), scratch(1), at(slot, op.out)};
+        const cpu1_attention attention = {op.heads,
+                                          op.head_size,
+                                          at(slot, op.in),
+                                          turns_[static_cast<size_t>(bound.turns)].data() + 2 * slot * op.head_size,
+                                          cache.keys.data() + cache.dropped * entry,
+                                          cache.values.data() + cache.dropped * entry,
+                                          padded,
+                                          static_cast<int64_t>(entries) - cache.dropped,
+                                          scratch(0),
+                                          scratch(1),
+                                          at(slot, op.out)};
         kernels_.attend(&attention);
     }
 }
@@ -325,7 +333,8 @@ void Runner::decode(const std::vector<Question> &questions) {
         }
         multiply(head.up, prepare(head.up, nullptr, true, count, x),
                  {scratch(1), hidden, nullptr, head.up_bias, CPU1_RELU2, false});
-        multiply(head.down, prepare(head.down, nullptr, false, count, [&](int64_t m) { return scratch(1) + m * hidden; }),
+        multiply(head.down,
+                 prepare(head.down, nullptr, false, count, [&](int64_t m) { return scratch(1) + m * hidden; }),
                  {scratch(0), width, nullptr, head.down_bias, CPU1_NONE, true});
         multiply(head.output, prepare(head.output, nullptr, true, count, x),
                  {scratch(2), vocabulary, nullptr, head.output_bias, CPU1_NONE, false});

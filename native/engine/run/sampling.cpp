@@ -49,9 +49,8 @@ void Sampler::filter(const float *logits, int64_t count) {
         // By score, not by weight: a huge temperature makes weights equal that scores tell apart.
         best_first_.resize(static_cast<size_t>(count));
         std::iota(best_first_.begin(), best_first_.end(), 0u);
-        std::sort(best_first_.begin(), best_first_.end(), [&](uint32_t a, uint32_t b) {
-            return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
-        });
+        std::sort(best_first_.begin(), best_first_.end(),
+                  [&](uint32_t a, uint32_t b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
         size_t kept = static_cast<size_t>(sampling_.top_k > 0 ? std::min(sampling_.top_k, count) : count);
         if (sampling_.top_p < 1) {
             std::vector<double> mass;

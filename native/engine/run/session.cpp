@@ -105,8 +105,7 @@ void Session::next_logits(const std::vector<Stream *> &streams, std::vector<floa
         const int64_t place = static_cast<int64_t>(stream.begun.size());
         if (model_->head.op->code == Code::local_decode)
             questions.push_back(question(stream, stream.ahead.data(), stream.begun.data(), place, out[i]));
-        else
-            std::copy_n(stream.ahead.data() + place * vocabulary, vocabulary, out[i]);
+        else std::copy_n(stream.ahead.data() + place * vocabulary, vocabulary, out[i]);
     }
     if (!questions.empty()) runner_.decode(questions);
 }
@@ -189,8 +188,8 @@ void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps
         for (int64_t t = 0; t < count; ++t) {
             const uint32_t *step = units + (first + t) * patch;
             for (int64_t j = 0; j < patch && decodes; ++j)
-                questions.push_back(question(stream, ahead.data() + t * size, step, j,
-                                             logits.data() + (t * patch + j) * vocabulary));
+                questions.push_back(
+                    question(stream, ahead.data() + t * size, step, j, logits.data() + (t * patch + j) * vocabulary));
             take(stream, step);
         }
         if (decodes) runner_.decode(questions);

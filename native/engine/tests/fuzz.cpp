@@ -80,9 +80,25 @@ void flip_bits(std::string &text, Random &random) {
 
 // A number of the text becomes another one.
 void change_number(std::string &text, Random &random) {
-    static const char *const odd[] = {"0", "-1", "1", "3", "15", "16", "17", "255", "65536", "1048577", "4294967296",
-                                      "9223372036854775807", "18446744073709551616", "1e300", "0.5", "null", "true",
-                                      "[]", "\"x\""};
+    static const char *const odd[] = {"0",
+                                      "-1",
+                                      "1",
+                                      "3",
+                                      "15",
+                                      "16",
+                                      "17",
+                                      "255",
+                                      "65536",
+                                      "1048577",
+                                      "4294967296",
+                                      "9223372036854775807",
+                                      "18446744073709551616",
+                                      "1e300",
+                                      "0.5",
+                                      "null",
+                                      "true",
+                                      "[]",
+                                      "\"x\""};
     const size_t from = text.find_first_of("0123456789", below(random, text.size()));
     if (from == std::string::npos) return;
     size_t end = from;
@@ -111,7 +127,8 @@ void change_stretch(std::string &text, Random &random) {
     if (end == std::string::npos) return;
     const std::string stretch = text.substr(from, end - from);
     if (below(random, 2)) text.erase(from, stretch.size());
-    else for (uint64_t times = below(random, 3) ? 1 : below(random, 300); times > 0; --times) text.insert(from, stretch);
+    else
+        for (uint64_t times = below(random, 3) ? 1 : below(random, 300); times > 0; --times) text.insert(from, stretch);
 }
 
 std::string mutated(const std::string &seed, Random &random) {
@@ -126,15 +143,25 @@ std::string mutated(const std::string &seed, Random &random) {
         memcpy(file.data(), &size, 8);
     } else if (kind == 3) {
         for (uint64_t i = below(random, 64) + 1; i > 0; --i)
-            file[8 + header_size(seed) + below(random, file.size() - 8 - header_size(seed))] = static_cast<char>(random());
+            file[8 + header_size(seed) + below(random, file.size() - 8 - header_size(seed))] =
+                static_cast<char>(random());
     } else {
         std::string header = file.substr(8, header_size(file));
         for (uint64_t i = below(random, 4) + 1; i > 0 && !header.empty(); --i) {
             switch (below(random, 6)) {
-                case 0: flip_bits(header, random); break;
-                case 1: case 2: change_number(header, random); break;
-                case 3: case 4: change_word(header, random); break;
-                default: change_stretch(header, random);
+                case 0:
+                    flip_bits(header, random);
+                    break;
+                case 1:
+                case 2:
+                    change_number(header, random);
+                    break;
+                case 3:
+                case 4:
+                    change_word(header, random);
+                    break;
+                default:
+                    change_stretch(header, random);
             }
         }
         file = with_header(header, file);

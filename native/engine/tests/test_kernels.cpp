@@ -80,8 +80,8 @@ std::vector<float> run(const cpu1_kernels *k, const Case &c, int64_t first, int6
     for (int64_t m = 0; m < rows; ++m)
         k->prepare[c.kind](c.x.data() + (first + m) * c.inputs, nullptr, 0, c.inputs, in.data() + m * stride,
                            row.data() + m);
-    const cpu1_product p = {c.panel.data(), c.groups, c.outputs, c.scale.data(), 16, c.bias.data(), CPU1_NONE, 1,
-                            rows, in.data(), stride, row.data(), nullptr, out.data(), c.outputs};
+    const cpu1_product p = {c.panel.data(), c.groups,  c.outputs, c.scale.data(), 16,      c.bias.data(), CPU1_NONE, 1,
+                            rows,           in.data(), stride,    row.data(),     nullptr, out.data(),    c.outputs};
     for (int64_t b = 0; b < all; b += blocks) k->product[c.kind](&p, b, b + blocks < all ? b + blocks : all);
     return out;
 }
