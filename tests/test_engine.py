@@ -334,6 +334,7 @@ def test_a_short_run_of_the_fuzzer(pairs):
         assert session.next_logits().shape == (256,)
 
 
+@pytest.mark.slow
 def test_the_fuzzer_under_sanitizers(pairs, tmp_path):
     options = {"CPU1_SANITIZE": "ON", "CPU1_SETS": "portable", "CPU1_OPTIMISE": "-O1"}
     folder = build(ROOT / "native", tmp_path, ["fuzz"], **options)

@@ -80,6 +80,7 @@ def test_a_code_is_the_one_remembered(model, isa, monkeypatch):
     assert archive.decompress(made, model) == TEXT
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
 def test_another_processor_makes_the_same_codes(model, tmp_path, aarch64):
     """aarch64 under an emulator, NEON and portable: the code remembered, and those of models with attention here."""

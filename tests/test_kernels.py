@@ -139,6 +139,7 @@ def run_with(isa: str, path: Path) -> str:
     return subprocess.run(words, env={**os.environ, "CPU1_ISA": isa}, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_neon_under_an_emulator(aarch64):
     emulator, folder = aarch64
     run = subprocess.run([emulator, folder / "test_kernels"], capture_output=True, text=True, check=False)

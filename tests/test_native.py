@@ -1,10 +1,14 @@
 """The native source's own order: includes go one way, and every source file is built."""
 
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from native_build import ROOT
+
+from cpu1.operations import Choice, Flag, Number, Operation, Read
 
 NATIVE = ROOT / "native"
 ENGINE = NATIVE / "engine"
@@ -34,3 +38,28 @@ def test_every_source_is_built() -> None:
         name = path.stem if path.parent.name == "tests" else str(path.relative_to(ENGINE))
         if not path.name.startswith("kernels_"):
             assert re.search(rf"[\s(]{re.escape(name)}[\s)]", listed), name
+
+
+@pytest.fixture
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ENGINE / "format" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ({"rate": Number(1, 2)}, {"rate": Flag()}, "b: rate is of another kind in another operation"),
+        ({"how": Choice(("up", "down"))}, {"how": Choice(("down", "up"))}, "how is of another kind"),
+        ({"in": Read("n")}, {"code": Read("n")}, "b: the name 'code' is taken"),
+        ({"how": Choice(("up", "1st"))}, {}, "a: how: '1st' is not an identifier"),
+    ],
+)
+def test_fields_that_could_not_be_members_are_refused(generate, first, second, words) -> None:
+    table = SimpleNamespace(OPERATIONS={"a": Operation("trunk", first), "b": Operation("trunk", second)})
+    with pytest.raises(SystemExit, match=re.escape(words)):
+        generate.check(table)

@@ -31,6 +31,14 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     native.train.use_isa("")
 
 
+@pytest.mark.skipif(not ops.native_available(), reason="built without native kernels")
+def test_an_unknown_instruction_set_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"CPU1_TRAIN_ISA: no instruction set 'mmx' on this machine; it has .*portable$"
+    ):
+        native.train.use_isa("mmx")
+
+
 SHAPES = [(1, 1, 1), (2, 1, 5), (3, 7, 64), (2, 33, 131), (1, 700, 66)]
 
 

@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <mutex>
 #include <tuple>
 
@@ -196,14 +197,16 @@ class Session {
     }
 
     std::vector<std::tuple<std::string, int64_t, int64_t>> profile(int on) {
-        cpu1_profile_row rows[32];
+        const std::string names = cpu1_operations();
+        std::vector<cpu1_profile_row> rows(1 + static_cast<size_t>(std::count(names.begin(), names.end(), ',')));
         int count = 0;
         call([&](cpu1_error *) {
-            count = cpu1_session_profile(session_, on, rows, 32);
+            count = cpu1_session_profile(session_, on, rows.data(), static_cast<int>(rows.size()));
             return 1;
         });
         std::vector<std::tuple<std::string, int64_t, int64_t>> out;
-        for (int i = 0; i < count; ++i) out.emplace_back(rows[i].operation, rows[i].nanoseconds, rows[i].calls);
+        rows.resize(static_cast<size_t>(count));
+        for (const cpu1_profile_row &row : rows) out.emplace_back(row.operation, row.nanoseconds, row.calls);
         return out;
     }
 

@@ -57,7 +57,7 @@ class PackedModel:
     def __init__(self, path: str | Path, threads: int = 1, arithmetic: str | None = None) -> None:
         """`arithmetic`: whose results it must give to the bit, as a model's `arithmetic` says (default: the fastest).
 
-        Raises UserError naming the file and what is wrong with it, or an arithmetic that is not to be had here.
+        Raises UserError naming the file and what is wrong with it, or an arithmetic that this machine lacks.
         """
         self.path, self.threads = Path(path), threads
         self._state: bytes | None = None  # the start of a document
@@ -164,7 +164,8 @@ def _open(path: Path, arithmetic: str | None) -> "_native | _plain":
     for isa in isas:
         if engine.arithmetic(isa) == arithmetic:
             return _native(path, isa)
-    raise UserError(f"the arithmetic {arithmetic!r} is not to be had here: there is {', '.join(isas) or 'numpy alone'}")
+    known = {engine.arithmetic(isa): None for isa in isas}
+    raise UserError(f"this machine has no arithmetic {arithmetic!r}; it has {', '.join([*known, 'numpy'])}")
 
 
 class _native:
