@@ -6,7 +6,8 @@ has one value within one operation (P and V are the program's patch and vocabula
 from the table.
 
 The native build makes its table from this file (native/engine/format/generate.py), so nothing but the standard library
-may be imported. A field's name has one kind in all operations: the engine has a member for each name.
+may be imported. A field's name has one kind in all operations: the engine has a member for each name. An embedding
+writes its `out`, a head reads its `in`; a ternary tensor turns `in` into `out` and needs `parts`.
 """
 
 from collections.abc import Mapping

@@ -333,7 +333,7 @@ def _check_tensor(place: str, op: Op, kind: Tensor, stored: Stored | None, sizes
 def _check_states(program: Program) -> None:
     owners: dict[str, str] = {}
     for place, _, _, op in program.operations():
-        if state := op.get("state"):
+        for state in (op[field] for field, kind in OPERATIONS[op.name].fields.items() if isinstance(kind, State)):
             if state in owners:
                 raise ValueError(f"{place}: state {_short(state)} belongs to {owners[state]} already")
             owners[state] = place

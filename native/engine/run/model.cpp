@@ -208,7 +208,7 @@ class Loader {
     }
 
     // Pairs of inputs are read together, so bf16 and fp32 panels have an even number of inputs.
-    static Matrix shape(cpu1_kind kind, int64_t outputs, int64_t inputs) {
+    Matrix shape(cpu1_kind kind, int64_t outputs, int64_t inputs) {
         Matrix out;
         out.kind = kind;
         out.outputs = outputs;
@@ -216,6 +216,7 @@ class Loader {
         const int64_t each = cpu1_inputs_a_group(kind);
         out.groups = up(inputs, std::max<int64_t>(each, 2)) / each;
         out.blocks = up(outputs, CPU1_LANES) / CPU1_LANES;
+        model_.widest_input = std::max(model_.widest_input, up(inputs, 16) / 16 * cpu1_prepared(kind));
         return out;
     }
 
@@ -343,13 +344,10 @@ int64_t most_memory(const Container &container) {
 }
 
 void measure(Model &model) {
-    model.widest_input = 16;
     const auto look = [&](const BoundOp &bound, int64_t *products) {
         // The decoder runs once a unit, but for its slots.
         const bool decodes = bound.op->code == Code::local_decode;
-        for (const Matrix *matrix : {&bound.weight, &bound.up, &bound.down, &bound.output, &bound.slots}) {
-            model.widest_input =
-                std::max(model.widest_input, up(matrix->inputs, 16) / 16 * cpu1_prepared(matrix->kind));
+        for (const Matrix *matrix : bound.matrices()) {
             model.weight_bytes += matrix->blocks * matrix->groups * CPU1_GROUP;
             *products +=
                 matrix->outputs * matrix->inputs * (decodes && matrix != &bound.slots ? model.program.patch : 1);

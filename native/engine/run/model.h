@@ -1,5 +1,6 @@
 // A program with its weights, ready to run. Read-only once loaded: all sessions share it.
 #pragma once
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,9 @@ struct BoundOp {
     int64_t place = 0;   // of its state in a stream's values, or of its cache among the caches
     int64_t turns = 0;   // attend: which table of angles
     bool joins = false;  // skipped rows may come back before this one
+
+    // All of them, to count what a step costs.
+    std::array<const Matrix *, 5> matrices() const { return {&weight, &up, &down, &output, &slots}; }
 };
 
 struct Model {
@@ -33,7 +37,7 @@ struct Model {
     int64_t state_values = 0;             // of a stream, each state padded to 16
     std::vector<const BoundOp *> caches;  // attend operations
     std::vector<int64_t> head_sizes;      // distinct
-    int64_t widest_input = 0;             // bytes of a prepared row
+    int64_t widest_input = 16;            // bytes of a prepared row
     std::string about;                    // the header's own part, JSON
     std::string tokenizer;
     int64_t weight_bytes = 0;   // of all matrices: what a step reads
