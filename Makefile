@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` trains the whole ladder small, `make test` checks everything that is quick.
 PYTHON ?= python3
 BIN := .venv/bin
-NATIVE := $(shell find native -type f) CMakeLists.txt
+NATIVE := $(shell find native -type f) $(shell find src -name operations.py) CMakeLists.txt
 
 .PHONY: help setup demo test test-all check lint format docs bench coverage clean
 

@@ -1,9 +1,11 @@
 """What every test file shares."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from helpers.native_build import build_for_aarch64
 
 
 @pytest.fixture
@@ -18,3 +20,9 @@ def poisoned() -> Iterator[None]:
 def one_thread() -> None:
     """Tiny tensors gain nothing from threads, and a busy machine makes threads wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def aarch64(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The engine's programs for aarch64: the emulator that runs them, and their folder."""
+    return build_for_aarch64(tmp_path_factory.mktemp("aarch64"), ["test_kernels", "code"])

@@ -20,7 +20,9 @@ const cpu1_train *table = nullptr;
 
 void use_isa(const std::string &name) {
     const cpu1_train *found = cpu1_train_find(name.empty() ? nullptr : name.c_str());
-    if (!found) throw std::invalid_argument("instruction set '" + name + "' is not built in or not supported here");
+    if (!found)
+        throw std::invalid_argument("CPU1_TRAIN_ISA: no instruction set '" + name + "' on this machine; it has " +
+                                    cpu1_train_names());
     table = found;
 }
 
@@ -56,10 +58,9 @@ void gate_scan(uintptr_t f, uintptr_t c, int64_t input_batch, int64_t input_time
     table->gate_scan(&a, threads);
 }
 
-void gate_scan_backward(uintptr_t f, uintptr_t c, int64_t input_batch, int64_t input_time, uintptr_t keep,
-                        uintptr_t h0, uintptr_t h, uintptr_t dh, uintptr_t df, uintptr_t dc, int64_t grad_batch,
-                        int64_t grad_time, uintptr_t dkeep, uintptr_t dh0, int64_t batch, int64_t time,
-                        int64_t width, int threads) {
+void gate_scan_backward(uintptr_t f, uintptr_t c, int64_t input_batch, int64_t input_time, uintptr_t keep, uintptr_t h0,
+                        uintptr_t h, uintptr_t dh, uintptr_t df, uintptr_t dc, int64_t grad_batch, int64_t grad_time,
+                        uintptr_t dkeep, uintptr_t dh0, int64_t batch, int64_t time, int64_t width, int threads) {
     cpu1_gate_scan a{};
     a.batch = batch, a.time = time, a.width = width;
     a.f = at(f), a.c = at(c), a.input_batch = input_batch, a.input_time = input_time;
@@ -141,8 +142,7 @@ void swiglu(uintptr_t gate_up, uintptr_t out, int64_t rows, int64_t width, int t
     table->swiglu(at(gate_up), at(out), rows, width, threads);
 }
 
-void swiglu_backward(uintptr_t gate_up, uintptr_t dout, uintptr_t dgate_up, int64_t rows, int64_t width,
-                     int threads) {
+void swiglu_backward(uintptr_t gate_up, uintptr_t dout, uintptr_t dgate_up, int64_t rows, int64_t width, int threads) {
     table->swiglu_backward(at(gate_up), at(dout), at(dgate_up), rows, width, threads);
 }
 
@@ -176,7 +176,8 @@ void product_swiglu_quantise(uintptr_t sums, uintptr_t row, uintptr_t column, ui
                              uintptr_t gain, uintptr_t q, uintptr_t s, uintptr_t r, int64_t rows, int64_t width,
                              float eps, int threads) {
     const Quantiser quantiser(gain, q, s, r, rows, width, eps, threads);
-    const cpu1_product_swiglu product{at<int32_t>(sums), at(row), at(column), at<void>(gate_up), nullptr, nullptr, nullptr};
+    const cpu1_product_swiglu product{at<int32_t>(sums), at(row), at(column), at<void>(gate_up),
+                                      nullptr,           nullptr, nullptr};
     (bf16 ? table->product_swiglu_quantise_bf16 : table->product_swiglu_quantise)(&product, &quantiser.a, threads);
 }
 
@@ -186,8 +187,8 @@ void product_swiglu_quantise_backward(uintptr_t dq, bool bf16, uintptr_t row, ui
                                       int threads) {
     Quantiser quantiser(gain, 0, s, r, rows, width, 0, threads);
     quantiser.backward(dq);
-    const cpu1_product_swiglu product{nullptr,            at(row),            at(column), at<void>(gate_up),
-                                      at<void>(dgate_up), at<int8_t>(levels), at(scale)};
+    const cpu1_product_swiglu product{
+        nullptr, at(row), at(column), at<void>(gate_up), at<void>(dgate_up), at<int8_t>(levels), at(scale)};
     (bf16 ? table->product_swiglu_quantise_backward_bf16 : table->product_swiglu_quantise_backward)(
         &product, &quantiser.a, threads);
     quantiser.finish(dgain);
@@ -231,16 +232,23 @@ void dequantise(uintptr_t sums, uintptr_t row, uintptr_t column, uintptr_t inner
 }
 
 void fold(uintptr_t dy, uintptr_t row, uintptr_t column, uintptr_t out, bool bf16, uintptr_t levels, uintptr_t scale,
-          uintptr_t sum, uintptr_t inner,
-          uintptr_t up, uintptr_t dinner, uintptr_t dup, const std::vector<int64_t> &parts, int64_t rank, int64_t rows,
-          int64_t width, int threads) {
+          uintptr_t sum, uintptr_t inner, uintptr_t up, uintptr_t dinner, uintptr_t dup,
+          const std::vector<int64_t> &parts, int64_t rank, int64_t rows, int64_t width, int threads) {
     const size_t blocks = blocks_of(rows, CPU1_ROW_BLOCK);
     std::vector<float> sums(sum ? blocks * static_cast<size_t>(width) : 0);
     std::vector<float> dups(inner ? blocks * static_cast<size_t>(rank * width) : 0);
     cpu1_low_rank beside = low_rank(inner, up, parts, rank);
     beside.dinner = at(dinner), beside.dup_blocks = dups.data();
-    const cpu1_fold a{rows, width, at(dy), at(row), at(column), at<void>(out), at<int8_t>(levels), at(scale),
-                      sum ? sums.data() : nullptr, inner ? &beside : nullptr};
+    const cpu1_fold a{rows,
+                      width,
+                      at(dy),
+                      at(row),
+                      at(column),
+                      at<void>(out),
+                      at<int8_t>(levels),
+                      at(scale),
+                      sum ? sums.data() : nullptr,
+                      inner ? &beside : nullptr};
     (bf16 ? table->fold_bf16 : table->fold)(&a, threads);
     if (sum) sum_blocks(sums, at(sum), static_cast<size_t>(width));
     if (inner) sum_blocks(dups, at(dup), static_cast<size_t>(rank * width));
@@ -300,7 +308,8 @@ NB_MODULE(_train, m) {
     const char *forced = std::getenv("CPU1_TRAIN_ISA");
     use_isa(forced ? forced : "");
     m.def("isa", [] { return std::string(table->isa); }, "The instruction set in use.");
-    m.def("use_isa", use_isa, "Changes it: 'baseline', 'avx2', 'avx512', or '' for the best.");
+    m.def("isas", cpu1_train_names, "The instruction sets that this machine runs, best first, comma-separated.");
+    m.def("use_isa", use_isa, "Changes it to one of isas(), or '' for the best.");
 
     using unlocked = nb::call_guard<nb::gil_scoped_release>;
 #define DEF(name) m.def(#name, name, unlocked())

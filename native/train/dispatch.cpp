@@ -1,37 +1,24 @@
-// One table of kernels, chosen by what the processor (and the system, which must save the registers) supports.
-#include <string.h>
-
+// The tables of training kernels, and the choice among them.
+#include "isa/isa.h"
 #include "train.h"
+
+#define SET(isa) extern "C" const cpu1_train cpu1_train_##isa;
+#include "train_sets.inc"
+#undef SET
 
 namespace {
 
-#if defined(__x86_64__)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx512() {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-#endif
-bool always() { return true; }
-
-struct Candidate {
-    const cpu1_train *table;
-    bool (*runs)();
+#define SET(isa) {&cpu1_train_##isa, cpu1::runs_##isa},
+const cpu1::Candidate<cpu1_train> best_first[] = {
+#include "train_sets.inc"
 };
-
-const Candidate best_first[] = {
-#if defined(__x86_64__)
-    {&cpu1_train_avx512, has_avx512},
-    {&cpu1_train_avx2, has_avx2},
-#endif
-    {&cpu1_train_baseline, always},
-};
+#undef SET
 
 }  // namespace
 
-const cpu1_train *cpu1_train_find(const char *name) {
-    for (const Candidate &candidate : best_first) {
-        if (candidate.runs() && (!name || !strcmp(name, candidate.table->isa))) return candidate.table;
-    }
-    return nullptr;
+const cpu1_train *cpu1_train_find(const char *name) { return cpu1::find_kernels(best_first, name); }
+
+const char *cpu1_train_names(void) {
+    static const std::string names = cpu1::kernel_names(best_first);
+    return names.c_str();
 }

@@ -1,4 +1,4 @@
-// The kernels of one instruction set: this file is compiled once for each, with its flags and CPU1_ISA.
+// The kernels of one instruction set: this file is compiled once for each, with its flags and CPU1_SET.
 //
 // Everything in it has internal linkage but the table, and it includes no C++ library header: an inline function
 // shared with other files could be kept by the linker in its AVX-512 form, and crash a lesser processor.
@@ -17,8 +17,8 @@
 #define TEXT2(a) #a
 #define TEXT(a) TEXT2(a)
 
-extern "C" const cpu1_train JOIN(cpu1_train_, CPU1_ISA) = {
-    TEXT(CPU1_ISA),
+extern "C" const cpu1_train JOIN(cpu1_train_, CPU1_SET) = {
+    TEXT(CPU1_SET),
     gate_scan,
     gate_scan_backward,
     leaky_scan,

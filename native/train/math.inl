@@ -82,9 +82,9 @@ inline void store(float *to, float x) { *to = x; }
 // body(i, worker) for every i of [0, tasks); two bodies that run at once have different workers of [0, threads)
 template <class Body>
 inline void parallel_workers(int threads, int64_t tasks, const Body &body) {
-    cpu1_parallel(
-        threads, tasks,
-        [](const void *context, int64_t i, int worker) { (*static_cast<const Body *>(context))(i, worker); }, &body);
+    cpu1_parallel(threads, tasks, [](const void *context, int64_t i, int worker) {
+        (*static_cast<const Body *>(context))(i, worker);
+    }, &body);
 }
 
 // body(i) for every i of [0, tasks)
@@ -100,8 +100,7 @@ inline int64_t row_block(int64_t width) { return width < 8192 ? 8192 / (width + 
 template <class Body>
 inline void parallel_rows(int threads, int64_t rows, int64_t width, const Body &body) {
     const int64_t block = row_block(width);
-    parallel(threads, blocks_of(rows, block),
-             [&](int64_t i) { body(i * block, smaller(rows, (i + 1) * block)); });
+    parallel(threads, blocks_of(rows, block), [&](int64_t i) { body(i * block, smaller(rows, (i + 1) * block)); });
 }
 
 }  // namespace

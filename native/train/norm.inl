@@ -66,11 +66,10 @@ void rms_norm_backward(const cpu1_norm_backward *a, int threads) {
             const T *dy = static_cast<const T *>(a->dy) + m * width;
             const float inverse = a->divide ? 1.0f / a->divide[m] : 1.0f, *x = a->x + m * width;
             if (a->through) {
-                norm_backward_row<T, true>(dy, inverse, x, a->r[m], a->gain, a->through + m * width,
-                                           a->dx + m * width, dgain, width);
+                norm_backward_row<T, true>(dy, inverse, x, a->r[m], a->gain, a->through + m * width, a->dx + m * width,
+                                           dgain, width);
             } else {
-                norm_backward_row<T, false>(dy, inverse, x, a->r[m], a->gain, nullptr, a->dx + m * width, dgain,
-                                            width);
+                norm_backward_row<T, false>(dy, inverse, x, a->r[m], a->gain, nullptr, a->dx + m * width, dgain, width);
             }
         }
     });

@@ -10,8 +10,7 @@
 namespace {
 
 // q from x gain alone (the norm cancels): the same integers whatever the order of the sum of squares.
-inline void quantise_row(const float *x, const float *gain, int8_t *q, float *s, float *r, int64_t width,
-                         float eps) {
+inline void quantise_row(const float *x, const float *gain, int8_t *q, float *s, float *r, int64_t width, float eps) {
     constexpr float silent = 0x1p-100f, levels = 127.0f;
     // bits of |x gain| compare as the values do, and NaN above them all
     int32_t peak_bits = 0;

@@ -29,8 +29,8 @@ inline void load_state(float *state, const float *from, int64_t width) {
 }
 
 void gate_scan(const cpu1_gate_scan *a, int threads) {
-    parallel_channels(threads, a->batch, a->width, [=](int64_t b, int64_t first, int64_t width)
-        __attribute__((always_inline)) {
+    parallel_channels(threads, a->batch, a->width,
+                      [=](int64_t b, int64_t first, int64_t width) __attribute__((always_inline)) {
         float state[CPU1_CHANNEL_BLOCK];
         load_state(state, a->h0 ? a->h0 + b * a->width + first : nullptr, width);
         for (int64_t t = 0; t < a->time; t++) {
@@ -48,8 +48,8 @@ void gate_scan(const cpu1_gate_scan *a, int threads) {
 
 void gate_scan_backward(const cpu1_gate_scan *a, int threads) {
     const int64_t blocks = blocks_of(a->width, CPU1_CHANNEL_BLOCK);
-    parallel_channels(threads, a->batch, a->width, [=](int64_t b, int64_t first, int64_t width)
-        __attribute__((always_inline)) {
+    parallel_channels(threads, a->batch, a->width,
+                      [=](int64_t b, int64_t first, int64_t width) __attribute__((always_inline)) {
         float carry[CPU1_CHANNEL_BLOCK], start[CPU1_CHANNEL_BLOCK];
         load_state(carry, nullptr, width);
         load_state(start, a->h0 ? a->h0 + b * a->width + first : nullptr, width);
@@ -78,8 +78,8 @@ void gate_scan_backward(const cpu1_gate_scan *a, int threads) {
 }
 
 void leaky_scan(const cpu1_leaky_scan *a, int threads) {
-    parallel_channels(threads, a->batch, a->width, [=](int64_t b, int64_t first, int64_t width)
-        __attribute__((always_inline)) {
+    parallel_channels(threads, a->batch, a->width,
+                      [=](int64_t b, int64_t first, int64_t width) __attribute__((always_inline)) {
         const float *decay = a->decay + first;
         float state[CPU1_CHANNEL_BLOCK];
         load_state(state, a->m0 ? a->m0 + b * a->width + first : nullptr, width);
@@ -97,8 +97,8 @@ void leaky_scan(const cpu1_leaky_scan *a, int threads) {
 
 void leaky_scan_backward(const cpu1_leaky_scan *a, int threads) {
     const int64_t blocks = blocks_of(a->width, CPU1_CHANNEL_BLOCK);
-    parallel_channels(threads, a->batch, a->width, [=](int64_t b, int64_t first, int64_t width)
-        __attribute__((always_inline)) {
+    parallel_channels(threads, a->batch, a->width,
+                      [=](int64_t b, int64_t first, int64_t width) __attribute__((always_inline)) {
         const float *decay = a->decay + first;
         float carry[CPU1_CHANNEL_BLOCK], start[CPU1_CHANNEL_BLOCK], ddecay[CPU1_CHANNEL_BLOCK];
         load_state(carry, nullptr, width);

@@ -194,10 +194,10 @@ typedef struct {
                                    float *dlogits, int64_t rows, int64_t width, int threads);
 } cpu1_train;
 
-extern const cpu1_train cpu1_train_baseline, cpu1_train_avx2, cpu1_train_avx512;
-
 // The best table that the machine can run, or the one called `name`; null if it is not built in or cannot run.
 const cpu1_train *cpu1_train_find(const char *name);
+// The names of those it can run, best first, comma-separated.
+const char *cpu1_train_names(void);
 
 // Calls body(context, i, worker) for every i of [0, tasks), on up to `threads` threads of the OpenMP team that the
 // process already has (torch's); serially if there is none. Calls at the same time differ in worker, of [0, threads).

@@ -217,6 +217,22 @@ def test_a_gate_between_two_gates_may_skip_less():
         Program.from_json(program)
 
 
+def test_a_field_at_its_default_is_left_out():
+    """Files from before the field existed load, and files that do not need it stay as they were."""
+    decoder = {"op": "local_decode", "in": ["s", 0, 8]}
+    names = ("slots", "back", "up", "up_bias", "down", "down_bias", "output", "output_bias")
+    program = {**example(), "head": [{**decoder, **{name: name for name in names}}]}
+    old = Program.from_json(program)
+    assert old.look_back == old.head[0]["look_back"] == 3
+    assert old.to_json() == program
+    shown = copy.deepcopy(program)
+    shown["head"][0]["look_back"] = 3
+    assert Program.from_json(shown) == old
+    shown["head"][0]["look_back"] = 5
+    assert Program.from_json(shown).to_json() == shown
+    assert Program.from_json(example()).look_back == 0
+
+
 def test_every_operation_is_documented():
     """docs/operations.md has a row for each, with all its fields."""
     text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """The engine's kernels, every instruction set of the machine: integers exact, rows alone and among others alike."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from cpu1.format.tensors import to_trits
 from cpu1.runtime import engine
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
-NATIVE = Path(__file__).resolve().parents[2] / "native" / "engine"
 ISAS = engine.isas() if engine.available() else []
 TERNARY, INT8, BF16, FP32 = range(4)
 KINDS = {"ternary": TERNARY, "int8": INT8, "bf16": BF16, "fp32": FP32}
@@ -141,11 +139,9 @@ def run_with(isa: str, path: Path) -> str:
     return subprocess.run(words, env={**os.environ, "CPU1_ISA": isa}, capture_output=True, text=True, check=True).stdout
 
 
-def test_neon_under_an_emulator():
-    if not shutil.which("aarch64-linux-gnu-g++"):
-        pytest.skip("no cross compiler for aarch64")
-    run = subprocess.run([NATIVE / "test_neon.sh"], capture_output=True, text=True, check=False)
-    if run.returncode == 77:
-        pytest.skip(run.stdout.strip())
+@pytest.mark.slow
+def test_neon_under_an_emulator(aarch64):
+    emulator, folder = aarch64
+    run = subprocess.run([emulator, folder / "test_kernels"], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "neon ok" in run.stdout

@@ -10,7 +10,7 @@ from torch import Tensor
 from cpu1 import ops
 from cpu1.ops import native, reference, ternary
 
-ISAS = ("baseline", "avx2", "avx512")
+ISAS = ("portable", "avx2", "avx512")
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,14 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip(f"no {request.param} here")
     yield request.param
     native.train.use_isa("")
+
+
+@pytest.mark.skipif(not ops.native_available(), reason="built without native kernels")
+def test_an_unknown_instruction_set_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"CPU1_TRAIN_ISA: no instruction set 'mmx' on this machine; it has .*portable$"
+    ):
+        native.train.use_isa("mmx")
 
 
 SHAPES = [(1, 1, 1), (2, 1, 5), (3, 7, 64), (2, 33, 131), (1, 700, 66)]

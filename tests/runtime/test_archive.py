@@ -139,7 +139,7 @@ def altered(data: bytes, **fields) -> bytes:
 @native_only
 def test_another_text_is_never_given_back(folder, small):
     """As on a machine that computes otherwise: the blocks themselves say what they hold."""
-    for other in {"numpy", *map(engine.ARITHMETIC.get, engine.isas())} - {Archive.read(small).arithmetic}:
+    for other in {"numpy", *map(engine.arithmetic, engine.isas())} - {Archive.read(small).arithmetic}:
         with pytest.raises(UserError, match="decodes to another text"):
             decompress(altered(small, arithmetic=other), folder / "07.cpu1")
     blocks = Archive.read(small).blocks
@@ -151,7 +151,7 @@ def test_another_text_is_never_given_back(folder, small):
 @native_only
 def test_an_arithmetic_that_is_not_here_is_named(folder, small, monkeypatch):
     monkeypatch.setattr(engine, "isas", lambda: [])
-    with pytest.raises(UserError, match=r"lacks the arithmetic .*; it has numpy alone"):
+    with pytest.raises(UserError, match=r"this machine has no arithmetic '[a-z]+'; it has numpy$"):
         decompress(small, folder / "07.cpu1")
 
 
@@ -169,7 +169,7 @@ def test_another_arithmetic_of_the_same_machine_reads_back(folder, monkeypatch):
     """CPU1_ISA=portable makes archives for every machine; reading one goes the same way unasked."""
     monkeypatch.setenv("CPU1_ISA", "portable")
     made = compress(TEXT[:3000], PackedModel(folder / "07.cpu1"))
-    assert Archive.read(made).arithmetic == "portable"
+    assert Archive.read(made).arithmetic == "plain"
     monkeypatch.delenv("CPU1_ISA")
     assert decompress(made, folder / "07.cpu1") == TEXT[:3000]
 

@@ -159,12 +159,12 @@ def test_units_and_codes_that_are_none_are_refused(pairs):
 @pytest.mark.parametrize("run", ["01", "02a", "03", "08", "10"])
 @pytest.mark.parametrize("dense", ["int8", "bf16", "fp32"])
 def test_instruction_sets_of_one_arithmetic_agree_to_the_bit(run, dense, tmp_path):
-    """What `engine.ARITHMETIC` says. The others agree closely, which is no use to a code."""
+    """What `engine.arithmetic` promises. The others agree closely, which is no use to a code."""
     pair = packed_run(run, tmp_path, dense)
     units = some_units(pair, 300)
     found: dict[str, set[bytes]] = {}
     for isa in engine.isas():
         session = Session(Engine(pair.path, isa))
         session.advance(units)
-        found.setdefault(engine.ARITHMETIC[isa], set()).add(session.state + session.next_logits().tobytes())
+        found.setdefault(engine.arithmetic(isa), set()).add(session.state + session.next_logits().tobytes())
     assert {name: len(results) for name, results in found.items()} == dict.fromkeys(found, 1)

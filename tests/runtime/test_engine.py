@@ -3,12 +3,13 @@
 import json
 import subprocess
 import threading
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers.packing import Pair, packed_run, some_units
+from helpers.native_build import ROOT, build
+from helpers.packing import Pair, pack_model, packed_run, randomised, some_units
 
 from cpu1.errors import UserError
 from cpu1.format import container
@@ -21,7 +22,6 @@ from cpu1.runtime.sampling import Sampler, Sampling
 from cpu1.runtime.session import Batch, Session
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
-NATIVE = Path(__file__).resolve().parents[2] / "native" / "engine"
 UNITS = 80
 
 
@@ -201,6 +201,33 @@ def test_time_is_told_by_operation(pairs):
     assert all(seconds > 0 and calls > 0 for seconds, calls in spent.values())
 
 
+@pytest.mark.parametrize("back", [1, 6, 8])
+def test_the_decoder_looks_back_as_far_as_the_file_says(back, tmp_path):
+    """Units of earlier steps count too: they travel in the state."""
+    recipe = ladder.recipe("07", "demo")
+    recipe = recipe.replace(head=replace(recipe.head, look_back=back))
+    pair = pack_model(randomised(recipe), tmp_path / "model.cpu1")
+    units = some_units(pair, UNITS)
+    whole, reference = Session(Engine(pair.path)), Reference(pair.packed)
+    bits = whole.score(units) / np.log(2)
+    np.testing.assert_allclose(bits, reference.score(units), rtol=0, atol=2e-5)
+    one, moved = Session(Engine(pair.path)), Session(Engine(pair.path))
+    one.score(units[:41])
+    moved.state = one.state
+    assert np.array_equal(moved.score(units[41:]), one.score(units[41:]))
+    assert one.state == moved.state == whole.state
+
+
+def test_a_default_may_be_written_down(pairs):
+    def shown(about, tensors):
+        assert "look_back" not in about["program"]["head"][0]
+        about["program"]["head"][0]["look_back"] = 3
+
+    units = some_units(pairs["10"], UNITS)
+    expected = Session(Engine(pairs["10"].path)).score(units)
+    assert np.array_equal(Session(Engine(edited(pairs["10"], shown))).score(units), expected)
+
+
 # ------------------------------------------------------------------------------------ hostile files
 
 
@@ -247,6 +274,22 @@ CHANGES = {
     ),
     "a huge register": (lambda a, t: a["program"]["registers"].update(big=1 << 40), "size of 'big'"),
     "a register nobody writes": (lambda a, t: a["program"]["registers"].update(big=1 << 18), "not written whole"),
+    "a decoder that looks back too far": (
+        lambda a, t: a["program"]["head"][0].update(look_back=9),
+        "look_back must be a whole number from 1 to 8",
+    ),
+    "a decoder that looks back farther than its table": (
+        lambda a, t: a["program"]["head"][0].update(look_back=4),
+        "must be look_back",
+    ),
+    "an embedding of tokens": (
+        lambda a, t: a["program"]["embed"][0].update(op="embed_token"),
+        "not for a model of this level",
+    ),
+    "a word that is no choice": (
+        lambda a, t: trunk(a, "dense_linear").update(activation="gelu"),
+        "it must be one of none, silu, relu2",
+    ),
     "a tokenizer": (lambda a, t: t.update(tokenizer=container.Raw("U8", (1,), b"x")), "tokenizer"),
 }
 
@@ -277,7 +320,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_short_run_of_the_fuzzer(pairs):
-    """The loader without sanitizers; native/engine/fuzz.sh has them, and runs for as long as one likes."""
+    """The loader without sanitizers; docs/engine.md has the command of the fuzzer with them."""
     rng = np.random.default_rng(0)
     data = pairs["10"].path.read_bytes()
     for _ in range(300):
@@ -292,14 +335,11 @@ def test_a_short_run_of_the_fuzzer(pairs):
         assert session.next_logits().shape == (256,)
 
 
+@pytest.mark.slow
 def test_the_fuzzer_under_sanitizers(pairs, tmp_path):
-    import shutil
-
-    if not shutil.which("g++"):
-        pytest.skip("no g++")
-    words = [NATIVE / "fuzz.sh", pairs["10"].path, "150"]
+    options = {"CPU1_SANITIZE": "ON", "CPU1_SETS": "portable", "CPU1_OPTIMISE": "-O1"}
+    folder = build(ROOT / "native", tmp_path, ["fuzz"], **options)
+    words = [folder / "engine" / "fuzz", pairs["10"].path, "150"]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
-    if "cannot find -lasan" in run.stderr:
-        pytest.skip("no AddressSanitizer")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     assert "150 files" in run.stdout

@@ -72,15 +72,14 @@ def test_narrow_weights_are_those_that_unpacking_gives_torch(run, dense, tmp_pat
     np.testing.assert_allclose(stepwise(pair, units)[0], expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("changes", [{"head.look_back": "1"}, {"linear.sub_norm": "false"}], ids=str)
-def test_a_changed_recipe_gives_the_logits_of_torch(changes, tmp_path):
-    compare(pack_model(randomised(changed(ladder.recipe("07", "demo"), changes.items())), tmp_path / "model.cpu1"))
+@pytest.mark.parametrize("change", [("head.look_back", "1"), ("head.look_back", "8"), ("linear.sub_norm", "false")])
+def test_a_changed_recipe_gives_the_logits_of_torch(change, tmp_path):
+    compare(pack_model(randomised(changed(ladder.recipe("07", "demo"), [change])), tmp_path / "model.cpu1"))
 
 
-@pytest.mark.parametrize("changes", [{"head.look_back": "5"}, {"ffn": "ReLU2"}], ids=str)
-def test_what_the_runtime_cannot_do_is_refused(changes, tmp_path):
+def test_what_the_runtime_cannot_do_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be packed yet"):
-        pack_model(randomised(changed(ladder.recipe("07", "demo"), changes.items())), tmp_path / "model.cpu1")
+        pack_model(randomised(changed(ladder.recipe("07", "demo"), [("ffn", "ReLU2")])), tmp_path / "model.cpu1")
 
 
 def test_folded_attention_forgets_what_is_two_segments_back(tmp_path):

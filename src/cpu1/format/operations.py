@@ -4,10 +4,27 @@
 file, and may own one state. The sizes of slices and the shapes of tensors are products of letters and numbers; a letter
 has one value within one operation (P and V are the program's patch and vocabulary), so that all validation follows
 from the table.
+
+The native build makes its table from this file (native/engine/format/generate.py), so nothing but the standard library
+may be imported. A field's name has one kind in all operations: the engine has a member for each name. An embedding
+writes its `out`, a head reads its `in`; a ternary tensor turns `in` into `out` and needs `parts`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+# Most inputs of a product (the letter k). With weights of two bits masked in place (at most 2 << 6) and activations of
+# at most 127, a sum of this many products stays below 127 * 128 * 65536 < 2^31.
+INPUTS = 65_536
+VOCABULARY = 65_536
+PATCH = 16
+OPERATIONS_A_SECTION = 4096
+PARTS = 256
+NAME = 256  # characters
+ENTRIES = {"registers": 256, "states": 4096}
+VALUES = {"registers": 1 << 20, "states": 1 << 22}  # of all together
+LOOK_BACK = 8  # units before the next one that a head may read
 
 
 @dataclass(frozen=True)
@@ -19,10 +36,10 @@ class Read:
 
 @dataclass(frozen=True)
 class Write:
-    """A slice that is written; what is `added` to is read as well."""
+    """A slice that is written. What is `added` to is read as well: always, or where the flag of that name is set."""
 
     size: str
-    added: bool = False
+    added: bool | str = False
 
 
 @dataclass(frozen=True)
@@ -50,16 +67,23 @@ class Parts:
 
 @dataclass(frozen=True)
 class Number:
-    """A whole number from `low` to `high`, a multiple of `step`; its field's name is a letter for sizes."""
+    """A whole number from `low` to `high`, a multiple of `step`; its field's name is a letter for sizes.
+
+    A field that older files lack has a `default`, and is left out of a file where it has that value. So with flags and
+    choices.
+    """
 
     low: int
     high: int
     step: int = 1
+    default: int | None = None
 
 
 @dataclass(frozen=True)
 class Flag:
     """true or false."""
+
+    default: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,7 @@ class Choice:
     """One of a few words."""
 
     words: tuple[str, ...]
+    default: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +112,15 @@ class Operation:
 
     @property
     def needed(self) -> set[str]:
-        """The fields that must be there: all but optional tensors."""
-        return {name for name, kind in self.fields.items() if not (isinstance(kind, Tensor) and kind.optional)}
+        """The fields that must be there: all but optional tensors and what has a default."""
+        optional = {name for name, kind in self.tensors.items() if kind.optional}
+        return set(self.fields) - optional - set(self.defaults)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The values of fields that may be left out."""
+        defaults = {name: getattr(kind, "default", None) for name, kind in self.fields.items()}
+        return {name: value for name, value in defaults.items() if value is not None}
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -124,7 +156,7 @@ OPERATIONS: dict[str, Operation] = {
         "trunk",
         {
             "in": Read("k"),
-            "out": Write("n"),
+            "out": Write("n", added="accumulate"),
             "weight": Tensor(("n", "k")),
             "bias": Tensor(("n",), optional=True),
             "activation": Choice(("none", "silu", "relu2")),
@@ -162,9 +194,10 @@ OPERATIONS: dict[str, Operation] = {
     "local_decode": Operation(
         "head",
         {
+            "look_back": Number(1, LOOK_BACK, default=3),
             "in": Read("d"),
             "slots": Tensor(("P*w", "d")),
-            "back": Tensor(("3", "V", "w")),
+            "back": Tensor(("look_back", "V", "w")),
             "up": Tensor(("h", "w")),
             "up_bias": Tensor(("h",)),
             "down": Tensor(("w", "h")),

@@ -9,18 +9,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cpu1.format.operations import OPERATIONS, Choice, Flag, Kind, Number, Parts, Read, State, Target, Tensor, Write
-
-# Most inputs of a product. With weights of two bits masked in place (at most 2 << 6) and activations of at most 127,
-# a sum of so many products stays below 127 * 128 * 65536 < 2^31.
-INPUTS = 65_536
-VOCABULARY = 65_536
-PATCH = 16
-OPERATIONS_A_SECTION = 4096
-PARTS = 256
-NAME = 256  # characters
-ENTRIES = {"registers": 256, "states": 4096}
-VALUES = {"registers": 1 << 20, "states": 1 << 22}  # of all together
+from cpu1.format.operations import (
+    ENTRIES,
+    INPUTS,
+    NAME,
+    OPERATIONS,
+    OPERATIONS_A_SECTION,
+    PARTS,
+    PATCH,
+    VALUES,
+    VOCABULARY,
+    Choice,
+    Flag,
+    Kind,
+    Number,
+    Parts,
+    Read,
+    State,
+    Target,
+    Tensor,
+    Write,
+)
 
 SECTIONS = ("embed", "trunk", "head")
 
@@ -56,10 +65,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class Op:
-    """One operation of a program. Slices are `Slice`, parts a tuple; optional tensors may be absent."""
+    """One operation of a program. Slices are `Slice`, parts a tuple; optional tensors may be absent.
+
+    Fields with a default are always there.
+    """
 
     name: str
     fields: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.name in OPERATIONS:
+            object.__setattr__(self, "fields", {**OPERATIONS[self.name].defaults, **self.fields})
 
     def __getitem__(self, field: str) -> Any:
         return self.fields[field]
@@ -99,6 +115,11 @@ class Program:
         for section in SECTIONS:
             for index, op in enumerate(getattr(self, section)):
                 yield f"program: {section}[{index}] {op.name}", section, index, op
+
+    @property
+    def look_back(self) -> int:
+        """How many units before the next one the head reads."""
+        return self.head[0].get("look_back") or 0
 
     def tensor_names(self) -> set[str]:
         """The tensors that operations name."""
@@ -146,7 +167,10 @@ class Program:
 
 
 def _plain(op: Op) -> dict[str, Any]:
-    return {"op": op.name, **{name: _plain_field(value) for name, value in op.fields.items()}}
+    """Fields at their defaults are left out: readers from before those fields know what is meant."""
+    defaults = OPERATIONS[op.name].defaults
+    shown = {name: value for name, value in op.fields.items() if name not in defaults or value != defaults[name]}
+    return {"op": op.name, **{name: _plain_field(value) for name, value in shown.items()}}
 
 
 def _plain_field(value: Any) -> Any:
@@ -309,7 +333,7 @@ def _check_tensor(place: str, op: Op, kind: Tensor, stored: Stored | None, sizes
 def _check_states(program: Program) -> None:
     owners: dict[str, str] = {}
     for place, _, _, op in program.operations():
-        if state := op.get("state"):
+        for state in (op[field] for field, kind in OPERATIONS[op.name].fields.items() if isinstance(kind, State)):
             if state in owners:
                 raise ValueError(f"{place}: state {_short(state)} belongs to {owners[state]} already")
             owners[state] = place
@@ -334,8 +358,9 @@ def _check_flow(program: Program) -> None:
         for part in writes:
             written[part.register] |= part.bits
             ever[part.register] |= part.bits
-        if op.name == "delete_gate":
-            skips.setdefault(op["skip_to"], []).append(dict(written))
+        for field, kind in OPERATIONS[op.name].fields.items():
+            if isinstance(kind, Target):
+                skips.setdefault(op[field], []).append(dict(written))
     for name, size in program.registers.items():
         _require(ever[name] == (1 << size) - 1, f"program: register {_short(name)} is not written whole")
 
@@ -346,8 +371,12 @@ def _reads_and_writes(place: str, op: Op) -> tuple[list[Slice], list[Slice]]:
     reads = [op[field] for field, kind in kinds.items() if isinstance(kind, Read)]
     writes = [op[field] for field, kind in kinds.items() if isinstance(kind, Write)]
     _require(not any(a.overlaps(b) for a in reads for b in writes), f"{place} overwrites what it reads")
-    added_to = [op[field] for field, kind in kinds.items() if isinstance(kind, Write) and kind.added]
-    return reads + added_to + (writes if op.get("accumulate") else []), writes
+    added_to = [op[field] for field, kind in kinds.items() if isinstance(kind, Write) and _adds(op, kind)]
+    return reads + added_to, writes
+
+
+def _adds(op: Op, kind: Write) -> bool:
+    return bool(op[kind.added]) if isinstance(kind.added, str) else kind.added
 
 
 # ------------------------------------------------------------------------------------------ messages

@@ -25,7 +25,7 @@ MAGIC, VERSION = b"cpu1z", 1
 HEAD = struct.Struct("<5sBB8sIQ")  # magic, version, arithmetic, fingerprint of the model, bytes a block, bytes in all
 BLOCK = struct.Struct("<III")  # units, bytes of code, CRC-32 of the text
 CHECK_BYTES = FINGERPRINT_BYTES = 8
-ARITHMETICS = ("numpy", "portable", "fma")  # by their number in the file
+ARITHMETICS = ("numpy", "plain", "fma")  # by their number in the file
 
 BLOCK_BYTES = 1 << 17  # a block costs 14 bytes and a cold start: 0.05% of a text at 2 bits per byte
 SHORT_BLOCK_BYTES = 1 << 13  # where attention sees the whole block: time and memory grow with it

@@ -1,4 +1,4 @@
-"""Arithmetic coding of units by the probabilities that a stream gives them: the reference of the engine's coder.
+"""Arithmetic coding of units by the probabilities that a stream gives them; plain form of native/engine/run/coder.cpp.
 
 It makes the same code of the same logits as the engine's, which is faster, and works over any stream. It is a range
 coder (Martin 1979, "Range encoding: an algorithm for removing redundancy from a digitised message"). Text is decoded in

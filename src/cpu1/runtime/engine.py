@@ -12,9 +12,6 @@ from typing import Any
 
 from cpu1.errors import UserError
 
-#: Instruction sets of the same arithmetic give the same results to the bit.
-ARITHMETIC = {"avx512vnni": "fma", "avxvnni": "fma", "avx2": "fma", "neon": "fma", "portable": "portable"}
-
 WIDER = "install a C++ compiler and install cpu1 again, or use cpu1.runtime.reference"
 
 
@@ -34,6 +31,15 @@ def isas() -> list[str]:
     """The instruction sets that this machine can run, best first."""
     names: str = native().isas()
     return names.split(",")
+
+
+def arithmetic(isa: str) -> str:
+    """What the last bits of results on an instruction set depend on: sets of one arithmetic agree to the bit.
+
+    Raises ValueError for a set that this machine does not run.
+    """
+    name: str = native().arithmetic(isa)
+    return name
 
 
 def operations() -> list[str]:
@@ -66,6 +72,7 @@ class Engine:
         self.vocabulary: int = self.model.vocabulary
         self.width: int = self.model.width
         self.isa: str = self.model.isa
+        self.arithmetic: str = self.model.arithmetic
         self.tokenizer: bytes | None = self.model.tokenizer or None
 
     @property

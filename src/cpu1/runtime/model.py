@@ -63,7 +63,7 @@ class PackedModel:
     def __init__(self, path: str | Path, threads: int = 1, arithmetic: str | None = None) -> None:
         """`arithmetic` forces one that gives the same results to the bit, see the property (default: the fastest).
 
-        Raises UserError naming the file and what is wrong with it, or an arithmetic that this machine does not have.
+        Raises UserError naming the file and what is wrong with it, or an arithmetic that this machine lacks.
         """
         self.path, self.threads = Path(path), threads
         self._state: bytes | None = None  # the start of a document
@@ -168,9 +168,10 @@ def _open(path: Path, arithmetic: str | None) -> "_native | _plain":
         return _native(path)
     isas = engine.isas() if engine.available() else []
     for isa in isas:
-        if engine.ARITHMETIC[isa] == arithmetic:
+        if engine.arithmetic(isa) == arithmetic:
             return _native(path, isa)
-    raise UserError(f"this machine lacks the arithmetic {arithmetic!r}; it has {', '.join(isas) or 'numpy alone'}")
+    known = {engine.arithmetic(isa): None for isa in isas}
+    raise UserError(f"this machine has no arithmetic {arithmetic!r}; it has {', '.join([*known, 'numpy'])}")
 
 
 class _native:
@@ -178,7 +179,7 @@ class _native:
 
     def __init__(self, path: Path, isa: str = "") -> None:
         self.engine = engine.Engine(path, isa)
-        self.arithmetic = engine.ARITHMETIC[self.engine.isa]
+        self.arithmetic = self.engine.arithmetic
         self.about, self.tokenizer = self.engine.about, self.engine.tokenizer
 
     def session(self, threads: int) -> Stream:

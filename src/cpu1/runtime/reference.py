@@ -21,7 +21,6 @@ Vector = NDArray[np.float32]
 EPS = 1e-6
 LEVELS = np.float32(127)
 SILENT = np.float32(2.0**-100)
-LOOK_BACK = 3  # bytes that the local decoder sees
 ROPE_BASE = 10_000.0
 
 
@@ -39,7 +38,7 @@ class State:
 
     s: Vector  # (d,): predicts the next step
     position: int  # steps so far, the first one, which read no units, counted
-    recent: tuple[int, ...]  # the last units, at most LOOK_BACK
+    recent: tuple[int, ...]  # the last units, at most as many as the head looks back
     vectors: dict[str, Vector] = field(default_factory=dict)  # states of scans
     caches: dict[str, tuple[Entry, ...]] = field(default_factory=dict)  # states of attention
     kept: bool = True  # whether no gate deleted the last step
@@ -106,7 +105,8 @@ class Reference:
         index = 0
         while index < len(self.program.trunk):
             index = step.run(self.program.trunk[index]) or index + 1
-        recent = (*state.recent, *(units or ()))[-LOOK_BACK:]
+        read = (*state.recent, *(units or ()))
+        recent = read[max(0, len(read) - self.program.look_back) :]
         kept = not step.deleted
         return State(step.registers["s"], state.position + 1, recent, step.vectors, step.caches, kept)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.errors import UserError
+from cpu1.format.operations import LOOK_BACK
 from cpu1.format.program import Slice
 from cpu1.model.ingredients.embedding import PATCH
 from cpu1.model.recipe import ingredient
@@ -21,9 +22,6 @@ from cpu1.records import later
 
 if TYPE_CHECKING:
     from cpu1.model.builder import Builder
-
-LOWERED = 3  # bytes that the runtime's operation looks back
-FARTHEST = 8  # bytes that a decoder may look back
 
 
 @ingredient("head")
@@ -95,12 +93,12 @@ class LocalByteDecoder:
 
     width: int = 192
     hidden: int = 864
-    look_back: int = later(default=3)  # bytes, at most `FARTHEST`
+    look_back: int = later(default=3)  # bytes, at most `LOOK_BACK`
 
     def build(self, width: int) -> nn.Module:
-        """The head over a trunk of `width`. UserError for a look-back of more than `FARTHEST` bytes."""
-        if self.look_back > FARTHEST:
-            raise UserError(f"LocalByteDecoder: look_back {self.look_back} is more than {FARTHEST} bytes")
+        """The head over a trunk of `width`. UserError for a look-back of more than `LOOK_BACK` bytes."""
+        if self.look_back > LOOK_BACK:
+            raise UserError(f"LocalByteDecoder: look_back {self.look_back} is more than {LOOK_BACK} bytes")
         return LocalByteDecoderModule(self, width)
 
 
@@ -129,15 +127,13 @@ class LocalByteDecoderModule(nn.Module):
         return ops.linear(x, self.output, self.output_bias, norm=True).unflatten(1, (-1, PATCH))
 
     def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
-        """Appends the head over `s`. UserError for a look-back of more than the runtime's `LOWERED` bytes."""
-        if self.look_back > LOWERED:
-            raise UserError(f"look_back {self.look_back} cannot be packed yet: the runtime reads {LOWERED} bytes back")
+        """Appends the head over `s`."""
         names = ("slots", "up", "up_bias", "down", "down_bias", "output", "output_bias")
         tensors = {name: to.tensor(getattr(self, name)) for name in names}
-        to.emit("local_decode", s, None, **tensors, back=to.derived("bytes", _look_back_vectors, self.back, table))
+        back = to.derived("bytes", _look_back_vectors, self.back, table)
+        to.emit("local_decode", s, None, **tensors, back=back, look_back=self.look_back)
 
 
 def _look_back_vectors(back: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """D_k e(b) (3, 256, inner), zero for a k beyond the look-back; summed in double so that every machine agrees."""
-    vectors = np.einsum("kiw,vw->kvi", back.astype(np.float64), table.astype(np.float64)).astype(np.float32)
-    return np.pad(vectors, ((0, LOWERED - len(vectors)), (0, 0), (0, 0)))
+    """D_k e(b) (look_back, 256, inner), summed in double so that every machine rounds the same."""
+    return np.einsum("kiw,vw->kvi", back.astype(np.float64), table.astype(np.float64)).astype(np.float32)

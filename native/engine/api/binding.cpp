@@ -1,0 +1,304 @@
+// The engine for Python: arrays go in and come out as they are (a wrong type is an error, not a copy), failures are
+// ValueErrors, and other threads run meanwhile.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <mutex>
+#include <tuple>
+
+#include <nanobind/stl/tuple.h>
+
+#include "api/engine.h"
+#include "kernels/kernels.h"
+
+namespace nb = nanobind;
+using nb::literals::operator""_a;
+
+namespace {
+
+template <class Value, int... Sizes>
+using Array = nb::ndarray<Value, nb::shape<Sizes...>, nb::c_contig, nb::device::cpu>;
+
+[[noreturn]] void fail(const cpu1_error &error) { throw nb::value_error(error.text); }
+void require(bool holds, const char *what) {
+    if (!holds) throw nb::value_error(what);
+}
+int64_t length(size_t n) { return static_cast<int64_t>(n); }
+
+class Model {
+  public:
+    Model(cpu1_model *model, const cpu1_error &error) : model_(model) {
+        if (!model_) fail(error);
+    }
+    ~Model() { cpu1_model_close(model_); }
+    Model(const Model &) = delete;
+    Model &operator=(const Model &) = delete;
+    const cpu1_model *get() const { return model_; }
+    cpu1_facts facts() const { return cpu1_model_facts(model_); }
+
+  private:
+    cpu1_model *model_;
+};
+
+Model *open_model(const std::string &path, const std::string &isa) {
+    const nb::gil_scoped_release unlocked;
+    cpu1_error error{};
+    return new Model(cpu1_model_open(path.c_str(), isa.empty() ? nullptr : isa.c_str(), &error), error);
+}
+
+Model *read_model(nb::bytes bytes) {
+    const char *data = bytes.c_str();
+    const int64_t size = length(bytes.size());
+    const nb::gil_scoped_release unlocked;
+    cpu1_error error{};
+    return new Model(cpu1_model_read(data, size, nullptr, &error), error);
+}
+
+nb::bytes about_of(const Model &model) {
+    const std::string about = model.facts().about;
+    return nb::bytes(about.data(), about.size());
+}
+
+nb::bytes tokenizer_of(const Model &model) {
+    const cpu1_facts facts = model.facts();
+    return nb::bytes(facts.tokenizer, static_cast<size_t>(facts.tokenizer_size));
+}
+
+// A code is used by one thread at a time: by that of the session's call, or by its own `finish`.
+class Encoder {
+  public:
+    Encoder() : encoder_(cpu1_encoder_new(&error_)) {
+        if (!encoder_) fail(error_);
+    }
+    ~Encoder() { cpu1_encoder_close(encoder_); }
+    Encoder(const Encoder &) = delete;
+    Encoder &operator=(const Encoder &) = delete;
+    cpu1_encoder *get() const { return encoder_; }
+
+    nb::bytes finish() {
+        const uint8_t *code = nullptr;
+        const int64_t size = cpu1_encoder_finish(encoder_, &code, &error_);
+        if (size < 0) fail(error_);
+        return nb::bytes(code, static_cast<size_t>(size));
+    }
+
+  private:
+    cpu1_error error_{};
+    cpu1_encoder *encoder_;
+};
+
+class Decoder {
+  public:
+    explicit Decoder(nb::bytes code) : decoder_(cpu1_decoder_new(code.c_str(), length(code.size()), &error_)) {
+        if (!decoder_) fail(error_);
+    }
+    ~Decoder() { cpu1_decoder_close(decoder_); }
+    Decoder(const Decoder &) = delete;
+    Decoder &operator=(const Decoder &) = delete;
+    cpu1_decoder *get() const { return decoder_; }
+
+  private:
+    cpu1_error error_{};
+    cpu1_decoder *decoder_;
+};
+
+class Session {
+  public:
+    Session(const Model &model, int64_t streams, int threads) : facts_(model.facts()), streams_(streams) {
+        const nb::gil_scoped_release unlocked;
+        cpu1_error error{};
+        session_ = cpu1_session_new(model.get(), streams, threads, &error);
+        if (!session_) fail(error);
+    }
+    ~Session() { cpu1_session_close(session_); }
+    Session(const Session &) = delete;
+    Session &operator=(const Session &) = delete;
+
+    void advance(Array<const uint32_t, -1> units, Array<const int64_t, -1> counts) {
+        require(length(counts.size()) == streams_, "one count a stream");
+        std::vector<const uint32_t *> each;
+        int64_t used = 0;
+        for (int64_t i = 0; i < streams_; ++i) {
+            const int64_t left = length(units.size()) - used;
+            require(counts.data()[i] >= 0 && counts.data()[i] <= left, "counts do not fit the units");
+            each.push_back(units.data() + used);
+            used += counts.data()[i];
+        }
+        call([&](cpu1_error *e) { return cpu1_session_advance(session_, each.data(), counts.data(), e); });
+    }
+
+    void logits(Array<float, -1, -1> out) {
+        require(length(out.shape(0)) == streams_ && length(out.shape(1)) == facts_.vocabulary, "a row a stream");
+        call([&](cpu1_error *e) { return cpu1_session_logits(session_, out.data(), e); });
+    }
+
+    void score(int64_t stream, Array<const uint32_t, -1> units, Array<double, -1> nats) {
+        check_stream(stream);
+        require(units.size() == nats.size(), "a number a unit");
+        call([&](cpu1_error *e) {
+            return cpu1_session_score(session_, stream, units.data(), length(units.size()), nats.data(), e);
+        });
+    }
+
+    void generate(double temperature, int64_t top_k, double top_p, double min_p, int64_t end, bool may_end,
+                  Array<uint64_t, -1, 4> random, Array<uint32_t, -1, -1> out, Array<int64_t, -1> made) {
+        require(
+            length(random.shape(0)) == streams_ && length(out.shape(0)) == streams_ && length(made.size()) == streams_,
+            "a row a stream");
+        const cpu1_sampling sampling = {temperature, top_k, top_p, min_p, end, may_end};
+        std::vector<cpu1_random> states;
+        for (int64_t i = 0; i < streams_; ++i) {
+            const uint64_t *r = random.data() + 4 * i;
+            states.push_back({{r[0], r[1]}, {r[2], r[3]}});
+        }
+        call([&](cpu1_error *e) {
+            return cpu1_session_generate(session_, &sampling, states.data(), length(out.shape(1)), out.data(),
+                                         made.data(), e);
+        });
+        for (int64_t i = 0; i < streams_; ++i) {
+            random.data()[4 * i] = states[static_cast<size_t>(i)].state[0];
+            random.data()[4 * i + 1] = states[static_cast<size_t>(i)].state[1];
+        }
+    }
+
+    void encode(int64_t stream, Array<const uint32_t, -1> units, Encoder &encoder) {
+        check_stream(stream);
+        call([&](cpu1_error *e) {
+            return cpu1_session_encode(session_, stream, encoder.get(), units.data(), length(units.size()), e);
+        });
+    }
+
+    void decode(int64_t stream, Decoder &decoder, Array<uint32_t, -1> out) {
+        check_stream(stream);
+        call([&](cpu1_error *e) {
+            return cpu1_session_decode(session_, stream, decoder.get(), length(out.size()), out.data(), e);
+        });
+    }
+
+    nb::bytes save(int64_t stream) {
+        check_stream(stream);
+        std::vector<char> bytes;
+        call([&](cpu1_error *) {
+            bytes.resize(static_cast<size_t>(cpu1_session_state_size(session_, stream)));
+            cpu1_session_save(session_, stream, bytes.data());
+            return 1;
+        });
+        return nb::bytes(bytes.data(), bytes.size());
+    }
+
+    void restore(int64_t stream, nb::bytes bytes) {
+        check_stream(stream);
+        const char *data = bytes.c_str();
+        const int64_t size = length(bytes.size());
+        call([&](cpu1_error *e) { return cpu1_session_restore(session_, stream, data, size, e); });
+    }
+
+    std::vector<std::tuple<std::string, int64_t, int64_t>> profile(int on) {
+        const std::string names = cpu1_operations();
+        std::vector<cpu1_profile_row> rows(1 + static_cast<size_t>(std::count(names.begin(), names.end(), ',')));
+        int count = 0;
+        call([&](cpu1_error *) {
+            count = cpu1_session_profile(session_, on, rows.data(), static_cast<int>(rows.size()));
+            return 1;
+        });
+        std::vector<std::tuple<std::string, int64_t, int64_t>> out;
+        rows.resize(static_cast<size_t>(count));
+        for (const cpu1_profile_row &row : rows) out.emplace_back(row.operation, row.nanoseconds, row.calls);
+        return out;
+    }
+
+  private:
+    void check_stream(int64_t stream) const { require(stream >= 0 && stream < streams_, "no such stream"); }
+
+    // One thread at a time in a session, and none of them holding Python's lock.
+    template <class Body>
+    void call(const Body &body) {
+        const nb::gil_scoped_release unlocked;
+        const std::lock_guard<std::mutex> alone(mutex_);
+        cpu1_error error{};
+        if (!body(&error)) fail(error);
+    }
+
+    cpu1_session *session_ = nullptr;
+    cpu1_facts facts_;
+    int64_t streams_;
+    std::mutex mutex_;
+};
+
+const cpu1_kernels &kernels_of(const std::string &isa) {
+    const cpu1_kernels *kernels = cpu1_kernels_find(isa.c_str());
+    require(kernels, "no such instruction set on this machine");
+    return *kernels;
+}
+
+// One product by the kernels of an instruction set, for tests: out (M, N) from x (M, K) and a panel.
+void multiply(const std::string &isa, int kind, Array<const uint8_t, -1> panel, Array<const float, -1> scale,
+              Array<const float, -1, -1> x, Array<float, -1, -1> out) {
+    const cpu1_kernels *kernels = &kernels_of(isa);
+    require(kind >= 0 && kind < CPU1_KINDS, "no such kind of weights");
+    const cpu1_kind which = static_cast<cpu1_kind>(kind);
+    const int64_t rows = length(x.shape(0)), inputs = length(x.shape(1)), outputs = length(out.shape(1));
+    const int64_t each = cpu1_inputs_a_group(which), blocks = (outputs + 15) / 16, least = each < 2 ? 2 : each;
+    const int64_t groups = (inputs + least - 1) / least * least / each;
+    require(length(out.shape(0)) == rows && length(panel.size()) == blocks * groups * CPU1_GROUP &&
+                length(scale.size()) == blocks * CPU1_LANES,
+            "sizes do not fit");
+    const int64_t stride = (inputs + 15) / 16 * cpu1_prepared(which);
+    std::vector<uint8_t> in(static_cast<size_t>(rows * stride));
+    std::vector<cpu1_row> row(static_cast<size_t>(rows));
+    for (int64_t m = 0; m < rows; ++m)
+        kernels->prepare[which](x.data() + m * inputs, nullptr, 0, inputs, in.data() + m * stride, row.data() + m);
+    const cpu1_product product = {panel.data(), groups,    outputs, scale.data(), CPU1_LANES, nullptr,    CPU1_NONE, 0,
+                                  rows,         in.data(), stride,  row.data(),   nullptr,    out.data(), outputs};
+    kernels->product[which](&product, 0, blocks);
+}
+
+}  // namespace
+
+NB_MODULE(_engine, m) {
+    m.def("isas", [] { return std::string(cpu1_isas()); }, "The instruction sets of this machine, best first.");
+    m.def("arithmetic", [](const std::string &isa) { return std::string(kernels_of(isa).arithmetic); }, "isa"_a,
+          "What the last bits of its results depend on: sets of one arithmetic agree to the bit.");
+    m.def("operations", [] { return std::string(cpu1_operations()); }, "The operations that programs may have.");
+    m.def("read_all", [](const std::string &isa, Array<const uint8_t, -1> bytes) {
+        return kernels_of(isa).read_all(bytes.data(), length(bytes.size()));
+    }, "isa"_a, "bytes"_a.noconvert(), "Reads all bytes, for benches.");
+    m.def("multiply_adds", [](const std::string &isa, int64_t rounds) { return kernels_of(isa).multiply_adds(rounds); },
+          "isa"_a, "rounds"_a, "Multiplies in registers alone, for benches; returns how many multiply-adds it did.");
+    m.def("multiply", multiply, "isa"_a, "kind"_a, "panel"_a.noconvert(), "scale"_a.noconvert(), "x"_a.noconvert(),
+          "out"_a.noconvert());
+
+    nb::class_<Model>(m, "Model")
+        .def_static("open", open_model, "path"_a, "isa"_a, nb::rv_policy::take_ownership)
+        .def_static("read", read_model, "bytes"_a, nb::rv_policy::take_ownership)
+        .def_prop_ro("is_bytes", [](const Model &self) { return self.facts().is_bytes != 0; })
+        .def_prop_ro("patch", [](const Model &self) { return self.facts().patch; })
+        .def_prop_ro("vocabulary", [](const Model &self) { return self.facts().vocabulary; })
+        .def_prop_ro("width", [](const Model &self) { return self.facts().width; })
+        .def_prop_ro("isa", [](const Model &self) { return std::string(self.facts().isa); })
+        .def_prop_ro("arithmetic", [](const Model &self) { return std::string(self.facts().arithmetic); })
+        .def_prop_ro("weight_bytes", [](const Model &self) { return self.facts().weight_bytes; })
+        .def_prop_ro("trunk_products", [](const Model &self) { return self.facts().trunk_products; })
+        .def_prop_ro("head_products", [](const Model &self) { return self.facts().head_products; })
+        .def_prop_ro("about", about_of)
+        .def_prop_ro("tokenizer", tokenizer_of);
+
+    nb::class_<Encoder>(m, "Encoder").def(nb::init<>()).def("finish", &Encoder::finish);
+    nb::class_<Decoder>(m, "Decoder").def(nb::init<nb::bytes>(), "code"_a);
+
+    nb::class_<Session>(m, "Session")
+        .def(nb::init<const Model &, int64_t, int>(), "model"_a, "streams"_a, "threads"_a)
+        .def("advance", &Session::advance, "units"_a.noconvert(), "counts"_a.noconvert())
+        .def("logits", &Session::logits, "out"_a.noconvert())
+        .def("score", &Session::score, "stream"_a, "units"_a.noconvert(), "nats"_a.noconvert())
+        .def("encode", &Session::encode, "stream"_a, "units"_a.noconvert(), "encoder"_a)
+        .def("decode", &Session::decode, "stream"_a, "decoder"_a, "out"_a.noconvert())
+        .def("generate", &Session::generate, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "end"_a, "may_end"_a,
+             "random"_a.noconvert(), "out"_a.noconvert(), "made"_a.noconvert())
+        .def("save", &Session::save, "stream"_a)
+        .def("restore", &Session::restore, "stream"_a, "bytes"_a)
+        .def("profile", &Session::profile, "on"_a);
+}

@@ -1,0 +1,189 @@
+// The C interface over the classes: no exception leaves it.
+#include "api/engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <new>
+#include <string>
+#include <vector>
+
+#include "format/errors.h"
+#include "run/session.h"
+
+struct cpu1_model {
+    std::shared_ptr<const cpu1::Model> model;
+};
+struct cpu1_session {
+    cpu1::Session session;
+};
+struct cpu1_encoder {
+    cpu1::Encoder encoder;
+};
+struct cpu1_decoder {
+    cpu1::Decoder decoder;
+};
+
+namespace {
+
+// Calls body(); on failure fills `error` and returns `failed`.
+template <class Result, class Body>
+Result guarded(cpu1_error *error, Result failed, const Body &body) {
+    try {
+        return body();
+    } catch (const std::bad_alloc &) {
+        snprintf(error->text, sizeof error->text, "not enough memory");
+    } catch (const std::exception &problem) {
+        snprintf(error->text, sizeof error->text, "%s", problem.what());
+    }
+    return failed;
+}
+
+const cpu1_kernels *find_kernels(const char *isa) {
+    const char *forced = isa ? isa : getenv("CPU1_ISA");
+    const cpu1_kernels *kernels = cpu1_kernels_find(forced && *forced ? forced : nullptr);
+    if (!kernels)
+        cpu1::refuse("CPU1_ISA: no instruction set " + cpu1::quoted(forced) + " on this machine; it has " +
+                     cpu1_kernels_names());
+    return kernels;
+}
+
+cpu1_model *load(std::unique_ptr<cpu1::Source> source, const char *isa) {
+    return new cpu1_model{cpu1::load_model(*source, find_kernels(isa))};
+}
+
+}  // namespace
+
+cpu1_model *cpu1_model_open(const char *path, const char *isa, cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_model *>(nullptr), [&] { return load(cpu1::open_file(path), isa); });
+}
+
+cpu1_model *cpu1_model_read(const void *bytes, int64_t size, const char *isa, cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_model *>(nullptr),
+                   [&] { return load(cpu1::open_memory(bytes, size), isa); });
+}
+
+void cpu1_model_close(cpu1_model *model) { delete model; }
+
+cpu1_facts cpu1_model_facts(const cpu1_model *model) {
+    const cpu1::Model &m = *model->model;
+    return {m.program.bytes,
+            m.program.patch,
+            m.program.vocabulary,
+            m.program.width,
+            m.about.c_str(),
+            m.tokenizer.data(),
+            static_cast<int64_t>(m.tokenizer.size()),
+            m.kernels->isa,
+            m.kernels->arithmetic,
+            m.weight_bytes,
+            m.trunk_products,
+            m.head_products};
+}
+
+cpu1_session *cpu1_session_new(const cpu1_model *model, int64_t streams, int threads, cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_session *>(nullptr), [&] {
+        cpu1::require(streams >= 1 && streams <= 65536, "streams must be a number from 1 to 65536");
+        cpu1::require(threads >= 1 && threads <= 256, "threads must be a number from 1 to 256");
+        return new cpu1_session{cpu1::Session(model->model, streams, threads)};
+    });
+}
+
+void cpu1_session_close(cpu1_session *session) { delete session; }
+
+int cpu1_session_advance(cpu1_session *session, const uint32_t *const *units, const int64_t *counts,
+                         cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.advance(units, counts), 1; });
+}
+
+int cpu1_session_logits(cpu1_session *session, float *logits, cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.logits(logits), 1; });
+}
+
+int cpu1_session_score(cpu1_session *session, int64_t stream, const uint32_t *units, int64_t count, double *nats,
+                       cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.score(stream, units, count, nats), 1; });
+}
+
+int cpu1_session_generate(cpu1_session *session, const cpu1_sampling *sampling, cpu1_random *random, int64_t count,
+                          uint32_t *out, int64_t *made, cpu1_error *error) {
+    return guarded(error, 0, [&] {
+        const cpu1::Sampling how = {sampling->temperature, sampling->top_k, sampling->top_p,
+                                    sampling->min_p,       sampling->end,   sampling->may_end != 0};
+        std::vector<cpu1::Random> draws(static_cast<size_t>(session->session.streams()));
+        memcpy(draws.data(), random, draws.size() * sizeof *random);
+        session->session.generate(how, draws.data(), count, out, made);
+        memcpy(random, draws.data(), draws.size() * sizeof *random);
+        return 1;
+    });
+}
+
+cpu1_encoder *cpu1_encoder_new(cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_encoder *>(nullptr), [] { return new cpu1_encoder; });
+}
+
+void cpu1_encoder_close(cpu1_encoder *encoder) { delete encoder; }
+
+int64_t cpu1_encoder_finish(cpu1_encoder *encoder, const uint8_t **code, cpu1_error *error) {
+    return guarded(error, int64_t{-1}, [&] {
+        const std::vector<uint8_t> &all = encoder->encoder.finish();
+        *code = all.data();
+        return static_cast<int64_t>(all.size());
+    });
+}
+
+cpu1_decoder *cpu1_decoder_new(const void *code, int64_t size, cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_decoder *>(nullptr),
+                   [&] { return new cpu1_decoder{cpu1::Decoder(static_cast<const uint8_t *>(code), size)}; });
+}
+
+void cpu1_decoder_close(cpu1_decoder *decoder) { delete decoder; }
+
+int cpu1_session_encode(cpu1_session *session, int64_t stream, cpu1_encoder *encoder, const uint32_t *units,
+                        int64_t count, cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.encode(stream, units, count, encoder->encoder), 1; });
+}
+
+int cpu1_session_decode(cpu1_session *session, int64_t stream, cpu1_decoder *decoder, int64_t count, uint32_t *out,
+                        cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.decode(stream, decoder->decoder, count, out), 1; });
+}
+
+int64_t cpu1_session_state_size(cpu1_session *session, int64_t stream) { return session->session.state_size(stream); }
+
+void cpu1_session_save(cpu1_session *session, int64_t stream, void *bytes) {
+    session->session.save(stream, static_cast<uint8_t *>(bytes));
+}
+
+int cpu1_session_restore(cpu1_session *session, int64_t stream, const void *bytes, int64_t size, cpu1_error *error) {
+    return guarded(error, 0,
+                   [&] { return session->session.restore(stream, static_cast<const uint8_t *>(bytes), size), 1; });
+}
+
+int cpu1_session_profile(cpu1_session *session, int on, cpu1_profile_row *rows, int most) {
+    cpu1::Runner &runner = session->session.runner();
+    if (on >= 0) {
+        runner.profiling = on;
+        runner.spent = {};
+    }
+    int count = 0;
+    const auto &table = cpu1::operations();
+    for (size_t i = 0; i < table.size() && count < most; ++i) {
+        const cpu1::Spent &spent = runner.spent[i];
+        if (spent.calls) rows[count++] = {table[i].name, spent.nanoseconds, spent.calls};
+    }
+    return count;
+}
+
+const char *cpu1_operations(void) {
+    static const std::string names = cpu1::operation_names();
+    return names.c_str();
+}
+
+const char *cpu1_isas(void) { return cpu1_kernels_names(); }
+
+const char *cpu1_arithmetic(const char *isa) {
+    const cpu1_kernels *kernels = cpu1_kernels_find(isa);
+    return kernels ? kernels->arithmetic : nullptr;
+}

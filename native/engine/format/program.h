@@ -1,0 +1,37 @@
+// The program of a packed file: read from JSON and checked, so that running it can go wrong nowhere.
+// The set of operations and what each computes: docs/operations.md.
+#pragma once
+#include <stdint.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "format/container.h"
+#include "format/json.h"
+#include "format/operations.h"
+
+namespace cpu1 {
+
+// One operation. Which fields mean something depends on its code.
+struct Op : Fields {
+    Code code;
+    std::string place;  // for messages
+    std::map<std::string, int64_t> sizes;  // the letters of the table
+};
+
+struct Program {
+    bool bytes;  // else tokens
+    int64_t patch, vocabulary, width;
+    Slice x, s;
+    int64_t values;  // of all registers, each padded to 16
+    std::vector<int64_t> states;
+    Op embed, head;
+    std::vector<Op> trunk;
+};
+
+Program read_program(const Json &program);
+// Invalid unless all tensors that the program names are there, of shapes that fit.
+void check_tensors(Program &program, const std::map<std::string, StoredTensor> &stored);
+
+}  // namespace cpu1

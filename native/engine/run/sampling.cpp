@@ -1,0 +1,67 @@
+#include "run/sampling.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "format/errors.h"
+
+namespace cpu1 {
+
+namespace {
+
+using Wide = unsigned __int128;
+
+// PCG64 (XSL-RR 128/64, O'Neill 2014) as numpy has it; a double of 53 bits in [0, 1).
+double next_random(Random &random) {
+    const Wide multiplier = (Wide{2549297995355413924u} << 64) | 4865540595714422341u;
+    const Wide increment = (Wide{random.increment[0]} << 64) | random.increment[1];
+    const Wide state = ((Wide{random.state[0]} << 64) | random.state[1]) * multiplier + increment;
+    random.state[0] = static_cast<uint64_t>(state >> 64);
+    random.state[1] = static_cast<uint64_t>(state);
+    const uint64_t mixed = random.state[0] ^ random.state[1];
+    const unsigned turn = static_cast<unsigned>(random.state[0] >> 58);
+    const uint64_t bits = mixed >> turn | mixed << ((64 - turn) & 63);
+    return static_cast<double>(bits >> 11) * 0x1p-53;
+}
+
+}  // namespace
+
+uint32_t Sampler::draw(const float *logits, int64_t count, Random &random) {
+    if (!kernels_.finite(logits, count))
+        refuse("the model's scores are not finite; training diverged or the model file is damaged");
+    if (!sampling_.may_end && sampling_.end >= 0 && sampling_.end < count) {
+        allowed_.assign(logits, logits + count);
+        allowed_[static_cast<size_t>(sampling_.end)] = -1e30f;
+        logits = allowed_.data();
+    }
+    if (sampling_.temperature == 0) return static_cast<uint32_t>(std::max_element(logits, logits + count) - logits);
+    weights_.resize(static_cast<size_t>(count));
+    kernels_.weigh(logits, count, sampling_.temperature, weights_.data());
+    filter(logits, count);
+    std::partial_sum(weights_.begin(), weights_.end(), weights_.begin());
+    const double reach = next_random(random) * weights_.back();
+    const auto found = std::upper_bound(weights_.begin(), weights_.end(), reach);
+    return static_cast<uint32_t>(std::min<int64_t>(found - weights_.begin(), count - 1));
+}
+
+void Sampler::filter(const float *logits, int64_t count) {
+    if (sampling_.top_k > 0 || sampling_.top_p < 1) {
+        // By score, not by weight: a huge temperature makes weights equal that scores tell apart.
+        best_first_.resize(static_cast<size_t>(count));
+        std::iota(best_first_.begin(), best_first_.end(), 0u);
+        std::sort(best_first_.begin(), best_first_.end(),
+                  [&](uint32_t a, uint32_t b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
+        size_t kept = static_cast<size_t>(sampling_.top_k > 0 ? std::min(sampling_.top_k, count) : count);
+        if (sampling_.top_p < 1) {
+            std::vector<double> mass;
+            for (size_t i = 0; i < kept; ++i) mass.push_back((i ? mass.back() : 0) + weights_[best_first_[i]]);
+            const auto enough = std::lower_bound(mass.begin(), mass.end(), sampling_.top_p * mass.back());
+            kept = std::min(kept, static_cast<size_t>(enough - mass.begin()) + 1);
+        }
+        for (size_t i = kept; i < best_first_.size(); ++i) weights_[best_first_[i]] = 0;
+    }
+    for (double &weight : weights_)
+        if (weight < sampling_.min_p) weight = 0;
+}
+
+}  // namespace cpu1

@@ -1,0 +1,348 @@
+#include "run/session.h"
+
+#include <string.h>
+
+#include <algorithm>
+
+#include "format/errors.h"
+
+namespace cpu1 {
+
+// All streams begin alike: the first step of a document is run once.
+Session::Session(std::shared_ptr<const Model> model, int64_t streams, int threads)
+    : model_(std::move(model)), runner_(*model_, threads) {
+    Stream first = fresh();
+    runner_.steps({{&first, nullptr, first.s.data()}});
+    streams_.assign(static_cast<size_t>(streams), first);
+    for (Stream &stream : streams_) stream.begun.reserve(static_cast<size_t>(model_->program.patch));
+}
+
+Stream Session::fresh() const {
+    Stream stream;
+    stream.values.resize(static_cast<size_t>(model_->state_values));
+    stream.caches.resize(model_->caches.size());
+    stream.s.resize(static_cast<size_t>(model_->program.width));
+    stream.ahead.resize(static_cast<size_t>(runner_.ahead_size()));
+    return stream;
+}
+
+void Session::check_units(const uint32_t *units, int64_t count) const {
+    const uint32_t most = count ? *std::max_element(units, units + count) : 0;
+    if (most >= model_->program.vocabulary)
+        refuse("unit " + std::to_string(most) + " is beyond the vocabulary of " +
+               std::to_string(model_->program.vocabulary));
+}
+
+// Remembers the units of a step that is now whole.
+void Session::take(Stream &stream, const uint32_t *step) {
+    History &recent = stream.recent;
+    for (int64_t i = 0; i < model_->program.patch; ++i) {
+        std::copy_backward(recent.begin(), recent.end() - 1, recent.end());
+        recent[0] = step[i];
+    }
+    stream.looked = false;
+}
+
+// One unit more for each of some streams; the steps that become whole are run together.
+void Session::push(const std::vector<std::pair<Stream *, uint32_t>> &units) {
+    std::vector<Row> rows;
+    for (const auto &[stream, unit] : units) {
+        stream->begun.push_back(unit);
+        if (static_cast<int64_t>(stream->begun.size()) == model_->program.patch)
+            rows.push_back({stream, stream->begun.data(), stream->s.data()});
+    }
+    if (rows.empty()) return;
+    runner_.steps(rows);
+    for (const Row &row : rows) {
+        take(*row.stream, row.units);
+        row.stream->begun.clear();
+    }
+}
+
+void Session::advance(const uint32_t *const *units, const int64_t *counts) {
+    const int64_t patch = model_->program.patch;
+    for (int64_t i = 0; i < streams(); ++i) check_units(units[i], counts[i]);
+    std::vector<Row> rows;
+    std::vector<int64_t> done(streams_.size());
+    std::vector<float> unused(static_cast<size_t>(model_->program.width));  // all but the last s of each stream
+    for (size_t i = 0; i < streams_.size(); ++i) {
+        Stream &stream = streams_[i];
+        while (!stream.begun.empty() && done[i] < counts[i]) push({{&stream, units[i][done[i]++]}});
+        for (; counts[i] - done[i] >= patch; done[i] += patch) {
+            const bool last = counts[i] - done[i] < 2 * patch;
+            rows.push_back({&stream, units[i] + done[i], last ? stream.s.data() : unused.data()});
+        }
+    }
+    // Rows of all streams side by side, each stream's in order: as many as fit share the reading of the weights.
+    runner_.steps(rows);
+    for (const Row &row : rows) take(*row.stream, row.units);
+    for (size_t i = 0; i < streams_.size(); ++i)
+        for (; done[i] < counts[i]; ++done[i]) push({{&streams_[i], units[i][done[i]]}});
+}
+
+// Unit `place` of a step whose earlier units are `step`, after what the stream has read.
+Question Session::question(const Stream &stream, const float *ahead, const uint32_t *step, int64_t place,
+                           float *out) const {
+    Question q = {ahead + place * model_->head.output.inputs, {}, out};
+    for (int64_t back = 0; back < model_->head.op->look_back; ++back) {
+        const int64_t at = place - 1 - back;
+        q.before[static_cast<size_t>(back)] = at >= 0 ? step[at] : stream.recent[static_cast<size_t>(-1 - at)];
+    }
+    return q;
+}
+
+void Session::next_logits(const std::vector<Stream *> &streams, std::vector<float *> out) {
+    std::vector<std::pair<const float *, float *>> looks;
+    for (Stream *stream : streams) {
+        if (!stream->looked) looks.push_back({stream->s.data(), stream->ahead.data()});
+        stream->looked = true;
+    }
+    if (!looks.empty()) runner_.look(looks);
+    const int64_t vocabulary = model_->program.vocabulary;
+    std::vector<Question> questions;
+    for (size_t i = 0; i < streams.size(); ++i) {
+        const Stream &stream = *streams[i];
+        const int64_t place = static_cast<int64_t>(stream.begun.size());
+        if (model_->head.op->code == Code::local_decode)
+            questions.push_back(question(stream, stream.ahead.data(), stream.begun.data(), place, out[i]));
+        else std::copy_n(stream.ahead.data() + place * vocabulary, vocabulary, out[i]);
+    }
+    if (!questions.empty()) runner_.decode(questions);
+}
+
+void Session::logits(float *out) {
+    std::vector<Stream *> all;
+    std::vector<float *> rows;
+    for (Stream &stream : streams_) {
+        rows.push_back(out + static_cast<int64_t>(all.size()) * model_->program.vocabulary);
+        all.push_back(&stream);
+    }
+    next_logits(all, rows);
+}
+
+void Session::score(int64_t stream, const uint32_t *units, int64_t count, double *nats) {
+    predict(stream, units, count, [&](int64_t i, const float *logits) {
+        nats[i] = model_->kernels->nats(logits, model_->program.vocabulary, units[i]);
+    });
+}
+
+void Session::encode(int64_t stream, const uint32_t *units, int64_t count, Encoder &encoder) {
+    Frequencies frequencies(*model_->kernels, model_->program.vocabulary);
+    predict(stream, units, count, [&](int64_t i, const float *logits) {
+        frequencies.set(logits);
+        encoder.put(frequencies.share(units[i]));
+    });
+}
+
+void Session::decode(int64_t index, Decoder &decoder, int64_t count, uint32_t *out) {
+    Stream &stream = streams_[static_cast<size_t>(index)];
+    Frequencies frequencies(*model_->kernels, model_->program.vocabulary);
+    std::vector<float> logits(static_cast<size_t>(model_->program.vocabulary));
+    for (int64_t i = 0; i < count; ++i) {
+        next_logits({&stream}, {logits.data()});
+        frequencies.set(logits.data());
+        out[i] = frequencies.at(decoder.place(frequencies.total()));
+        decoder.take(frequencies.share(out[i]));
+        push({{&stream, out[i]}});
+    }
+}
+
+void Session::predict(int64_t index, const uint32_t *units, int64_t count, const Each &each) {
+    check_units(units, count);
+    Stream &stream = streams_[static_cast<size_t>(index)];
+    const int64_t patch = model_->program.patch, vocabulary = model_->program.vocabulary;
+    std::vector<float> logits(static_cast<size_t>(vocabulary));
+    for (int64_t i = 0; i < count;) {
+        const int64_t steps = std::min(runner_.rows(), (count - i) / patch);
+        if (stream.begun.empty() && steps > 0) {
+            predict_steps(stream, units + i, steps, [&](int64_t j, const float *row) { each(i + j, row); });
+            i += steps * patch;
+            continue;
+        }
+        next_logits({&stream}, {logits.data()});
+        each(i, logits.data());
+        push({{&stream, units[i++]}});
+    }
+}
+
+// Whole steps: the trunk over all of them, then the head over all their units.
+void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps, const Each &each) {
+    const int64_t patch = model_->program.patch, vocabulary = model_->program.vocabulary, width = model_->program.width;
+    std::vector<float> s(static_cast<size_t>((steps + 1) * width));  // s[t] predicts step t
+    std::copy(stream.s.begin(), stream.s.end(), s.begin());
+    std::vector<Row> rows;
+    for (int64_t t = 0; t < steps; ++t) rows.push_back({&stream, units + t * patch, s.data() + (t + 1) * width});
+    runner_.steps(rows);
+    std::copy_n(s.end() - width, width, stream.s.begin());
+
+    const int64_t size = runner_.ahead_size();
+    const int64_t most = std::clamp<int64_t>((1 << 20) / (size + patch * vocabulary), 1, steps);
+    std::vector<float> ahead(static_cast<size_t>(most * size)), logits(static_cast<size_t>(most * patch * vocabulary));
+    for (int64_t first = 0; first < steps; first += most) {
+        const int64_t count = std::min(most, steps - first);
+        std::vector<std::pair<const float *, float *>> looks;
+        for (int64_t t = 0; t < count; ++t) looks.push_back({s.data() + (first + t) * width, ahead.data() + t * size});
+        runner_.look(looks);
+        std::vector<Question> questions;
+        const bool decodes = model_->head.op->code == Code::local_decode;
+        for (int64_t t = 0; t < count; ++t) {
+            const uint32_t *step = units + (first + t) * patch;
+            for (int64_t j = 0; j < patch && decodes; ++j)
+                questions.push_back(
+                    question(stream, ahead.data() + t * size, step, j, logits.data() + (t * patch + j) * vocabulary));
+            take(stream, step);
+        }
+        if (decodes) runner_.decode(questions);
+        const float *all = decodes ? logits.data() : ahead.data();
+        for (int64_t i = 0; i < count * patch; ++i) each(first * patch + i, all + i * vocabulary);
+    }
+}
+
+void Session::generate(const Sampling &sampling, Random *random, int64_t count, uint32_t *out, int64_t *made) {
+    const int64_t vocabulary = model_->program.vocabulary;
+    Sampler sampler(*model_->kernels, sampling);
+    std::vector<float> logits(streams_.size() * static_cast<size_t>(vocabulary));
+    std::vector<Stream *> going;
+    for (Stream &stream : streams_) going.push_back(&stream);
+    std::fill(made, made + streams(), 0);
+    for (int64_t i = 0; i < count && !going.empty(); ++i) {
+        std::vector<float *> rows;
+        for (size_t row = 0; row < going.size(); ++row) rows.push_back(logits.data() + row * vocabulary);
+        next_logits(going, rows);
+        std::vector<std::pair<Stream *, uint32_t>> drawn;
+        for (size_t row = 0; row < going.size(); ++row) {
+            const int64_t index = going[row] - streams_.data();
+            const uint32_t unit = sampler.draw(rows[row], vocabulary, random[index]);
+            if (static_cast<int64_t>(unit) == sampling.end) continue;
+            out[index * count + made[index]++] = unit;
+            drawn.push_back({going[row], unit});
+        }
+        going.clear();
+        for (const auto &entry : drawn) going.push_back(entry.first);
+        push(drawn);
+    }
+}
+
+// ---- state as bytes: little-endian, as the machine has it --------------------------------------------------------
+
+namespace {
+
+constexpr uint64_t state_magic = 0x3165746174533143;  // "C1State1"
+
+class Writer {
+  public:
+    explicit Writer(uint8_t *to) : to_(to) {}
+    template <class Value>
+    void put(const Value *values, size_t count) {
+        if (to_ && count > 0) memcpy(to_ + size_, values, count * sizeof *values);
+        size_ += static_cast<int64_t>(count * sizeof *values);
+    }
+    template <class Value>
+    void put(Value value) {
+        put(&value, 1);
+    }
+    int64_t size() const { return size_; }
+
+  private:
+    uint8_t *to_;  // null: only counts
+    int64_t size_ = 0;
+};
+
+class Taker {
+  public:
+    Taker(const uint8_t *from, int64_t size) : from_(from), left_(size) {}
+    template <class Value>
+    void get(Value *values, size_t count) {
+        const int64_t bytes = static_cast<int64_t>(count * sizeof *values);
+        require(bytes <= left_, "the state is cut short");
+        if (bytes > 0) memcpy(values, from_, static_cast<size_t>(bytes));
+        from_ += bytes;
+        left_ -= bytes;
+    }
+    template <class Value>
+    Value get() {
+        Value value;
+        get(&value, 1);
+        return value;
+    }
+    int64_t left() const { return left_; }
+
+  private:
+    const uint8_t *from_;
+    int64_t left_;
+};
+
+void write(const Stream &stream, const Model &model, Writer &to) {
+    to.put(state_magic);
+    to.put(model.mark);
+    to.put(stream.position);
+    to.put(stream.recent.data(), static_cast<size_t>(model.head.op->look_back));
+    to.put(static_cast<uint32_t>(stream.begun.size()));
+    to.put(stream.begun.data(), stream.begun.size());
+    to.put(stream.s.data(), stream.s.size());
+    to.put(stream.values.data(), stream.values.size());
+    for (const Cache &cache : stream.caches) {
+        const size_t dropped = static_cast<size_t>(cache.dropped), all = cache.positions.size();
+        const size_t entry = all ? cache.keys.size() / all : 0;
+        to.put(static_cast<uint64_t>(all - dropped));
+        to.put(cache.positions.data() + dropped, all - dropped);
+        to.put(cache.keys.data() + dropped * entry, (all - dropped) * entry);
+        to.put(cache.values.data() + dropped * entry, (all - dropped) * entry);
+    }
+}
+
+}  // namespace
+
+int64_t Session::state_size(int64_t stream) const {
+    Writer counter(nullptr);
+    write(streams_[static_cast<size_t>(stream)], *model_, counter);
+    return counter.size();
+}
+
+void Session::save(int64_t stream, uint8_t *to) const {
+    Writer writer(to);
+    write(streams_[static_cast<size_t>(stream)], *model_, writer);
+}
+
+void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
+    Taker taker(from, size);
+    require(taker.get<uint64_t>() == state_magic, "not the state of a session");
+    require(taker.get<uint64_t>() == model_->mark, "the state is of another model");
+    Stream stream = fresh();
+    stream.position = taker.get<int64_t>();
+    require(stream.position >= 1 && stream.position < int64_t{1} << 52, "the state is damaged");
+    taker.get(stream.recent.data(), static_cast<size_t>(model_->head.op->look_back));
+    const uint32_t begun = taker.get<uint32_t>();
+    require(begun < model_->program.patch, "the state is damaged");
+    stream.begun.resize(begun);
+    taker.get(stream.begun.data(), begun);
+    const auto known = [&](uint32_t unit) { return unit < model_->program.vocabulary; };
+    require(std::all_of(stream.begun.begin(), stream.begun.end(), known) &&
+                std::all_of(stream.recent.begin(), stream.recent.end(),
+                            [&](uint32_t unit) { return unit == absent || known(unit); }),
+            "the state is damaged");
+    taker.get(stream.s.data(), stream.s.size());
+    taker.get(stream.values.data(), stream.values.size());
+    for (size_t i = 0; i < stream.caches.size(); ++i) {
+        Cache &cache = stream.caches[i];
+        const Op &op = *model_->caches[i]->op;
+        const int64_t entry = op.heads * ((op.head_size + 15) / 16 * 16);
+        const uint64_t entries = taker.get<uint64_t>();
+        require(entries <= static_cast<uint64_t>(taker.left() / (8 * entry + 8)), "the state is cut short");
+        cache.positions.resize(entries);
+        cache.keys.resize(entries * static_cast<size_t>(entry));
+        cache.values.resize(entries * static_cast<size_t>(entry));
+        taker.get(cache.positions.data(), cache.positions.size());
+        taker.get(cache.keys.data(), cache.keys.size());
+        taker.get(cache.values.data(), cache.values.size());
+        int64_t last = -1;
+        for (const int64_t position : cache.positions) {
+            require(position > last && position < stream.position, "the state is damaged");
+            last = position;
+        }
+    }
+    require(taker.left() == 0, "the state is too long");
+    streams_[static_cast<size_t>(index)] = std::move(stream);
+}
+
+}  // namespace cpu1

@@ -1,0 +1,49 @@
+// Streams of units through a model: what is read, what comes next, what it cost, and where it stands.
+#pragma once
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "run/coder.h"
+#include "run/runner.h"
+#include "run/sampling.h"
+
+namespace cpu1 {
+
+class Session {
+  public:
+    Session(std::shared_ptr<const Model> model, int64_t streams, int threads);
+
+    int64_t streams() const { return static_cast<int64_t>(streams_.size()); }
+    const Model &model() const { return *model_; }
+    Runner &runner() { return runner_; }
+
+    void advance(const uint32_t *const *units, const int64_t *counts);
+    void logits(float *out);
+    void score(int64_t stream, const uint32_t *units, int64_t count, double *nats);
+    void encode(int64_t stream, const uint32_t *units, int64_t count, Encoder &encoder);
+    void decode(int64_t stream, Decoder &decoder, int64_t count, uint32_t *out);
+    void generate(const Sampling &sampling, Random *random, int64_t count, uint32_t *out, int64_t *made);
+
+    int64_t state_size(int64_t stream) const;
+    void save(int64_t stream, uint8_t *to) const;
+    void restore(int64_t stream, const uint8_t *from, int64_t size);
+
+  private:
+    void check_units(const uint32_t *units, int64_t count) const;
+    void take(Stream &stream, const uint32_t *step);
+    void next_logits(const std::vector<Stream *> &streams, std::vector<float *> out);
+    void push(const std::vector<std::pair<Stream *, uint32_t>> &units);
+    Question question(const Stream &stream, const float *ahead, const uint32_t *step, int64_t place, float *out) const;
+    // Reads units; each(i, logits) of unit i, before it is read.
+    using Each = std::function<void(int64_t, const float *)>;
+    void predict(int64_t stream, const uint32_t *units, int64_t count, const Each &each);
+    void predict_steps(Stream &stream, const uint32_t *units, int64_t steps, const Each &each);
+    Stream fresh() const;
+
+    std::shared_ptr<const Model> model_;
+    Runner runner_;
+    std::vector<Stream> streams_;
+};
+
+}  // namespace cpu1
