@@ -54,6 +54,15 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 SHAPES = [(1, 1, 1), (2, 1, 5), (2, 7, 40)]
 
 
+@pytest.fixture(params=["order", "chunks"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the recurrences go through time. Chunks of four steps: some shapes have two, the last one shorter."""
+    monkeypatch.setattr("cpu1.ops.gpu.choice.FORCED", request.param)
+    if not GPU:
+        monkeypatch.setitem(importlib.import_module("cpu1.ops.gpu.chunks").TILE, "TIME", 4)
+    return request.param
+
+
 def starts(batch: int, time: int, width: int) -> Iterator[tuple[Tensor | None, Tensor | None]]:
     """Some of the ways in which `keep` and the first state may be there."""
     state = torch.randn(batch, width)
@@ -61,7 +70,7 @@ def starts(batch: int, time: int, width: int) -> Iterator[tuple[Tensor | None, T
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.usefixtures("poisoned")
+@pytest.mark.usefixtures("poisoned", "form")
 def test_scans(shape: tuple[int, int, int]) -> None:
     decay = torch.rand(shape[-1]) * 0.98 + 0.01
     for keep, start in starts(*shape):
@@ -70,7 +79,7 @@ def test_scans(shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.usefixtures("poisoned")
+@pytest.mark.usefixtures("poisoned", "form")
 def test_mlgru_mix(shape: tuple[int, int, int]) -> None:
     batch, time, width = shape
     fcg = torch.randn(batch, time, 3 * width) * 2
@@ -79,6 +88,7 @@ def test_mlgru_mix(shape: tuple[int, int, int]) -> None:
         torch.testing.assert_close(ops.mlgru_mix(fcg, keep, h0)[1], reference.mlgru_mix(fcg, keep, h0)[1])
 
 
+@pytest.mark.usefixtures("form")
 def test_scan_reads_slices_where_they_lie() -> None:
     f, c, _ = torch.randn(2, 9, 3 * 40).chunk(3, -1)
     assert torch.equal(ops.gate_scan(f, c), ops.gate_scan(f.contiguous(), c.contiguous()))
@@ -87,6 +97,7 @@ def test_scan_reads_slices_where_they_lie() -> None:
     torch.testing.assert_close(ops.rms_norm(turned), reference.rms_norm(turned))
 
 
+@pytest.mark.usefixtures("form")
 def test_extreme_gates_reach_their_limits() -> None:
     f, c = torch.tensor([1e4, -1e4]).repeat(2, 6, 20), torch.randn(2, 6, 40)
     check(*both("gate_scan"), f, c, None, torch.randn(2, 40))
@@ -249,7 +260,7 @@ def test_a_model_learns_the_same(number: str, device: str) -> None:
 
 
 @pytest.mark.skipif(GPU, reason="they run here")
-@pytest.mark.parametrize("architecture", [80])
+@pytest.mark.parametrize("architecture", [80, 90])
 def test_kernels_compile_for_a_gpu(architecture: int) -> None:
     """By Triton's own compiler, to machine code; no product and sum are fused in it."""
     script = Path(__file__).with_name("compile_gpu_kernels.py")
@@ -262,4 +273,5 @@ def test_kernels_compile_for_a_gpu(architecture: int) -> None:
     )
     assert done.returncode == 0, done.stderr
     compiled = set(done.stdout.split())
+    assert {"_gate_chunks", "_gate_chunks_backward", "_leaky_chunks", "_leaky_chunks_backward"} <= compiled
     assert {"_gate_scan_backward", "_gated_norm_quantise", "_quantise", "_scaled", "_fold_swiglu"} <= compiled
