@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := $(shell find native -type f) CMakeLists.txt
 
-.PHONY: setup demo test lint clean
+# A lent machine has no .venv: there its own Python runs `make gpu`.
+GPU_PYTHON ?= $(if $(wildcard .venv/installed),$(BIN)/python,$(PYTHON))
+
+.PHONY: setup demo gpu gpu-data test lint clean
 
 setup: .venv/installed
 
@@ -15,6 +18,14 @@ setup: .venv/installed
 
 demo: setup
 	$(BIN)/cpu1 study --scale demo --round r1 --equal-bytes --out runs/demo
+
+# What training on a lent GPU needs, packed from a folder of texts: make gpu-data DATA=folder
+gpu-data: setup
+	$(BIN)/python bench/gpu_data.py $(DATA)
+
+# Nothing is installed. More words: make gpu WORDS='--minutes 5'
+gpu:
+	$(GPU_PYTHON) bench/gpu_study.py $(WORDS)
 
 test: setup
 	$(BIN)/python -m pytest

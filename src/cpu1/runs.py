@@ -96,10 +96,8 @@ class Metrics:
 
 def environment(device: torch.device, processes: int) -> dict[str, Any]:
     """What a result depends on beside recipe and settings."""
-    from importlib.metadata import version
-
     return {
-        "cpu1": version("cpu1"),
+        "cpu1": _version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
@@ -110,6 +108,16 @@ def environment(device: torch.device, processes: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),  # of one process
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _version() -> str | None:
+    """Of the installation; None where there is none and the source is imported as it lies."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("cpu1")
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

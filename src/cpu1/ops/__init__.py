@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 
 import torch
 
@@ -14,8 +15,8 @@ from cpu1.ops.scan import gate_scan, leaky_scan, mlgru_mix
 from cpu1.ops.symbols import cross_entropy, look_back
 from cpu1.ops.ternary import bit_linear, ternarise, ternary_linear, ternary_swiglu
 
-# triton comes with torch's builds for CUDA; elsewhere neither is looked for
-if torch.cuda.is_available() and importlib.util.find_spec("triton"):
+# triton comes with torch's builds for CUDA; elsewhere neither is looked for. CPU1_TRITON=0 leaves its kernels out.
+if torch.cuda.is_available() and importlib.util.find_spec("triton") and os.environ.get("CPU1_TRITON") != "0":
     importlib.import_module("cpu1.ops.gpu")
 
 __all__ = [

@@ -22,6 +22,7 @@ class Choice:
         self.written = written
         self.forms = {"order": order, "chunks": chunks}
         self.known: dict[tuple[Any, ...], str] = {}
+        self.measured: list[dict[str, Any]] = []  # what there was to choose from, for reports
 
     def __call__(self, *tensors: Tensor | None) -> None:
         self.forms[self.name(tensors)](*tensors)
@@ -39,10 +40,12 @@ class Choice:
         if kind not in self.known:
             if torch.cuda.is_current_stream_capturing():
                 return "order"
-            self.known[kind] = self._measure(tensors)
+            self.known[kind], times = self._measure(tensors)
+            self.measured.append({"shape": [batch, time, width], "chosen": self.known[kind], "milliseconds": times})
         return self.known[kind]
 
-    def _measure(self, tensors: tuple[Tensor | None, ...]) -> str:
+    def _measure(self, tensors: tuple[Tensor | None, ...]) -> tuple[str, dict[str, float]]:
+        """The form to take, and what each took."""
         results, times = {}, {}
         for name, form in self.forms.items():
             times[name] = _milliseconds(form, tensors)
@@ -51,8 +54,8 @@ class Choice:
             if not (plain - other).abs().max() <= TOLERANCE * plain.abs().max():
                 if plain.isfinite().all():
                     warnings.warn("a scan by chunks differs from the one in order, and is not used", stacklevel=2)
-                return "order"
-        return min(times, key=lambda name: times[name])
+                return "order", times
+        return min(times, key=lambda name: times[name]), times
 
 
 def _milliseconds(form: Callable[..., None], tensors: tuple[Tensor | None, ...]) -> float:
@@ -64,4 +67,4 @@ def _milliseconds(form: Callable[..., None], tensors: tuple[Tensor | None, ...])
         form(*tensors)
     ended.record()
     ended.synchronize()
-    return begun.elapsed_time(ended)
+    return begun.elapsed_time(ended) / CALLS
