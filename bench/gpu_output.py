@@ -78,7 +78,8 @@ class Output:
         """Copies the most wanted packed models, for which there is room, and takes away what they push out."""
         models = {f"{path.parent.name}.cpu1": path for path in self.study.glob("*/model.cpu1")
                   if (path.parent / "result.json").exists() and path.stat().st_size <= BYTES}  # fmt: skip
-        chosen, room = [], ALL_MODELS
+        chosen: list[str] = []
+        room = ALL_MODELS
         for name in sorted(models, key=wanted):
             if len(chosen) < FILES - 3 and models[name].stat().st_size <= room:
                 chosen.append(name)

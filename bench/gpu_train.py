@@ -8,6 +8,7 @@ finished on held-out sets.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -63,9 +64,18 @@ def stages(scale: str | None, runs: tuple[str, ...]) -> Iterator[tuple[str, str,
         yield from ((scale, "r1", first), (scale, "r2", some))
 
 
+def trainable(runs: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `runs` that can be trained here: token-level ones need a library that a bare machine may not have."""
+    if importlib.util.find_spec("tokenizers"):
+        return runs
+    able = tuple(run for run in runs if ladder.find(run).recipe.level == "byte")
+    print(f"not trained, for want of the library tokenizers: {', '.join(set(runs) - set(able)) or 'none'}")
+    return able
+
+
 def all_jobs(words: argparse.Namespace) -> Iterator[Job]:
     titles = {run: rung.title for run, rung in ladder.LADDER.items()}
-    for scale, round, runs in stages(words.scale, words.runs):
+    for scale, round, runs in stages(words.scale, trainable(words.runs)):
         if runs:
             plan = plan_of(words, scale, round, runs)
             record(plan)
@@ -86,7 +96,8 @@ def prepared(words: argparse.Namespace) -> int:
     """Reads the text once for all runs."""
     corpus = prepare(words.data)
     print(describe(corpus))
-    recipes = {ladder.recipe(run, scale) for scale, _, runs in stages(words.scale, words.runs) for run in runs}
+    some = stages(words.scale, trainable(words.runs))
+    recipes = {ladder.recipe(run, scale) for scale, _, runs in some for run in runs}
     for vocabulary in sorted({each.embedding.vocabulary for each in recipes if each.level == "token"}):
         tokenize(corpus, vocabulary)
     return 0
