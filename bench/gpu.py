@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -139,15 +140,13 @@ def speed(words: argparse.Namespace) -> int:
     peak = 2 * size**3 / statistics.median(products)
     tell("peak", bf16_flops_per_s=peak, rows=size)
     measured = 0
-    for mode in words.modes:
-        for scale in words.scales:
-            for batch_bytes in words.batches:
-                case = {"run": words.run, "scale": scale, "mode": mode, "batch_bytes": batch_bytes}
-                try:
-                    tell("speed", **case, **throughput(words.run, scale, batch_bytes, mode, words, peak))
-                    measured += 1
-                except Exception as error:  # of any library below: the next case is tried all the same
-                    tell("speed", **case, failed=f"{type(error).__name__}: {str(error)[:300]}")
+    for batch_bytes, scale, mode in product(words.batches, words.scales, words.modes):
+        case = {"run": words.run, "scale": scale, "mode": mode, "batch_bytes": batch_bytes}
+        try:
+            tell("speed", **case, **throughput(words.run, scale, batch_bytes, mode, words, peak))
+            measured += 1
+        except Exception as error:  # of any library below: the next case is tried all the same
+            tell("speed", **case, failed=f"{type(error).__name__}: {str(error)[:300]}")
     return 0 if measured else 1
 
 

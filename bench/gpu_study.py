@@ -46,6 +46,7 @@ class Study:
     environment: dict[str, str]
     begun: float = field(default_factory=time.monotonic)
     steps: list[dict[str, Any]] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)
 
     @property
     def left(self) -> float:
@@ -56,14 +57,11 @@ class Study:
         return max(1.0, min(LIMIT, 60 * self.words.minutes * SHARE, self.left))
 
     def report(self) -> None:
-        state = {"machine": self.machine, "steps": self.steps, "runs": self.output.runs(), "seconds": self.seconds}
-        self.output.report(state)
+        self.output.report({"machine": self.machine, "steps": self.steps, "runs": self.output.runs()})
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.begun
-
-    machine: dict[str, Any] = field(default_factory=dict)
 
 
 def main() -> int:
@@ -157,12 +155,13 @@ def speed(study: Study) -> str:
 
 
 def graphs_pay(lines: Sequence[dict[str, Any]]) -> bool:
-    """Whether steps as CUDA graphs ran, and were no slower than kernel by kernel where both did."""
+    """Whether steps as CUDA graphs ran, and at the least batch, which is training's, were no slower than others."""
     rates = {(line["mode"], line["scale"], line["batch_bytes"]): line["bytes_per_s"]
              for line in lines if line.get("kind") == "speed" and "bytes_per_s" in line}  # fmt: skip
-    pairs = [(rates.get(("eager", *case)), rates[("graphs", *case)])
-             for mode, *case in rates if mode == "graphs"]  # fmt: skip
-    return bool(pairs) and all(eager is None or graphs >= eager for eager, graphs in pairs)
+    cases = [(scale, size) for mode, scale, size in rates if mode == "graphs"]
+    least = min((size for _, size in cases), default=0)
+    return bool(cases) and all(rates[("graphs", scale, size)] >= rates.get(("eager", scale, size), 0.0)
+                               for scale, size in cases if size == least)  # fmt: skip
 
 
 def train(study: Study, training: list[str], preparing: subprocess.Popen[bytes]) -> str:
@@ -175,31 +174,30 @@ def train(study: Study, training: list[str], preparing: subprocess.Popen[bytes])
         return "time is up"
     if preparing.returncode:
         return f"failed: the text was not prepared ({tail(study, 'prepare')})"
+    scoring = Scoring(study, training)
+    status = attempt(study, training, scoring, closing)
+    if status.startswith("failed") and study.environment.get("CPU1_GRAPHS") != "0" and study.left > 2 * closing:
+        study.environment["CPU1_GRAPHS"] = "0"  # what a crash most likely came from
+        say(study, f"training: {status}; again, without graphs")
+        status = attempt(study, training, scoring, closing)
+    scoring.finish()
+    return status
+
+
+def attempt(study: Study, training: list[str], scoring: "Scoring", closing: float) -> str:
+    """Trains what is missing, and says what became of it."""
     child = launch(study, "training", training)
-    scoring: subprocess.Popen[bytes] | None = None
     collected = time.monotonic()
     while child.poll() is None and study.left > closing:
         time.sleep(TICK)
-        if scoring is None or scoring.poll() is not None:
-            scoring = score(study, training)
+        scoring.go_on()
         if time.monotonic() - collected > COLLECT:
             study.output.collect()
             study.report()
             collected = time.monotonic()
-    status = ended(study, child, closing)
-    if scoring is not None:
-        wait(scoring, study.left - 5)
-    if (last := score(study, training)) is not None:
-        wait(last, study.left - 5)
-    study.output.collect()
-    return status
-
-
-def ended(study: Study, child: subprocess.Popen[bytes], closing: float) -> str:
-    """Lets the runs save, if they are not done, and says what became of them."""
     in_time = child.poll() is not None
     if not in_time:
-        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.SIGINT)  # the runs save
         wait(child, closing * 0.7)
     failed = [run["name"] for run in study.output.runs() if run["state"] == "failed"]
     if failed:
@@ -209,14 +207,33 @@ def ended(study: Study, child: subprocess.Popen[bytes], closing: float) -> str:
     return "done" if child.returncode == 0 else f"failed: {tail(study, 'training')}"
 
 
-def score(study: Study, training: list[str]) -> subprocess.Popen[bytes] | None:
-    """Starts scoring finished runs on the held-out sets, where one has not been; None if there is nothing to do."""
-    texts = held_out(study.words)
-    unscored = [run for run in study.output.runs() if run["state"] == "done"
-                and set(run.get("held_out", ())) < set(texts)]  # fmt: skip
-    if not texts or not unscored:
-        return None
-    return launch(study, "scoring", [*training, *(f"--score={name}={path}" for name, path in texts.items())])
+class Scoring:
+    """Scores finished runs on the held-out sets, one process at a time, while others train."""
+
+    def __init__(self, study: Study, training: list[str]) -> None:
+        self.study, self.texts = study, held_out(study.words)
+        self.command = [*training, *(f"--score={name}={path}" for name, path in self.texts.items())]
+        self.child: subprocess.Popen[bytes] | None = None
+        self.tried: set[str] = set()
+
+    def go_on(self) -> None:
+        """Starts a process if none is at work and there is something new to do."""
+        if self.child is not None and self.child.poll() is None:
+            return
+        wanted = {run["name"] for run in self.study.output.runs() if run["state"] == "done"
+                  and not set(self.texts) <= set(run.get("held_out", ()))}  # fmt: skip
+        if wanted - self.tried:
+            self.tried |= wanted
+            self.child = launch(self.study, "scoring", self.command)
+
+    def finish(self) -> None:
+        """Scores what was finished last, as far as time allows."""
+        for _ in range(2):
+            if self.child is not None:
+                wait(self.child, self.study.left - 5)
+            self.go_on()
+        if self.child is not None:
+            wait(self.child, self.study.left - 5)
 
 
 # ------------------------------------------------------------------------------------- processes

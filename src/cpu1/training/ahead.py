@@ -84,6 +84,8 @@ class Ahead:
             self.taken += 1
             self.rows[self.count].copy_(self.now)
             self.count += 1
+        if self.stream is not None:  # whoever looks at the weights sees this step done
+            torch.cuda.current_stream(self.group.device).wait_stream(self.stream)
         return self.figures() if wait or self.count == ROWS else []
 
     def figures(self) -> list[Step]:
@@ -140,7 +142,7 @@ class Ahead:
         limit = self.settings.clip
         grads = [p.grad for each in self.groups for p in each["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads, foreach=True)
-        torch._foreach_mul_(grads, torch.where(norm > limit, limit / (norm + 1e-6), 1.0))
+        torch._foreach_mul_(grads, torch.where(norm > limit, limit / (norm + 1e-6), torch.ones_like(norm)))
         return norm
 
     def _capture(self, phase: tuple[Any, ...]) -> bool:
