@@ -49,7 +49,6 @@ def environment(work: Path) -> dict[str, str]:
         **caches,
         "PYTHONPATH": os.pathsep.join([*paths, *([known] if known else [])]),
         "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 

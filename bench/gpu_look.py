@@ -25,7 +25,7 @@ def main() -> int:
         "compiler": shutil.which("gcc") or shutil.which("cc") or shutil.which("clang"),
         "missing": gpu_here.missing(),
         "gpu": None,
-        "triton_runs": False,
+        "triton_runs": None,  # not known
     }
     print(json.dumps(about), flush=True)
     if torch.cuda.is_available():
@@ -46,7 +46,7 @@ def started() -> dict[str, Any]:
         y = ops.rms_norm(torch.ones(4, 64, device="cuda"))
         return {"triton": triton.__version__, "triton_runs": "rms_norm" in KERNELS["CUDA"] and bool((y > 0.9).all())}
     except Exception as error:  # of a compiler or driver: then plain torch is used
-        return {"triton_fault": f"{type(error).__name__}: {error}"[:500]}
+        return {"triton_runs": False, "triton_fault": f"{type(error).__name__}: {error}"[:500]}
 
 
 if __name__ == "__main__":

@@ -117,10 +117,10 @@ def step(study: Study, name: str, work: Callable[[], str]) -> None:
 
 def look(study: Study) -> str:
     """What machine this is; and whether Triton's kernels can be started, which takes a C compiler on some machines."""
-    status, lines = measured(study, "machine", [str(BENCH / "gpu_look.py")], limit=60.0)
+    status, lines = measured(study, "machine", [str(BENCH / "gpu_look.py")], limit=LIMIT)
     for line in lines:
         study.machine |= line
-    if study.words.device == "cuda" and not study.machine.get("triton_runs"):
+    if study.words.device == "cuda" and study.machine.get("triton_runs") is False:
         study.environment["CPU1_TRITON"] = "0"
         return "failed: no kernel of Triton runs, so plain torch is used"
     return status
@@ -176,7 +176,8 @@ def train(study: Study, training: list[str], preparing: subprocess.Popen[bytes])
         return f"failed: the text was not prepared ({tail(study, 'prepare')})"
     scoring = Scoring(study, training)
     status = attempt(study, training, scoring, closing)
-    if status.startswith("failed") and study.environment.get("CPU1_GRAPHS") != "0" and study.left > 2 * closing:
+    graphs = study.words.device == "cuda" and study.environment.get("CPU1_GRAPHS") != "0"
+    if status.startswith("failed") and graphs and study.left > 2 * closing:
         study.environment["CPU1_GRAPHS"] = "0"  # what a crash most likely came from
         say(study, f"training: {status}; again, without graphs")
         status = attempt(study, training, scoring, closing)
