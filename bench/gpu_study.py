@@ -88,6 +88,10 @@ def main() -> int:
     training = training_command(study, text)
     preparing = launch(study, "prepare", [*training, "--prepare"])
     step(study, "machine", lambda: look(study))
+    if words.device == "cuda" and study.steps[-1]["status"] == "done" and not study.machine.get("gpu"):
+        preparing.kill()
+        print("bench/gpu_study.py: torch finds no GPU here; --device cpu --scale demo rehearses it", file=sys.stderr)
+        return 2
     step(study, "kernels", lambda: kernels(study))
     step(study, "speed", lambda: speed(study))
     step(study, "training", lambda: train(study, training, preparing))

@@ -15,6 +15,7 @@ import gpu_data
 import gpu_here
 import gpu_train
 import pytest
+import torch
 from gpu_output import BYTES, FILES, Output, read_lines
 from gpu_study import graphs_pay
 
@@ -75,6 +76,14 @@ def test_a_rehearsal_that_is_killed_and_called_again(texts: Path) -> None:
     assert other.lines() == list(read_lines(lines))
     assert other.runs() == report["runs"]
     assert (other.study / "03-demo-r1-s0/model.cpu1").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_without_a_gpu_it_says_so(texts: Path) -> None:
+    command = [sys.executable, str(BENCH / "gpu_study.py"), "--data", str(texts / "text.txt")]
+    done = subprocess.run(command, cwd=texts, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "torch finds no GPU here; --device cpu" in done.stderr
 
 
 def make_run(study: Path, name: str, size: int) -> None:
