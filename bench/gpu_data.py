@@ -27,6 +27,7 @@ from cpu1.files import write_atomic, write_json
 TREE = 60_000_000  # bytes of the working tree, gpu-data included
 MOST_TEXT = 24_000_000  # bytes of the packed text
 RATIO = 0.235  # packed by plain, of the first try
+TRIES = 4
 SHARES = (
     ("en-books.train.*", 48),
     ("en-reference.train.00*", 15),
@@ -71,27 +72,30 @@ def pack(words: argparse.Namespace) -> None:
 
 
 def pack_text(data: Path, limit: int, plain: bytes | None) -> dict[str, int | str]:
-    """Writes the text, at most `limit` bytes of it packed; a mixture that does not fit is made again, smaller."""
+    """Writes the text, at most `limit` bytes of it packed; a mixture that does not fit is made again, smaller.
+
+    UserError for one that does not come below the limit.
+    """
     if limit <= 0:
         raise UserError(f"the working tree leaves no room for a text below {TREE:,} bytes")
-    wanted = int(limit / RATIO)
+    wanted, tries = int(limit / RATIO), TRIES if plain is None else 1
+    for _ in range(tries):
+        text = mixed(data, wanted) if plain is None else plain
+        packed = lzma.compress(text, filters=FILTERS)
+        print(f"{len(text):,} bytes of text, {len(packed):,} packed; {limit:,} are allowed", flush=True)
+        if len(packed) <= limit:
+            write_atomic(here.TEXT, packed)
+            return {"bytes": len(text), "packed": len(packed), "sha256": hashlib.sha256(text).hexdigest()}
+        wanted = int(wanted * limit / len(packed) * 0.99)
+    raise UserError(f"the text does not come below {limit:,} bytes packed; give another --limit, or less by --plain")
+
+
+def mixed(data: Path, size: int) -> bytes:
+    """The mixture, about `size` bytes of it."""
     scratch = here.DATA / "text.txt"
     try:
-        while True:
-            if plain is None:
-                parts = [Part(find(data, pattern), share) for pattern, share in SHARES]
-                made = mix(parts, wanted, scratch)
-                size, sha256, text = made.bytes, made.sha256, scratch.read_bytes()
-            else:
-                size, sha256, text = len(plain), hashlib.sha256(plain).hexdigest(), plain
-            packed = lzma.compress(text, filters=FILTERS)
-            if len(packed) <= limit:
-                write_atomic(here.TEXT, packed)
-                return {"bytes": size, "packed": len(packed), "sha256": sha256}
-            if plain is not None:
-                raise UserError(f"--plain: {len(packed):,} bytes packed, over the limit of {limit:,}; give less text")
-            wanted = int(wanted * limit / len(packed) * 0.99)
-            print(f"{len(packed):,} bytes packed are too many; again with {wanted:,} of text")
+        mix([Part(find(data, pattern), share) for pattern, share in SHARES], size, scratch)
+        return scratch.read_bytes()
     finally:
         scratch.unlink(missing_ok=True)
 
