@@ -1,6 +1,7 @@
 """Steps that a GPU is handed without waiting for it: here on the CPU, where they must be those of `step` to the bit."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,25 @@ def test_a_queue_trains_as_single_steps_do(run: str) -> None:
         assert any(one.norm > SETTINGS.clip for one, _ in kept)  # some were clipped
         for name, tensor in tensors.items():
             assert torch.equal(tensor, others[name]), name
+
+
+def test_a_graph_is_captured_again_when_what_it_was_captured_with_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a graph that on the CPU is the step itself: a gate that hardens, then ternary weights."""
+    settings = replace(SETTINGS, steps=32, ternary_start=0.6)
+    model, stream = build(ladder.recipe("07", "demo")).train(), np.ones(100, np.uint8)
+    queue = ahead.Ahead(model, model, make_optimizer(model, settings), stream, settings, ALONE)
+    queue.graphs = True
+    happened: list[str] = []
+    step = queue._step
+    monkeypatch.setattr(queue, "_step", lambda: (happened.append("step"), step()))
+    replay = SimpleNamespace(replay=lambda: (happened.append("replay"), step()))
+    monkeypatch.setattr(queue, "_capture", lambda: (happened.append("capture"), replay)[1])
+    for number in range(settings.steps):
+        queue.take(np.array([1, 2, 3]), number)
+    warm = ["step"] * ahead.WARM + ["capture"]
+    lasting = [8, 12, 12]  # steps of each phase
+    assert happened == [each for count in lasting for each in (*warm, *["replay"] * (count - ahead.WARM))]
+    assert all(done.finite for done in queue.figures())
 
 
 @pytest.mark.parametrize("run", [run for run in ladder.ORDER if ladder.find(run).teacher is None])

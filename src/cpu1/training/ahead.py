@@ -24,7 +24,7 @@ from cpu1.training.settings import Settings
 from cpu1.training.step import Step, losses, set_phase
 from cpu1.training.teaching import Teacher
 
-WARM = 3  # steps before a capture: kernels are compiled, and forms of them chosen, in the first
+WARM = 3  # steps of a phase before a capture: kernels are loaded, and forms of them chosen, in the first
 ROWS = 1024  # steps whose figures the device keeps at most
 GRAPHS = os.environ.get("CPU1_GRAPHS", "1") != "0"
 
@@ -66,18 +66,18 @@ class Ahead:
         self.words = torch.zeros(len(self.groups) + 2 + settings.batch, dtype=torch.float64, device=device)
         self.now, self.rows, self.count = torch.zeros(3, device=device), torch.zeros(ROWS, 3, device=device), 0
         self.stream = torch.cuda.Stream(group.device) if cuda else None
-        self.graphs, self.taken = graphs and cuda, 0
+        self.graphs, self.taken = graphs and cuda, 0  # steps of this phase
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.captured: tuple[Any, ...] = ()
+        self.phase: tuple[Any, ...] = ()
 
     def take(self, places: NDArray[np.int64], number: int, wait: bool = False) -> list[Step]:
         """Hands over the step `number` on the windows at `places` (B,); with `wait`, what `figures` returns."""
         with self._beside():
-            phase = self._prepare(places, number)
-            if self.graph is not None and phase == self.captured:
-                self.graph.replay()
-            elif self.graphs and self.taken >= WARM and self._capture(phase):
-                assert self.graph is not None
+            if (phase := self._prepare(places, number)) != self.phase:
+                self.phase, self.taken, self.graph = phase, 0, None
+            if self.graph is None and self.graphs and self.taken >= WARM:
+                self.graph = self._capture()
+            if self.graph is not None:
                 self.graph.replay()
             else:
                 self._step()
@@ -107,7 +107,7 @@ class Ahead:
         return torch.cuda.stream(self.stream)
 
     def _prepare(self, places: NDArray[np.int64], number: int) -> tuple[Any, ...]:
-        """Copies what this step is told; returns what of it a graph cannot be told, and was captured with."""
+        """Copies what this step is told; returns what of it a graph cannot be told, its phase."""
         set_phase(self.model, self.settings, number)
         gate = self.model.gate
         ramp, turn = (gate.ramp, number) if gate is not None else (0.0, 0)
@@ -145,9 +145,8 @@ class Ahead:
         torch._foreach_mul_(grads, torch.where(norm > limit, limit / (norm + 1e-6), torch.ones_like(norm)))
         return norm
 
-    def _capture(self, phase: tuple[Any, ...]) -> bool:
-        """Captures a step, which runs it not; False where that fails, and is not tried again."""
-        self.graph = None  # frees its memory
+    def _capture(self) -> torch.cuda.CUDAGraph | None:
+        """A step as a graph, which is not run by that; None where it fails, and is not tried again."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.stream):
@@ -155,6 +154,5 @@ class Ahead:
         except RuntimeError as error:
             warnings.warn(f"a step is not captured as a CUDA graph ({error}); it runs kernel by kernel", stacklevel=2)
             self.graphs = False
-            return False
-        self.graph, self.captured = graph, phase
-        return True
+            return None
+        return graph
