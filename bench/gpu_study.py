@@ -149,7 +149,7 @@ def speed(study: Study) -> str:
             command += ["--batches", *batches, "--modes", *modes, "--rounds", "2" if words.device == "cpu" else "5"]
             if (left := until - time.monotonic()) > 5:
                 answers.append(measured(study, "speed", command, left)[0])
-        status = "done" if "done" in answers else answers[0]
+        status = "done" if "done" in answers else (answers or ["time is up"])[0]
     else:
         status = "known"
     if study.words.device == "cuda" and not graphs_pay(study.output.lines()):
