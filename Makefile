@@ -1,9 +1,16 @@
 # Two commands for a newcomer: `make demo` trains the whole ladder small, `make test` checks everything that is quick.
 PYTHON ?= python3
 BIN := .venv/bin
+EXTRAS ?= dev
 NATIVE := $(shell find native -type f) $(shell find src -name operations.py) CMakeLists.txt
 
-.PHONY: help setup demo test test-all check lint format docs bench coverage clean
+# A machine with a GPU that is lent for minutes has no .venv: there its own Python runs `make gpu`.
+GPU_PYTHON ?= $(if $(wildcard .venv/installed),$(BIN)/python,$(PYTHON))
+# Processes of the tests. Tensors of tests are tiny: a thread each is enough.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -13,17 +20,17 @@ setup: .venv/installed  ## make .venv with everything that development needs
 .venv/installed: pyproject.toml constraints.txt $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cpu1 needs Python 3.11 or newer: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: setup  ## train all runs of the ladder small and write a report (ten minutes)
 	$(BIN)/cpu1 study --scale demo --round r1 --equal-bytes --out runs/demo
 
 test: setup  ## run the tests, but for the slow ones (five minutes)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: setup  ## run all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .
@@ -38,14 +45,21 @@ format: setup  ## bring Python and C++ into the project's style
 	git ls-files 'native/*.cpp' 'native/*.h' 'native/*.inl' 'examples/*.c' | xargs $(BIN)/clang-format -i
 
 docs: setup  ## write the generated parts of the docs again
-	$(BIN)/python docs/tables.py
+	$(BIN)/python docs/update.py
 
 bench: setup  ## measure generation and training speed on this machine (some minutes)
 	$(BIN)/python bench/generation.py --scale nano
 	$(BIN)/python bench/training.py --scale nano
 
-coverage: setup  ## run all tests and report which lines of Python they reach
-	$(BIN)/python -m pytest --cov=cpu1 --cov-report=term:skip-covered
+coverage: setup  ## run all tests and report which lines of Python and C++ they reach
+	$(PYTEST) --cov=cpu1 --cov-report=term:skip-covered
+	bench/native_coverage.sh
+
+gpu-data: setup  ## pack what training on a lent GPU needs: make gpu-data DATA=folder
+	$(BIN)/python bench/gpu_data.py $(DATA)
+
+gpu:  ## train on a lent GPU for nine minutes, nothing is installed: make gpu WORDS='--minutes 5'
+	$(GPU_PYTHON) bench/gpu_study.py $(WORDS)
 
 clean:  ## remove what make and the lab made here
 	rm -rf .venv build runs

@@ -1,70 +1,80 @@
-"""Training on a GPU: that it computes what the CPU does, then how fast it is. Without a GPU it exits with 2.
+"""What a GPU computes and how fast: its kernels beside the CPU's reference, and steps of training. Lines of JSON.
 
-    python bench/gpu.py
-    python bench/gpu.py --scales small --json
+    python bench/gpu.py kernels
+    python bench/gpu.py speed --modes eager graphs --batches 16384 65536
 
-First run_03, run_07 and run_10 are compared with the plain reference on the CPU, at demo scale: integers for
-equality, loss and gradients in fp32. Then steps of run_07 are timed: as they are ("eager"), through torch.compile,
-and as CUDA graphs; beside them the rate of a bf16 matrix product in the same process. Medians.
+`kernels` compares integers for equality, and loss and gradients of whole models in fp32, with the plain reference on
+the CPU; it says which form of the recurrences is the faster one. It exits with 1 where something is too far off.
+`speed` times steps of `cpu1.training.ahead`: kernel by kernel ("eager"), as CUDA graphs ("graphs"), through
+torch.compile ("compiled"); beside them the rate of a bf16 matrix product in the same process. Medians. Without a GPU
+the exit status is 2, unless --device cpu asks for the same on the CPU, which shows that it runs. `make gpu` starts
+both.
 """
 
 import argparse
+import importlib
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from training import matrix_flops
 
 from cpu1 import ops
+from cpu1.device import fast_precision
 from cpu1.model import ladder
-from cpu1.model.network import Model, build
+from cpu1.model.network import build
 from cpu1.ops import reference
 from cpu1.ops.operator import KERNELS
 from cpu1.runs.settings import Settings
-from cpu1.training.loop import losses
+from cpu1.training.ahead import WARM, Ahead
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
+from cpu1.training.step import losses
 
-PEAK = 8192  # rows and columns of the product that stands for the GPU's rate
+PEAK = {"cuda": 8192, "cpu": 1024}  # rows and columns of the product that stands for the device's rate
 COMPARED = ("03", "07", "10")
-MODES: dict[str, Callable[[Model], Any]] = {
-    "eager": lambda model: model,
-    "compiled": torch.compile,
-    "graphs": partial(torch.compile, mode="reduce-overhead"),
-}
+MODES = ("eager", "graphs", "compiled")
 LOSS, GRADIENT = 1e-4, 1e-2  # relative differences allowed: a last bit may move an integer of a quantiser
+ROUND = {"cuda": 10, "cpu": 1}  # steps timed together
+TEXT = 1 << 20  # units of the random text that is trained on
 
 
 def main() -> int:
-    args = _args()
-    if not torch.cuda.is_available():
+    words = _words()
+    if words.device == "cuda" and not torch.cuda.is_available():
         print("bench/gpu.py: torch finds no GPU here, so nothing was measured", file=sys.stderr)
         return 2
-    device = "cuda"
-    results: dict[str, Any] = {
-        "gpu": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "triton_kernels": sorted(KERNELS["CUDA"]),
-        "integers_equal": integers_equal(device),
-        "against_cpu": {run: against_cpu(run, device) for run in COMPARED},
-    }
-    right = results["integers_equal"] and all(differences_small(each) for each in results["against_cpu"].values())
-    if right:
-        results["bf16_peak_flops_per_s"] = peak = peak_rate(device, args.repeats)
-        results["training"] = [
-            throughput(args.run, scale, mode, device, args.repeats, peak) for scale in args.scales for mode in MODES
-        ]
-    print(json.dumps(results) if args.json else as_text(results))
-    return 0 if right else 1
+    if words.what == "kernels":
+        return kernels(words.device)
+    return speed(words)
+
+
+def tell(kind: str, **found: Any) -> None:
+    print(json.dumps({"kind": kind, **found}), flush=True)
 
 
 # ------------------------------------------------------------------------------------ correctness
+
+
+def kernels(device: str) -> int:
+    """0 where all is as it should be, 1 where not."""
+    equal = integers_equal(device)
+    tell("integers", equal=equal, triton_kernels=sorted(KERNELS["CUDA"]))
+    right = [equal]
+    for run in COMPARED:
+        apart = against_cpu(run, device)
+        right.append(apart["loss"] <= LOSS and apart["gradient"] <= GRADIENT)
+        tell("against_cpu", run=run, right=right[-1], **apart)
+    if device == "cuda" and KERNELS["CUDA"]:
+        recurrences()
+    return 0 if all(right) else 1
 
 
 def integers_equal(device: str) -> bool:
@@ -105,101 +115,110 @@ def against_cpu(run: str, device: str) -> dict[str, float]:
     return {"loss": apart[0], "gradient": max(apart[1:])}
 
 
-def differences_small(errors: dict[str, float]) -> bool:
-    return errors["loss"] <= LOSS and errors["gradient"] <= GRADIENT
+def recurrences() -> None:
+    """Both forms of each scan at the shapes of small and base: what they took, and the one that was chosen."""
+    scan = importlib.import_module("cpu1.ops.gpu.scan")
+    for width in (ladder.SCALES["small"].width, ladder.SCALES["base"].width):
+        for batch in (16, 256):
+            f, c = torch.randn(2, batch, 256, width, device="cuda").unbind(0)
+            for keep in (None, torch.rand(batch, 256, device="cuda")):
+                ops.gate_scan(f.requires_grad_(), c, keep).sum().backward()
+                decay = torch.full((width,), 0.9, device="cuda")
+                ops.leaky_scan(f, decay, keep).sum().backward()
+    for name in ("gate_form", "gate_backward_form", "leaky_form", "leaky_backward_form"):
+        for line in getattr(scan, name).measured:
+            tell("scan", form=name, **line)
 
 
 # ------------------------------------------------------------------------------------- throughput
 
 
-def throughput(run: str, scale: str, mode: str, device: str, repeats: int, peak: float) -> dict[str, Any]:
-    """Training steps at the scale's batch: forward, backward, clipping, optimiser."""
-    recipe, sizes = ladder.recipe(run, scale), ladder.SCALES[scale]
-    batch, window = sizes.batch_bytes // sizes.window_bytes, sizes.window_bytes
-    settings = Settings(
-        run=run,
-        title="",
-        parent=None,
-        level=recipe.level,
-        scale=scale,
-        round="bench",
-        seed=0,
-        data="",
-        data_source="",
-        data_sha256="",
-        steps=1000,
-        batch=batch,
-        window=window,
-        rate=1e-4,
-    )
+def speed(words: argparse.Namespace) -> int:
+    """0 if anything was measured; a mode that does not run is told as such."""
+    size = PEAK[words.device]
+    matrix = torch.randn(size, size, device=words.device, dtype=torch.bfloat16)
+    products = [timed(lambda: torch.mm(matrix, matrix), 1, words.device) for _ in range(words.rounds + 2)][2:]
+    peak = 2 * size**3 / statistics.median(products)
+    tell("peak", bf16_flops_per_s=peak, rows=size)
+    measured = 0
+    for batch_bytes, scale, mode in product(words.batches, words.scales, words.modes):
+        case = {"run": words.run, "scale": scale, "mode": mode, "batch_bytes": batch_bytes}
+        try:
+            tell("speed", **case, **throughput(words.run, scale, batch_bytes, mode, words, peak))
+            measured += 1
+        except Exception as error:  # of any library below: the next case is tried all the same
+            tell("speed", **case, failed=f"{type(error).__name__}: {str(error)[:300]}")
+    return 0 if measured else 1
+
+
+def throughput(
+    run: str, scale: str, batch_bytes: int, mode: str, words: argparse.Namespace, peak: float
+) -> dict[str, Any]:
+    """Steps as training takes them: forward, backward, clipping, optimiser, all on the device."""
+    recipe, window, device = ladder.recipe(run, scale), ladder.SCALES[scale].window_bytes, torch.device(words.device)
+    settings = Settings(run=run, title="", parent=None, level=recipe.level, scale=scale, round="bench", seed=0, data="",
+                        data_source="", data_sha256="", steps=1000, batch=max(1, batch_bytes // window), window=window,
+                        rate=1e-4, precision=fast_precision(device))  # fmt: skip
     model = build(recipe).to(device).train()
-    optimizer = make_optimizer(model, settings)
-    alone = Group(torch.device(device))
-    forward, units = MODES[mode](model), torch.randint(1, 256, (batch, window), device=device)
+    random = np.random.default_rng(0)
+    text = random.integers(1, 256, TEXT, np.uint8)
+    replica: Any = torch.compile(model) if mode == "compiled" else model
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    queue = Ahead(
+        replica, model, make_optimizer(model, settings), text, settings, Group(device), graphs=mode == "graphs"
+    )
 
     def step() -> None:
-        torch.compiler.cudagraph_mark_step_begin()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16):
-            objective, _ = losses(model, forward(units), units, None, alone)
-        objective.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        optimizer.step()
+        queue.take(random.integers(0, TEXT - window, settings.batch), 500)
 
-    seconds = timed(step, device, repeats)
-    flops = matrix_flops(model, units.numel() // recipe.embedding.patch, units.numel())
+    begun = time.perf_counter()
+    for _ in range(WARM + 2):
+        step()
+    queue.figures()
+    warm = time.perf_counter() - begun
+    if mode == "graphs" and not queue.graphs:
+        raise RuntimeError("no step could be captured as a CUDA graph")
+
+    def steps() -> None:
+        for _ in range(ROUND[words.device]):
+            step()
+        queue.figures()
+
+    times = [timed(steps, ROUND[words.device], words.device) for _ in range(words.rounds)]
+    seconds, trained = statistics.median(times), settings.batch * window
+    flops = matrix_flops(model, trained // recipe.embedding.patch, trained)
+    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     return {
-        "run": run,
-        "scale": scale,
-        "mode": mode,
-        "batch_bytes": units.numel(),
+        "precision": settings.precision,
         "seconds": seconds,
-        "bytes_per_s": units.numel() / seconds,
-        "fraction_of_peak": flops / seconds / peak,
+        "bytes_per_s": trained / seconds,
+        "fraction_of_bf16": flops / seconds / peak,
+        "warm_up_seconds": warm,
+        "memory_bytes": memory,
     }
 
 
-def peak_rate(device: str, repeats: int) -> float:
-    matrix = torch.randn(PEAK, PEAK, device=device, dtype=torch.bfloat16)
-    return 2 * PEAK**3 / timed(lambda: torch.mm(matrix, matrix), device, repeats)
+def timed(work: Callable[[], object], count: int, device: str) -> float:
+    """Seconds of one of the `count` pieces of `work`, which the device has done when it ends."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    begun = time.perf_counter()
+    work()
+    wait()
+    return (time.perf_counter() - begun) / count
 
 
-def timed(work: Callable[[], object], device: str, repeats: int) -> float:
-    """The median time of `work`, after some rounds in which it may be compiled."""
-    times = []
-    for _ in range(5 + repeats):
-        torch.accelerator.synchronize(device)
-        begun = time.perf_counter()
-        work()
-        torch.accelerator.synchronize(device)
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times[5:])
-
-
-# -------------------------------------------------------------------------------------- command line
-
-
-def as_text(results: dict[str, Any]) -> str:
-    lines = [f"{results['gpu']}, torch {results['torch']}, {len(results['triton_kernels'])} operators in Triton"]
-    lines.append(f"integers {'equal' if results['integers_equal'] else 'DIFFER from'} those of the CPU")
-    for run, each in results["against_cpu"].items():
-        verdict = "" if differences_small(each) else ": TOO FAR"
-        lines.append(f"run_{run}: loss {each['loss']:.1e}, gradients {each['gradient']:.1e} from the CPU's{verdict}")
-    lines += [
-        f"run_{each['run']} at {each['scale']}, {each['mode']}: {each['bytes_per_s'] / 1e6:.2f} MB/s, "
-        f"{each['fraction_of_peak']:.1%} of the bf16 peak"
-        for each in results.get("training", [])
-    ]
-    return "\n".join(lines)
-
-
-def _args() -> argparse.Namespace:
+def _words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("kernels", "speed"))
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--run", choices=[run for run in ladder.LADDER if ladder.recipe(run, "demo").level == "byte"],
                         default="07")  # fmt: skip
     parser.add_argument("--scales", nargs="+", choices=tuple(ladder.SCALES), default=["small", "base"])
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1 << 14, 1 << 16, 1 << 18], help="bytes a step")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--rounds", type=int, default=5, help="timed, of ten steps each (default: 5)")
     return parser.parse_args()
 
 

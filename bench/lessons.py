@@ -33,8 +33,8 @@ from cpu1.model.network import Model
 from cpu1.runs.settings import Settings
 from cpu1.runs.trained import load
 from cpu1.training.lessons import CacheTeacher, StepTeacher, open_cache
-from cpu1.training.loop import Windowed, losses
 from cpu1.training.parallel import Group
+from cpu1.training.step import Windowed, losses
 
 
 @dataclass

@@ -27,9 +27,10 @@ from cpu1 import ops
 from cpu1.model import ladder
 from cpu1.model.network import Model, build
 from cpu1.runs.settings import Settings
-from cpu1.training import loop
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
+from cpu1.training.step import Windowed
+from cpu1.training.step import step as take_step
 
 PEAK = 2048  # rows and columns of the product that stands for the machine's rate
 WARM_UP = 15  # steps
@@ -87,8 +88,8 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
     model = build(recipe).train()
     units = torch.randint(1, recipe.embedding.vocabulary, (batch, window))
     alone = Group(torch.device("cpu"))
-    windows = loop.Windowed(units, np.zeros(batch, np.int64))
-    step = partial(loop.step, model, make_optimizer(model, settings), windows, 0, settings, None, alone)
+    windows = Windowed(units, np.zeros(batch, np.int64))
+    step = partial(take_step, model, make_optimizer(model, settings), windows, 0, settings, None, alone)
     for _ in range(WARM_UP):
         step()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

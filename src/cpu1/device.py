@@ -37,5 +37,7 @@ def fast_precision(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.13, on a machine lent for its GPU
+        return "fp32"
     capabilities = torch.cpu.get_capabilities()
     return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"

@@ -14,6 +14,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
 from cpu1.ops import gpu
+from cpu1.ops.gpu import choice
 from cpu1.ops.operator import KERNELS
 
 POINTERS = {
@@ -79,7 +80,9 @@ def call_all(batch: int, time: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    for module in (gpu.mlgru, gpu.norm, gpu.quantise, gpu.scan, gpu.swiglu, gpu.ternary):
+    for module in (gpu.chunks, gpu.mlgru, gpu.norm, gpu.quantise, gpu.scan, gpu.swiglu, gpu.ternary):
         module.launch = compiled
-    call_all(2, 9, 320)
-    call_all(1, 1, 1)
+    for form in ("order", "chunks"):
+        choice.FORCED = form
+        call_all(2, 9, 320)
+        call_all(1, 1, 1)

@@ -14,9 +14,9 @@ from cpu1.model import ladder
 from cpu1.model.network import Model
 from cpu1.ops import native, reference
 from cpu1.ops.operator import KERNELS
-from cpu1.training import loop
 from cpu1.training.lessons import ModelTeacher
 from cpu1.training.parallel import Group
+from cpu1.training.step import losses
 
 TRITON_LESS = """
 import sys
@@ -73,7 +73,7 @@ def test_a_step_stays_on_its_device(run: str, monkeypatch: pytest.MonkeyPatch) -
     model = Model(ladder.recipe(run, "demo")).train().to(meta)
     units = torch.zeros(2, 64, dtype=torch.int64, device=meta)
     lesson = ModelTeacher(model, PLAN, model.distill.size)(units, np.zeros(2)) if model.distill else None
-    objective, means = loop.losses(model, model(units), units, lesson, Group(meta))
+    objective, means = losses(model, model(units), units, lesson, Group(meta))
     objective.backward()
     assert means.device == meta
     assert {tensor.grad.device for tensor in model.parameters()} == {meta}

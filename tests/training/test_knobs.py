@@ -11,9 +11,9 @@ from cpu1.errors import UserError
 from cpu1.model import ladder
 from cpu1.model.network import Output, build
 from cpu1.runs.settings import KNOBS
-from cpu1.training import loop
 from cpu1.training.optim import SplitMuon, follow, optimizer
 from cpu1.training.parallel import Group
+from cpu1.training.step import losses, set_phase
 
 
 def test_schedule_warms_up_stays_and_decays():
@@ -108,7 +108,7 @@ def test_z_loss_adds_its_analytic_gradient():
     units, s = torch.randint(0, 256, (2, 8)), torch.zeros(2, 2, 128)
     gradients = []
     for z_loss in (0.0, 0.3):
-        objective, means = loop.losses(model, Output(logits, s), units, None, Group(torch.device("cpu")), z_loss)
+        objective, means = losses(model, Output(logits, s), units, None, Group(torch.device("cpu")), z_loss)
         gradients.append(torch.autograd.grad(objective, logits)[0])
         assert torch.equal(means[0], objective) == (z_loss == 0)
     expected = 0.3 * 2 * logits.logsumexp(-1, keepdim=True) * logits.softmax(-1) / 16
@@ -122,13 +122,13 @@ def test_weights_become_ternary_at_their_step():
     plan = replace(PLAN, ternary_start=0.25)
     seen = []
     for step in (0, 24, 25, 99):
-        loop.set_phase(model, plan, step)
+        set_phase(model, plan, step)
         seen.append(model(units).logits)
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[2], ternary)
     assert torch.equal(seen[3], ternary)
     assert (seen[1] - ternary).abs().max() > 0.01
-    loop.set_phase(model, PLAN, 0)
+    set_phase(model, PLAN, 0)
     assert torch.equal(model(units).logits, ternary)
 
 

@@ -30,6 +30,7 @@ from cpu1.training.job import Job, train
 from cpu1.training.lessons import ModelTeacher
 from cpu1.training.parallel import Group, Ranks, Shards
 from cpu1.training.plan import _agree_in_group
+from cpu1.training.step import losses
 
 STEPS = 50
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -214,7 +215,7 @@ def test_gradients_of_halves_average_to_those_of_the_batch(run):
         group.mean = mean
         model.gate.progress, model.gate.pressure = 0.3, torch.zeros((), dtype=torch.float64)
         lesson = ModelTeacher(teacher, PLAN, 128)(rows, np.zeros(1)) if run == "15" else None
-        objective, _ = loop.losses(model, model(rows), rows, lesson, group)
+        objective, _ = losses(model, model(rows), rows, lesson, group)
         return torch.autograd.grad(objective, tuple(model.parameters()))
 
     asked = []  # what each half puts into its means, in order

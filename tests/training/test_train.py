@@ -22,12 +22,14 @@ from cpu1.model.network import build
 from cpu1.model.recipe import Recipe
 from cpu1.runs.trained import load
 from cpu1.training import checkpoint as checkpoint_module
-from cpu1.training import guards, loop
+from cpu1.training import guards
 from cpu1.training.job import Job, train
 from cpu1.training.loop import Interrupted
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
 from cpu1.training.plan import Budget
+from cpu1.training.step import Windowed
+from cpu1.training.step import step as take_step
 
 
 @pytest.fixture(scope="module")
@@ -263,18 +265,18 @@ def test_a_non_finite_step_changes_nothing(job):
     settings = replace(PLAN, window=64)
     model = build(ladder.recipe("07", "demo")).train()
     optimizer = make_optimizer(model, settings)
-    batch = loop.Windowed(torch.randint(1, 256, (1, 64)), np.zeros(1, np.int64))
+    batch = Windowed(torch.randint(1, 256, (1, 64)), np.zeros(1, np.int64))
     alone = Group(torch.device("cpu"))
-    assert loop.step(model, optimizer, batch, 0, settings, None, alone).finite
+    assert take_step(model, optimizer, batch, 0, settings, None, alone).finite
     with torch.no_grad():
         model.blocks[0].ffn.output.weight[0, 0] = torch.nan
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert not loop.step(model, optimizer, batch, 1, settings, None, alone).finite
+    assert not take_step(model, optimizer, batch, 1, settings, None, alone).finite
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num()), name
     with torch.no_grad():
         model.blocks[0].ffn.output.weight[0, 0] = 0.0
-    assert loop.step(model, optimizer, batch, 2, settings, None, alone).finite
+    assert take_step(model, optimizer, batch, 2, settings, None, alone).finite
 
 
 def test_a_run_that_does_not_learn_is_stopped_and_named(job, tmp_path):

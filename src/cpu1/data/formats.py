@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import zstandard
-
 from cpu1.errors import UserError
 
 CHUNK = 1 << 20
@@ -69,7 +67,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
             yield from DECODERS.get(path.suffix.lower(), stream_chunks)(file)
-    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: damaged or cut short ({error})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -99,12 +97,17 @@ def _zstd_chunks(file: IO[bytes]) -> Iterator[bytes]:
     The decompressor is fed by hand, since zstandard's reader takes a truncated file for a complete one; and a kibibyte
     at a time, since four bytes may become 128 KiB.
     """
+    import zstandard  # only for such files: a machine that trains on others may lack it
+
     decoder = None
     parts: list[bytes] = []
     while fresh := file.read(1024):
         while fresh:
             decoder = decoder or zstandard.ZstdDecompressor().decompressobj()
-            parts.append(decoder.decompress(fresh))
+            try:
+                parts.append(decoder.decompress(fresh))
+            except zstandard.ZstdError as error:
+                raise EOFError(str(error)) from None
             fresh = decoder.unused_data
             decoder = None if decoder.eof else decoder
         if sum(map(len, parts)) >= CHUNK:

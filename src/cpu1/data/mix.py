@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from cpu1.data.formats import cut
@@ -126,5 +125,7 @@ def _compressed(file: IO[bytes], out: Path) -> Iterator[Callable[[bytes], Any]]:
     if out.suffix.lower() != ".zst":
         yield file.write
         return
+    import zstandard
+
     with zstandard.ZstdCompressor(level=10).stream_writer(file, closefd=False) as writer:
         yield writer.write

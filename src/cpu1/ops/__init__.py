@@ -6,6 +6,7 @@ kernel for the device was built. `bit_linear` and `retain_memory` have no second
 
 import importlib
 import importlib.util
+import os
 
 import torch
 
@@ -18,8 +19,8 @@ from cpu1.ops.scan import gate_scan, leaky_scan, mlgru_mix
 from cpu1.ops.symbols import cross_entropy, look_back
 from cpu1.ops.ternary import bit_linear, ternarise, ternary_linear, ternary_swiglu
 
-# triton is part of torch's builds for CUDA
-if torch.cuda.is_available() and importlib.util.find_spec("triton"):
+# triton comes with torch's builds for CUDA; elsewhere neither is looked for. CPU1_TRITON=0 leaves its kernels out.
+if torch.cuda.is_available() and importlib.util.find_spec("triton") and os.environ.get("CPU1_TRITON") != "0":
     importlib.import_module("cpu1.ops.gpu")
 
 __all__ = [

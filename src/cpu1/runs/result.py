@@ -199,7 +199,7 @@ class Speed:
 class Environment:
     """What a result depends on beside recipe and settings."""
 
-    cpu1: str
+    cpu1: str | None  # None: imported from a source tree that is not installed
     python: str
     torch: str
     platform: str

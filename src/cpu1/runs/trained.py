@@ -112,10 +112,8 @@ class Metrics:
 
 def environment(device: torch.device, processes: int) -> Environment:
     """What a result depends on beside recipe and settings."""
-    from importlib.metadata import version
-
     return Environment(
-        cpu1=version("cpu1"),
+        cpu1=_version(),
         python=platform.python_version(),
         torch=torch.__version__,
         platform=platform.platform(),
@@ -126,6 +124,16 @@ def environment(device: torch.device, processes: int) -> Environment:
         threads=torch.get_num_threads(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
     )
+
+
+def _version() -> str | None:
+    """Of the installation; None where there is none and the source is imported as it lies."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("cpu1")
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

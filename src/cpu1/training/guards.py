@@ -70,9 +70,11 @@ class TernaryWatch:
             return {}
         now = [ops.ternarise(m.weight, m.parts)[0] for m in modules]
         count = sum(w.numel() for w in now)
-        fractions = {"zero_fraction": sum(int((w == 0).sum()) for w in now) / count}
+        zeros = [(w == 0).sum() for w in now]
+        flips = [(a != b).sum() for a, b in zip(now, self.last or [], strict=self.last is not None)]
+        counts = torch.stack((*zeros, *flips)).tolist()  # at once: a GPU is waited for only here
+        fractions = {"zero_fraction": sum(counts[: len(now)]) / count}
         if self.last is not None:
-            flips = sum(int((a != b).sum()) for a, b in zip(now, self.last, strict=True))
-            fractions["flip_rate"] = flips / count
+            fractions["flip_rate"] = sum(counts[len(now) :]) / count
         self.last = now
         return fractions

@@ -15,23 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cpu1 import ops
 from cpu1.data.order import Windows
-from cpu1.model.ingredients.linear import TernaryProjection
-from cpu1.model.network import Model, Output, build
+from cpu1.model.network import Model, build
 from cpu1.model.recipe import Recipe
 from cpu1.runs.settings import Settings
 from cpu1.runs.trained import Metrics
-from cpu1.training import guards
+from cpu1.training import ahead, guards
 from cpu1.training.checkpoint import Checkpoints, Progress
-from cpu1.training.lessons import StepLesson, StepTeacher
-from cpu1.training.optim import follow
+from cpu1.training.lessons import StepTeacher
 from cpu1.training.optim import optimizer as make_optimizer
-from cpu1.training.parallel import Group, full, unwrapped
+from cpu1.training.parallel import Group
+from cpu1.training.step import Step, Windowed, set_phase, step
 
 LOG_LINES = 200  # about so many lines of metrics a run
 # Points of the held-out learning curve, as shares of the steps.
@@ -51,14 +49,6 @@ class Text:
     stream: NDArray[Any]  # of units, documents separated by unit 0
     unit_bytes: NDArray[np.int64]  # bytes of each unit; the separator has none
     frequency_loss: float  # nats a unit of predicting by frequency alone
-
-
-@dataclass(frozen=True)
-class Windowed:
-    """A process's windows of a step."""
-
-    units: Tensor  # (B, N), on its device
-    places: NDArray[np.int64]  # (B,): where in the stream they begin
 
 
 @dataclass(frozen=True)
@@ -94,8 +84,12 @@ def run(
     watch.measure(group.whole(model))
     log_every = max(1, settings.steps // LOG_LINES)
     validated = {round(share * settings.steps) for share in VALIDATIONS}
+    read = {*range(0, settings.steps + 1, log_every), *validated, guards.GRACE, settings.steps}
     interval = Interval(progress)
     saved = time.monotonic()
+    queue = None  # of steps that a GPU has still to do
+    if ahead.suits(optimizer, hooks.teacher, group):
+        queue = ahead.Ahead(replica, model, optimizer, text.stream, settings, group)
 
     with signals_caught() as signals:
         while progress.step < settings.steps:
@@ -103,13 +97,11 @@ def run(
             begun = time.monotonic()
             places = windows.starts(progress.step, settings.batch)
             batch = windows.read(places)
-            own = Windowed(group.share(batch), group.rows(places))
-            done = step(replica, optimizer, own, progress.step, settings, hooks.teacher, group)
-            if done.finite:
-                progress.loss_mean = mean_loss(progress, done.nats)
-                interval.add(done)
+            if queue is None:
+                own = Windowed(group.share(batch), group.rows(places))
+                interval.count(step(replica, optimizer, own, progress.step, settings, hooks.teacher, group))
             else:
-                progress.nonfinite += 1
+                interval.count(*queue.take(places, progress.step, wait=progress.step + 1 in read))
             progress.step += 1
             progress.units += batch.size
             progress.bytes += int(text.unit_bytes[batch].sum())
@@ -145,87 +137,13 @@ def run(
             # ---------------------------------------------------------- checkpoint
             asked, due = group.any(bool(signals), time.monotonic() - saved > hooks.checkpoint_seconds)
             if asked or due or last:
+                interval.count(*(queue.figures() if queue is not None else ()))
                 checkpoints.save(model, optimizer, progress)
                 saved = time.monotonic()
             if asked and not last:
                 raise Interrupted
     set_phase(model, settings, progress.step)  # what is deployed is ternary, however late that began
     return group.whole(model).eval(), progress
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step gave, the same in all processes; a step that is not finite changed nothing."""
-
-    nats: float  # loss, nats a unit
-    norm: float  # of the gradient before clipping
-    deleted: float | None  # share of patches that the gate would delete
-    finite: bool
-
-
-def step(
-    replica: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Windowed,
-    number: int,
-    settings: Settings,
-    teacher: StepTeacher | None,
-    group: Group,
-) -> Step:
-    """One optimiser step at the schedule's place `number`; `batch` are this process's windows of it."""
-    model = unwrapped(replica)
-    set_phase(model, settings, number)
-    optimizer.zero_grad(set_to_none=True)  # before the activations need the memory
-    with torch.autocast(batch.units.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-        output = replica(batch.units)
-        lesson = teacher(batch.units, batch.places) if teacher is not None else None
-        objective, means = losses(model, output, batch.units, lesson, group, settings.z_loss)
-    objective.backward()
-    norm = clip(optimizer, settings.clip)
-    nats, _, deleted = means.tolist()
-    finite = math.isfinite(norm) and math.isfinite(nats)
-    if finite:
-        follow(optimizer, settings, number)
-        optimizer.step()
-    return Step(nats, norm, deleted if output.keep is not None else None, finite)
-
-
-def clip(optimizer: torch.optim.Optimizer, limit: float) -> float:
-    """The norm of all gradients together, which are scaled down to `limit` if it is larger."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    total = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
-    norm = float(full(total))  # the same in all processes, which must decide alike
-    if norm > limit:
-        torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
-    return norm
-
-
-def set_phase(model: Model, settings: Settings, number: int) -> None:
-    """Tells the model where in its training it stands: what changes on the way is a function of the step alone."""
-    if model.gate is not None:
-        model.gate.progress, model.gate.step = number / settings.steps, number
-    if settings.ternary_start:
-        for module in model.modules():
-            if isinstance(module, TernaryProjection):
-                module.ternary = settings.is_ternary_at(number)
-
-
-def losses(
-    model: Model, output: Output, units: Tensor, lesson: StepLesson | None, group: Group, z_loss: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """What is minimised (cross-entropy, the terms of gate, teacher and z-loss), and means over the whole batch (3,).
-
-    The means: cross-entropy in nats a unit, then what the gate takes away and deletes (DeleteGateModule.shares).
-    """
-    loss = ops.cross_entropy(output.logits.flatten(0, 1), units.flatten()) / units.numel()
-    objective = loss if lesson is None else lesson.loss(loss, output, model.distill, group.mean)
-    gone = loss.new_zeros(2) if output.keep is None else torch.stack(model.gate.shares(output.keep.detach()))
-    means = group.mean(torch.cat((loss.detach()[None], gone)))
-    if output.keep is not None:
-        objective = objective + model.gate.penalty(output.keep, taken=means[1])
-    if z_loss:
-        objective = objective + z_loss * output.logits.logsumexp(-1).square().mean()
-    return objective, means
 
 
 def mean_loss(progress: Progress, nats: float) -> float:
@@ -250,19 +168,29 @@ def seconds_a_step(
 
 
 class Interval:
-    """Means between two lines of metrics, and the largest gradient; steps that were not finite do not count."""
+    """Means between two lines of metrics, and the largest gradient; steps that were not finite do not count.
 
-    def __init__(self, start: Progress) -> None:
-        self.start = (start.bytes, start.units, start.seconds)
+    It keeps `progress` up to date about them.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.start = (progress.bytes, progress.units, progress.seconds)
         self.nats: list[float] = []
         self.norms: list[float] = []
         self.deleted: list[float] = []
 
-    def add(self, done: Step) -> None:
-        self.nats.append(done.nats)
-        self.norms.append(done.norm)
-        if done.deleted is not None:
-            self.deleted.append(done.deleted)
+    def count(self, *steps: Step) -> None:
+        """Takes in what steps gave, in their order."""
+        for done in steps:
+            if not done.finite:
+                self.progress.nonfinite += 1
+                continue
+            self.progress.loss_mean = mean_loss(self.progress, done.nats)
+            self.nats.append(done.nats)
+            self.norms.append(done.norm)
+            if done.deleted is not None:
+                self.deleted.append(done.deleted)
 
     def line(self, progress: Progress, rate: float) -> dict[str, Any]:
         count, units, seconds = (now - then for now, then in zip(

@@ -38,10 +38,20 @@ def optimizer(model: Model, settings: Settings) -> optim.Optimizer:
 
 
 def follow(optimizer: optim.Optimizer, settings: Settings, step: int) -> None:
-    """Sets the learning rate and the weight decay for a step, counted from 0."""
-    for group in optimizer.param_groups:
-        group["lr"] = settings.rate_at(step) * group["factor"]
-        group["weight_decay"] = settings.weight_decay_at(step) if group["decays"] else 0.0
+    """Sets the rate and the weight decay of step 0, 1, ..."""
+    rates, decays = rates_at(optimizer, settings, step), decays_at(optimizer, settings, step)
+    for group, rate, decay in zip(optimizer.param_groups, rates, decays, strict=True):
+        group["lr"], group["weight_decay"] = rate, decay
+
+
+def rates_at(optimizer: optim.Optimizer, settings: Settings, step: int) -> list[float]:
+    """The learning rate of each group in step 0, 1, ..."""
+    return [settings.rate_at(step) * group["factor"] for group in optimizer.param_groups]
+
+
+def decays_at(optimizer: optim.Optimizer, settings: Settings, step: int) -> list[float]:
+    """The weight decay of each group."""
+    return [settings.weight_decay_at(step) if group["decays"] else 0.0 for group in optimizer.param_groups]
 
 
 def _is_hidden(name: str, parameter: nn.Parameter) -> bool:

@@ -64,7 +64,26 @@ class DeleteGateModule(nn.Module):
         self.down = nn.Parameter(torch.empty(1, config.hidden))
         self.down_bias = nn.Parameter(torch.empty(1))
         self.register_buffer("pressure", torch.zeros(()))  # the controller's integral, saved with the weights
-        self.progress, self.step = 0.0, 0  # share of training done, number of the step
+        # Share of training done and steps, set by the trainer; ones on a device may be set in their place.
+        self._progress = 0.0
+        self.step: int | Tensor = 0
+        self.ramp: float | Tensor = self._ramp()  # the share of `target` aimed at so far
+
+    @property
+    def progress(self) -> float:
+        return self._progress
+
+    @progress.setter
+    def progress(self, share: float) -> None:
+        self._progress = share
+        self.ramp = self._ramp()
+
+    def _ramp(self) -> float:
+        return min(1.0, self.progress / (0.5 * self.config.harden)) if self.config.harden else 1.0
+
+    def is_soft(self, hard: bool) -> bool:
+        """Whether decisions of training scale at this place of it."""
+        return not hard and self.progress < self.config.harden
 
     def forward(self, x: Tensor, hard: bool) -> Tensor:
         """x (B, T, D) -> k (B, T), which scales the branches; exactly 0 or 1 when `hard`.
@@ -76,7 +95,7 @@ class DeleteGateModule(nn.Module):
         k = ((inner * self.down[0]).sum(-1) + self.down_bias).sigmoid()
         if not self.training:
             return (k >= HALF).to(k.dtype) if hard else k
-        if not hard and self.progress < self.config.harden:
+        if self.is_soft(hard):
             return k
         probe = (torch.arange(k.shape[1], device=k.device) + self.step) % PROBES == 0
         return torch.where(probe, HALF + (k - k.detach()), (k >= HALF).to(k.dtype))
@@ -100,9 +119,8 @@ class DeleteGateModule(nn.Module):
         `keep` k (B, T) is of this process's windows. `taken` is the first of `shares` over the whole batch, of which
         other processes may have a part: all have one controller.
         """
-        ramp = min(1.0, self.progress / (0.5 * self.config.harden)) if self.config.harden else 1.0
         with torch.no_grad():
-            error = self.config.target * ramp - taken
+            error = self.config.target * self.ramp - taken
             # NaN would stay in the controller for good, though the trainer skips the step that brought it
             self.pressure.add_(INTEGRAL * error.nan_to_num()).clamp_(-LIMIT, LIMIT)
             weight = PROPORTIONAL * error + self.pressure

@@ -4,6 +4,6 @@ What has no kernel here is the plain reference there: products in bf16 that torc
 stands around them.
 """
 
-from cpu1.ops.gpu import mlgru, norm, quantise, scan, swiglu, ternary
+from cpu1.ops.gpu import chunks, mlgru, norm, quantise, scan, swiglu, ternary
 
-__all__ = ["mlgru", "norm", "quantise", "scan", "swiglu", "ternary"]
+__all__ = ["chunks", "mlgru", "norm", "quantise", "scan", "swiglu", "ternary"]

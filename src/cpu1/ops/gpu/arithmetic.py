@@ -48,6 +48,15 @@ def load_gain(gain, at, inside):
 
 
 @triton.jit
+def load_start(start, at, inside):
+    """A first state; zeros if there is none."""
+    if start is None:
+        return tl.where(inside, 0.0, 0.0)
+    else:
+        return tl.load(start + at, mask=inside, other=0.0)
+
+
+@triton.jit
 def store_quantised(x, gain, q, s, r, row, at, inside, width, eps):
     """reference.quantise of one row: q, its scale s, and r for the backward pass."""
     scaled = x * load_gain(gain, at, inside)

@@ -1,4 +1,4 @@
-"""The recurrences: one program a stream and block of channels, which goes through time in order.
+"""The recurrences: one program a stream and block of channels, which goes through time in order, or by `chunks`.
 
 The backward passes go back through time; of the forward pass they need the states alone. What they sum over
 channels or streams (the gradients of `keep` and the decay) is written in parts, in a fixed order.
@@ -10,22 +10,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from cpu1.ops.gpu.arithmetic import mix, silu_slope
+from cpu1.ops.gpu import chunks
+from cpu1.ops.gpu.arithmetic import load_start, mix, silu_slope
+from cpu1.ops.gpu.choice import Choice
 from cpu1.ops.gpu.launch import launch
 from cpu1.ops.native import dense, optional
 from cpu1.ops.operator import absent
 from cpu1.ops.scan import gate_scan_backward_op, gate_scan_op, leaky_scan_backward_op, leaky_scan_op, one_layout
 
 CHANNELS = {"BLOCK": 32, "num_warps": 1}  # of one program: few, for many programs wait for memory better than one
-
-
-@triton.jit
-def _load_start(start, at, inside):
-    """Zeros if there is none."""
-    if start is None:
-        return tl.where(inside, 0.0, 0.0)
-    else:
-        return tl.load(start + at, mask=inside, other=0.0)
 
 
 @triton.jit
@@ -41,7 +34,7 @@ def _gate_scan(f, c, keep, h0, h, f_batch, f_time, time, width, BLOCK: tl.conste
     b = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < width
-    state = _load_start(h0, b * width + at, inside)
+    state = load_start(h0, b * width + at, inside)
     for t in range(time):
         here = b * f_batch + t * f_time + at
         gate = tl.sigmoid(tl.load(f + here, mask=inside, other=0.0))
@@ -60,7 +53,7 @@ def _gate_scan_backward(
     b = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < width
-    start = _load_start(h0, b * width + at, inside)
+    start = load_start(h0, b * width + at, inside)
     carry = tl.zeros([BLOCK], tl.float32)
     for i in range(time):
         t = time - 1 - i
@@ -92,7 +85,7 @@ def _leaky_scan(u, decay, keep, m0, m, time, width, BLOCK: tl.constexpr):
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < width
     gate = tl.load(decay + at, mask=inside, other=0.0)
-    state = _load_start(m0, b * width + at, inside)
+    state = load_start(m0, b * width + at, inside)
     for t in range(time):
         here = (b * time + t) * width + at
         moved = mix(gate, state, tl.load(u + here, mask=inside, other=0.0))
@@ -108,7 +101,7 @@ def _leaky_scan_backward(u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0, time
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < width
     gate = tl.load(decay + at, mask=inside, other=0.0)
-    start = _load_start(m0, b * width + at, inside)
+    start = load_start(m0, b * width + at, inside)
     carry = tl.zeros([BLOCK], tl.float32)
     dgate = tl.zeros([BLOCK], tl.float32)
     for i in range(time):
@@ -134,11 +127,67 @@ def _grid(batch: int, width: int) -> tuple[int, int]:
     return batch, triton.cdiv(width, CHANNELS["BLOCK"])
 
 
+# ------------------------------------------------------------------------------------------ in order
+
+
+def _gate_in_order(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor) -> None:
+    batch, time, width = h.shape
+    launch(_gate_scan, _grid(batch, width), f, c, keep, h0, h, *f.stride()[:2], time, width, **CHANNELS)
+
+
+def _gate_in_order_backward(
+    f: Tensor,
+    c: Tensor,
+    keep: Tensor | None,
+    h0: Tensor | None,
+    h: Tensor,
+    dh: Tensor,
+    df: Tensor,
+    dc: Tensor,
+    dkeep: Tensor | None,
+    dh0: Tensor | None,
+) -> None:
+    batch, time, width = h.shape
+    tensors = (f, c, keep, h0, h, dh, df, dc, dkeep, dh0)
+    strides = (*f.stride()[:2], *df.stride()[:2])
+    launch(_gate_scan_backward, _grid(batch, width), *tensors, *strides, time, width, **CHANNELS)
+
+
+def _leaky_in_order(u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None, m: Tensor) -> None:
+    batch, time, width = m.shape
+    launch(_leaky_scan, _grid(batch, width), u, decay, keep, m0, m, time, width, **CHANNELS)
+
+
+def _leaky_in_order_backward(
+    u: Tensor,
+    decay: Tensor,
+    keep: Tensor | None,
+    m0: Tensor | None,
+    m: Tensor,
+    dm: Tensor,
+    du: Tensor,
+    ddecay: Tensor,
+    dkeep: Tensor | None,
+    dm0: Tensor | None,
+) -> None:
+    batch, time, width = m.shape
+    tensors = (u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0)
+    launch(_leaky_scan_backward, _grid(batch, width), *tensors, time, width, **CHANNELS)
+
+
+# -------------------------------------------------------------------------------- whichever is faster
+
+gate_form = Choice(4, _gate_in_order, chunks.gate_scan)
+gate_backward_form = Choice(6, _gate_in_order_backward, chunks.gate_scan_backward)
+leaky_form = Choice(4, _leaky_in_order, chunks.leaky_scan)
+leaky_backward_form = Choice(6, _leaky_in_order_backward, chunks.leaky_scan_backward)
+
+
 def scan(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None) -> Tensor:
     """The states h (B, T, D) of f and c (B, T, D), which have one layout with dense channels."""
     batch, time, width = f.shape
-    keep, h0, h = optional(keep, batch, time), optional(h0, batch, width), f.new_empty(f.shape)
-    launch(_gate_scan, _grid(batch, width), f, c, keep, h0, h, *f.stride()[:2], time, width, **CHANNELS)
+    h = f.new_empty(f.shape)
+    gate_form(f, c, optional(keep, batch, time), optional(h0, batch, width), h)
     return h
 
 
@@ -147,13 +196,9 @@ def scan_backward(
 ) -> tuple[Tensor, Tensor]:
     """Writes df and dc, which have one layout with dense channels; returns the gradients of keep and h0."""
     batch, time, width = h.shape
-    keep, h0, grid = optional(keep, batch, time), optional(h0, batch, width), _grid(batch, width)
-    dkeep, dh0 = _softened(keep, grid), None if h0 is None else torch.empty_like(h0)
-    launch(
-        *(_gate_scan_backward, grid, f, c, keep, h0, h, dh, df, dc, dkeep, dh0),
-        *(*f.stride()[:2], *df.stride()[:2], time, width),
-        **CHANNELS,
-    )
+    keep, h0 = optional(keep, batch, time), optional(h0, batch, width)
+    dkeep, dh0 = _softened(keep, _grid(batch, width)), None if h0 is None else torch.empty_like(h0)
+    gate_backward_form(f, c, keep, h0, h, dh, df, dc, dkeep, dh0)
     return _total(dkeep, h), absent(h) if dh0 is None else dh0
 
 
@@ -184,7 +229,7 @@ def leaky_scan(u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None)
     batch, time, width = u.shape
     u, decay, keep, m0 = u.contiguous(), dense(decay, width), optional(keep, batch, time), optional(m0, batch, width)
     m = torch.empty_like(u)
-    launch(_leaky_scan, _grid(batch, width), u, decay, keep, m0, m, time, width, **CHANNELS)
+    leaky_form(u, decay, keep, m0, m)
     return m
 
 
@@ -194,9 +239,8 @@ def leaky_scan_backward(
 ) -> tuple[Tensor, ...]:
     batch, time, width = m.shape
     dm, u, decay = dense(dm, *m.shape), u.contiguous(), decay.contiguous()
-    keep, m0, grid = optional(keep, batch, time), optional(m0, batch, width), _grid(batch, width)
-    du, ddecay, dkeep = torch.empty_like(u), m.new_empty(batch, width), _softened(keep, grid)
+    keep, m0 = optional(keep, batch, time), optional(m0, batch, width)
+    du, ddecay, dkeep = torch.empty_like(u), m.new_empty(batch, width), _softened(keep, _grid(batch, width))
     dm0 = None if m0 is None else torch.empty_like(m0)
-    tensors = (u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0)
-    launch(_leaky_scan_backward, grid, *tensors, time, width, **CHANNELS)
+    leaky_backward_form(u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0)
     return du, ddecay.sum(0), _total(dkeep, m), absent(m) if dm0 is None else dm0

@@ -1,0 +1,132 @@
+"""The training step of `make gpu`: runs of the ladder, several at once on one card, by the study's own runner.
+
+    python bench/gpu_train.py STUDY --data TEXT [--device cuda] [--scale demo] [--at-once 4]
+
+Started by gpu_study.py. SIGINT lets running ones save and ends it; called again, it goes on. With --prepare it only
+reads the text, and trains the tokenizers that the runs need, once for all of them; with --score it only scores what is
+finished on held-out sets.
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import gpu_here
+from rich.console import Console
+
+from cpu1.cli import main as cpu1
+from cpu1.cli.options import named, setting
+from cpu1.data.bpe import tokenize
+from cpu1.data.corpus import describe, prepare
+from cpu1.device import choose
+from cpu1.errors import UserError
+from cpu1.model import ladder
+from cpu1.study.held_out import Request as ScoreRequest
+from cpu1.study.held_out import score_study
+from cpu1.study.plan import Job, Plan, make_jobs, record
+from cpu1.study.runner import at_work, run_jobs
+from cpu1.study.start import Request, make_plan
+
+ORDER = ("04", "03", "07", "02", "01", "02a", "05", "06", "08", "09", "10", "05b")
+NEWEST = "10"
+RUN = "--run-one"  # the first word where this script is the training command of one run
+
+
+def main() -> int:
+    gpu_here.end_with_parent()
+    if sys.argv[1:2] == [RUN]:
+        return cpu1(["train", *sys.argv[2:]])
+    words = _words()
+    try:
+        if words.prepare:
+            return prepared(words)
+        if words.score:
+            return scored(words)
+        with at_work(words.study):
+            jobs = list(all_jobs(words))
+            return run_jobs(jobs, words.at_once, (sys.executable, __file__, RUN), Console())
+    except UserError as error:
+        print(f"bench/gpu_train.py: {error}", file=sys.stderr)
+        return 2
+
+
+def stages(scale: str | None, runs: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(scale, round, runs) in the order of what is worth most, at the card's own scale or all at another one."""
+    some = tuple(run for run in ("04", NEWEST) if run in runs)
+    first = tuple(run for run in ORDER if run in runs)
+    if scale is None:
+        yield from (("base", "r1", first), ("small", "r2", some), ("base", "r2", first))
+    else:
+        yield from ((scale, "r1", first), (scale, "r2", some))
+
+
+def trainable(runs: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `runs` that can be trained here: token-level ones need a library that a bare machine may not have."""
+    if importlib.util.find_spec("tokenizers"):
+        return runs
+    able = tuple(run for run in runs if ladder.find(run).recipe.level == "byte")
+    print(f"not trained, for want of the library tokenizers: {', '.join(set(runs) - set(able)) or 'none'}")
+    return able
+
+
+def all_jobs(words: argparse.Namespace) -> Iterator[Job]:
+    titles = {run: rung.title for run, rung in ladder.LADDER.items()}
+    for scale, round, runs in stages(words.scale, trainable(words.runs)):
+        if runs:
+            plan = plan_of(words, scale, round, runs)
+            record(plan)
+            yield from make_jobs(plan, {}, titles)
+
+
+def plan_of(words: argparse.Namespace, scale: str, round: str, runs: tuple[str, ...]) -> Plan:
+    """As `cpu1 study --equal-bytes` would have it: all runs of a round see as many bytes."""
+    request = Request(folder=words.study, runs=",".join(runs), seeds=1, scale=scale, round=round, budget=None,
+                      equal_bytes=True, data=words.data, field="text", jobs=words.at_once, threads=words.threads,
+                      device=words.device, overrides=tuple(words.set), changes=(), eval_bytes=words.eval_bytes,
+                      )  # fmt: skip
+    plan = make_plan(request)
+    return replace(plan, extra=(*plan.extra, "--checkpoint-seconds", str(words.checkpoint_seconds)))
+
+
+def prepared(words: argparse.Namespace) -> int:
+    """Reads the text once for all runs."""
+    corpus = prepare(words.data)
+    print(describe(corpus))
+    some = stages(words.scale, trainable(words.runs))
+    recipes = {ladder.recipe(run, scale) for scale, _, runs in some for run in runs}
+    for vocabulary in sorted({each.embedding.vocabulary for each in recipes if each.level == "token"}):
+        tokenize(corpus, vocabulary)
+    return 0
+
+
+def scored(words: argparse.Namespace) -> int:
+    """Scores finished runs on texts, where one has not been."""
+    ask = ScoreRequest(words.study, dict(words.score), "text", words.held_out_bytes, choose(words.device))
+    score_study(ask, print)
+    return 0
+
+
+def _words() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, metavar="STUDY")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--scale", choices=tuple(ladder.SCALES))
+    parser.add_argument("--runs", type=lambda text: tuple(text.split(",")), default=ORDER)
+    parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 1) // 8))
+    parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--eval-bytes", type=int, default=256 * 1024)
+    parser.add_argument("--checkpoint-seconds", type=int, default=45)
+    parser.add_argument("--prepare", action="store_true")
+    parser.add_argument("--score", type=named, action="append", default=[], metavar="NAME=TEXT")
+    parser.add_argument("--held-out-bytes", type=int, default=2**20, help="of each third of a text")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
