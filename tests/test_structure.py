@@ -1,6 +1,7 @@
 """The layout of the source: imports go one way, nothing goes in circles, and torch stays below the wall."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,25 @@ def test_every_import_points_to_a_layer_below():
         if (here := package(module)) and ((there := package(target)) is None or ORDER.index(there) > ORDER.index(here))
     ]
     assert not wrong
+
+
+def test_the_documentation_draws_the_layers():
+    """docs/architecture.md: who is on which line, and on which side of the wall."""
+    page = (SOURCE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    lines = page.partition("<!-- layers -->")[2].partition("<!-- /layers -->")[0].splitlines()
+    wall = next(number for number, line in enumerate(lines) if "===" in line)
+    drawn = {name: n for n, line in enumerate(lines) for name in re.findall(r"(\w+)(?:/|\.py)", line)}
+    assert set(drawn) == set(ORDER)
+    assert {name for name, n in drawn.items() if n < wall} == set(ABOVE_THE_WALL)
+    wrong = [
+        f"{module} imports {target}, which is not drawn above it"
+        for module, targets in graph().items()
+        for target in targets
+        if (here := package(module)) and (there := package(target)) and here != there and drawn[there] >= drawn[here]
+    ]
+    assert not wrong
+    described = re.findall(r"^- ((?:`\w+(?:/|\.py)`(?:, )?)+):", page, re.MULTILINE)
+    assert {name for line in described for name in re.findall(r"(\w+)(?:/|\.py)", line)} == set(ORDER)
 
 
 def test_no_torch_above_the_wall():

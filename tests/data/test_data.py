@@ -18,7 +18,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpu1.data import formats, sources, stdlib
+from cpu1.data import formats, paths, stdlib
 from cpu1.data.corpus import Corpus, describe, prepare
 from cpu1.data.order import Windows
 from cpu1.data.sources import documents
@@ -332,7 +332,7 @@ class TestCorpus:
 class TestCache:
     def test_second_time_reads_nothing(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = prepare(str(folder), cache=tmp_path / "cache")
-        monkeypatch.setattr(sources, "file_documents", None)
+        monkeypatch.setattr(paths, "file_documents", None)
         second = prepare(str(folder), cache=tmp_path / "cache")
         assert second.folder == first.folder
         assert second.sha256 == first.sha256
@@ -388,7 +388,7 @@ class TestCache:
 
     def test_two_processes_at_once(self, folder: Path, tmp_path: Path) -> None:
         script = "import sys; from cpu1.data.corpus import prepare; prepare(sys.argv[1], cache=sys.argv[2])"
-        source = str(Path(sources.__file__).parents[2])
+        source = str(Path(paths.__file__).parents[2])
         environment = os.environ | {"PYTHONPATH": source}
         started = [
             subprocess.Popen([sys.executable, "-c", script, folder, tmp_path / "cache"], env=environment)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cpu1.data.cache import cached, default_cache, writing
 from cpu1.data.formats import CHUNK
 from cpu1.data.partition import content_key, partition
-from cpu1.data.sources import STDIN, documents, identity, title
+from cpu1.data.sources import STDIN, documents, find_source
 from cpu1.data.split import SPLITS, Counts, Split, open_splits, write_split
 from cpu1.errors import UserError
 from cpu1.files import write_json
@@ -104,8 +104,9 @@ def prepare(
     root = Path(default_cache() if cache is None else cache)
     if source == STDIN:
         with _spooled_stdin(root) as (spool, digest):
-            return _prepare("stdin", [STDIN, digest], documents(str(spool)), root, progress)
-    return _prepare(source, identity(source, field), documents(source, field), root, progress)
+            return _prepare("stdin", "stdin", [STDIN, digest], documents(str(spool)), root, progress)
+    found = find_source(source, field)
+    return _prepare(source, found.title, found.identity(), found.documents(), root, progress)
 
 
 def describe(corpus: Corpus) -> str:
@@ -123,9 +124,14 @@ def describe(corpus: Corpus) -> str:
 
 
 def _prepare(
-    source: str, key: list[object], texts: Iterator[bytes], root: Path, progress: Callable[[int], None] | None
+    source: str,
+    title: str,
+    key: list[object],
+    texts: Iterator[bytes],
+    root: Path,
+    progress: Callable[[int], None] | None,
 ) -> Corpus:
-    source, name = (os.fsencode(text).decode(errors="replace") for text in (source, title(source)))
+    source, name = (os.fsencode(text).decode(errors="replace") for text in (source, title))
     digest = hashlib.sha256(repr([FORMAT, *key]).encode()).hexdigest()
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", name)[:48].strip("-.") or "text"
 

@@ -24,23 +24,40 @@ LEFT_OUT = {
 BUILT_HERE = ("_sysconfigdata", "config-")
 
 
-def documents() -> Iterator[bytes]:
-    """Topics sorted by name, then sources sorted by path, without files that cannot be read.
+class StdlibSource:
+    """The text `python-stdlib`; see `source.Source`."""
 
-    UserError for a Python that came without its sources.
-    """
-    yield from _topics()
-    readable = False
-    for path in _sources():
-        try:
-            content = path.read_bytes()
-        except OSError:
-            continue
-        readable = True
-        if content:
-            yield content
-    if not readable:
-        raise UserError(f"{root()}: this Python came without the sources of its library; name a text of your own")
+    title = NAME
+
+    def __init__(self, name: str, field: str) -> None:
+        pass
+
+    @staticmethod
+    def claims(name: str) -> bool:
+        """Whether it is `python-stdlib`."""
+        return name == SOURCE
+
+    def identity(self) -> list[object]:
+        """The version of Python and where it is."""
+        return [NAME, str(root())]
+
+    def documents(self) -> Iterator[bytes]:
+        """Topics sorted by name, then sources sorted by path, without files that cannot be read.
+
+        UserError for a Python that came without its sources.
+        """
+        yield from _topics()
+        readable = False
+        for path in _sources():
+            try:
+                content = path.read_bytes()
+            except OSError:
+                continue
+            readable = True
+            if content:
+                yield content
+        if not readable:
+            raise UserError(f"{root()}: this Python came without the sources of its library; name a text of your own")
 
 
 def root() -> Path:

@@ -64,13 +64,14 @@ class DeleteGateModule(nn.Module):
         self.down = nn.Parameter(torch.empty(1, config.hidden))
         self.down_bias = nn.Parameter(torch.empty(1))
         self.register_buffer("pressure", torch.zeros(()))  # the controller's integral, saved with the weights
-        # Share of training done and steps, set by the trainer; ones on a device may be set in their place.
+        # The trainer sets the number of the step and the share of training done; tensors on a device may replace both.
         self._progress = 0.0
         self.step: int | Tensor = 0
         self.ramp: float | Tensor = self._ramp()  # the share of `target` aimed at so far
 
     @property
     def progress(self) -> float:
+        """The share of training that is done, 0 to 1; setting it sets `ramp`."""
         return self._progress
 
     @progress.setter
@@ -82,7 +83,7 @@ class DeleteGateModule(nn.Module):
         return min(1.0, self.progress / (0.5 * self.config.harden)) if self.config.harden else 1.0
 
     def is_soft(self, hard: bool) -> bool:
-        """Whether decisions of training scale at this place of it."""
+        """Whether decisions scale the branches at this point of training, where later they are 0 or 1."""
         return not hard and self.progress < self.config.harden
 
     def forward(self, x: Tensor, hard: bool) -> Tensor:
