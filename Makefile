@@ -58,8 +58,8 @@ coverage: setup  ## run all tests and report which lines of Python and C++ they 
 gpu-data: setup  ## pack what training on a lent GPU needs: make gpu-data DATA=folder
 	$(BIN)/python bench/gpu_data.py $(DATA)
 
-gpu:  ## train on a lent GPU for nine minutes, nothing is installed: make gpu WORDS='--minutes 5'
-	$(GPU_PYTHON) bench/gpu_study.py $(WORDS)
+gpu:  ## train on a lent GPU for nine minutes, nothing is installed: make gpu ARGS='--minutes 5'
+	$(GPU_PYTHON) bench/gpu_study.py $(ARGS)
 
 clean:  ## remove what make and the lab made here
 	rm -rf .venv build runs

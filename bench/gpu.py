@@ -47,16 +47,16 @@ TEXT = 1 << 20  # units of the random text that is trained on
 
 
 def main() -> int:
-    words = _words()
-    if words.device == "cuda" and not torch.cuda.is_available():
+    args = _parse()
+    if args.device == "cuda" and not torch.cuda.is_available():
         print("bench/gpu.py: torch finds no GPU here, so nothing was measured", file=sys.stderr)
         return 2
-    if words.what == "kernels":
-        return kernels(words.device)
-    return speed(words)
+    if args.what == "kernels":
+        return kernels(args.device)
+    return speed(args)
 
 
-def tell(kind: str, **found: Any) -> None:
+def emit(kind: str, **found: Any) -> None:
     print(json.dumps({"kind": kind, **found}), flush=True)
 
 
@@ -66,12 +66,12 @@ def tell(kind: str, **found: Any) -> None:
 def kernels(device: str) -> int:
     """0 where all is as it should be, 1 where not."""
     equal = integers_equal(device)
-    tell("integers", equal=equal, triton_kernels=sorted(KERNELS["CUDA"]))
+    emit("integers", equal=equal, triton_kernels=sorted(KERNELS["CUDA"]))
     right = [equal]
     for run in COMPARED:
         apart = against_cpu(run, device)
         right.append(apart["loss"] <= LOSS and apart["gradient"] <= GRADIENT)
-        tell("against_cpu", run=run, right=right[-1], **apart)
+        emit("against_cpu", run=run, right=right[-1], **apart)
     if device == "cuda" and KERNELS["CUDA"]:
         recurrences()
     return 0 if all(right) else 1
@@ -127,35 +127,35 @@ def recurrences() -> None:
                 ops.leaky_scan(f, decay, keep).sum().backward()
     for name in ("gate_form", "gate_backward_form", "leaky_form", "leaky_backward_form"):
         for line in getattr(scan, name).measured:
-            tell("scan", form=name, **line)
+            emit("scan", form=name, **line)
 
 
 # ------------------------------------------------------------------------------------- throughput
 
 
-def speed(words: argparse.Namespace) -> int:
+def speed(args: argparse.Namespace) -> int:
     """0 if anything was measured; a mode that does not run is told as such."""
-    size = PEAK[words.device]
-    matrix = torch.randn(size, size, device=words.device, dtype=torch.bfloat16)
-    products = [timed(lambda: torch.mm(matrix, matrix), 1, words.device) for _ in range(words.rounds + 2)][2:]
+    size = PEAK[args.device]
+    matrix = torch.randn(size, size, device=args.device, dtype=torch.bfloat16)
+    products = [timed(lambda: torch.mm(matrix, matrix), 1, args.device) for _ in range(args.rounds + 2)][2:]
     peak = 2 * size**3 / statistics.median(products)
-    tell("peak", bf16_flops_per_s=peak, rows=size)
+    emit("peak", bf16_flops_per_s=peak, rows=size)
     measured = 0
-    for batch_bytes, scale, mode in product(words.batches, words.scales, words.modes):
-        case = {"run": words.run, "scale": scale, "mode": mode, "batch_bytes": batch_bytes}
+    for batch_bytes, scale, mode in product(args.batches, args.scales, args.modes):
+        case = {"run": args.run, "scale": scale, "mode": mode, "batch_bytes": batch_bytes}
         try:
-            tell("speed", **case, **throughput(words.run, scale, batch_bytes, mode, words, peak))
+            emit("speed", **case, **throughput(args.run, scale, batch_bytes, mode, args, peak))
             measured += 1
         except Exception as error:  # of any library below: the next case is tried all the same
-            tell("speed", **case, failed=f"{type(error).__name__}: {str(error)[:300]}")
+            emit("speed", **case, failed=f"{type(error).__name__}: {str(error)[:300]}")
     return 0 if measured else 1
 
 
 def throughput(
-    run: str, scale: str, batch_bytes: int, mode: str, words: argparse.Namespace, peak: float
+    run: str, scale: str, batch_bytes: int, mode: str, args: argparse.Namespace, peak: float
 ) -> dict[str, Any]:
     """Steps as training takes them: forward, backward, clipping, optimiser, all on the device."""
-    recipe, window, device = ladder.recipe(run, scale), ladder.SCALES[scale].window_bytes, torch.device(words.device)
+    recipe, window, device = ladder.recipe(run, scale), ladder.SCALES[scale].window_bytes, torch.device(args.device)
     settings = Settings(run=run, title="", parent=None, level=recipe.level, scale=scale, round="bench", seed=0, data="",
                         data_source="", data_sha256="", steps=1000, batch=max(1, batch_bytes // window), window=window,
                         rate=1e-4, precision=fast_precision(device))  # fmt: skip
@@ -181,11 +181,11 @@ def throughput(
         raise RuntimeError("no step could be captured as a CUDA graph")
 
     def steps() -> None:
-        for _ in range(ROUND[words.device]):
+        for _ in range(ROUND[args.device]):
             step()
         queue.figures()
 
-    times = [timed(steps, ROUND[words.device], words.device) for _ in range(words.rounds)]
+    times = [timed(steps, ROUND[args.device], args.device) for _ in range(args.rounds)]
     seconds, trained = statistics.median(times), settings.batch * window
     flops = matrix_flops(model, trained // recipe.embedding.patch, trained)
     memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
@@ -209,7 +209,7 @@ def timed(work: Callable[[], object], count: int, device: str) -> float:
     return (time.perf_counter() - begun) / count
 
 
-def _words() -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("kernels", "speed"))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")

@@ -46,27 +46,27 @@ FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 128 << 20}]
 
 
 def main() -> int:
-    words = _words()
+    args = _parse()
     try:
-        pack(words)
+        pack(args)
     except UserError as error:
         print(f"bench/gpu_data.py: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def pack(words: argparse.Namespace) -> None:
+def pack(args: argparse.Namespace) -> None:
     """Fills gpu-data/ in an order that lets the text take what is left of the limit."""
     here.DATA.mkdir(exist_ok=True)
-    held_out = pack_held_out(words.data)
+    held_out = pack_held_out(args.data)
     print(f"held-out sets: {', '.join(held_out)}, {size_of(here.HELD_OUT):,} bytes")
-    download(words.python, words.libraries)
-    print(f"libraries for Python {words.python}: {size_of(here.WHEELS):,} bytes")
+    download(args.python, args.libraries)
+    print(f"libraries for Python {args.python}: {size_of(here.WHEELS):,} bytes")
     here.TEXT.unlink(missing_ok=True)
-    limit = min(words.limit, TREE - tree_bytes())
-    plain = words.plain.read_bytes() if words.plain else None
-    found = pack_text(words.data, limit, plain)
-    write_json(here.DATA / "about.json", {"text": found, "held_out": held_out, "python": words.python})
+    limit = min(args.limit, TREE - tree_bytes())
+    plain = args.plain.read_bytes() if args.plain else None
+    found = pack_text(args.data, limit, plain)
+    write_json(here.DATA / "about.json", {"text": found, "held_out": held_out, "python": args.python})
     print(f"text: {found['bytes']:,} bytes, packed {found['packed']:,}, sha256 {found['sha256']}")
     print(f"the working tree comes to {tree_bytes():,} bytes")
 
@@ -145,7 +145,7 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _words() -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder with the sets of docs/data.md")
     parser.add_argument("--plain", type=Path, metavar="FILE", help="pack this text instead of the mixture")

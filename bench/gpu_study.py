@@ -40,7 +40,7 @@ MODES = {"cuda": (("eager", "graphs"), ("compiled",)), "cpu": (("eager",),)}  # 
 class Study:
     """One call: where things go, until when, and how the steps went."""
 
-    words: argparse.Namespace
+    args: argparse.Namespace
     work: Path
     output: Any  # gpu_output.Output, which is imported once libraries are there
     environment: dict[str, str]
@@ -51,10 +51,10 @@ class Study:
     @property
     def left(self) -> float:
         """Seconds until all must be over."""
-        return self.begun + 60 * self.words.minutes - time.monotonic()
+        return self.begun + 60 * self.args.minutes - time.monotonic()
 
     def limit(self) -> float:
-        return max(1.0, min(LIMIT, 60 * self.words.minutes * SHARE, self.left))
+        return max(1.0, min(LIMIT, 60 * self.args.minutes * SHARE, self.left))
 
     def report(self) -> None:
         self.output.report({"machine": self.machine, "steps": self.steps, "runs": self.output.runs()})
@@ -65,8 +65,8 @@ class Study:
 
 
 def main() -> int:
-    words = _words()
-    work = words.work.resolve()
+    args = _parse()
+    work = args.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     environment = here.environment(work)
     here.adopt(environment)
@@ -74,21 +74,21 @@ def main() -> int:
 
     from cpu1.errors import UserError
 
-    study = Study(words, work, Output(words.out.resolve(), work), environment)
+    study = Study(args, work, Output(args.out.resolve(), work), environment)
     try:
-        if words.before:
-            study.output.restore(words.before)
-        text = data_of(words)
+        if args.before:
+            study.output.restore(args.before)
+        text = data_of(args)
     except UserError as error:
         print(f"bench/gpu_study.py: {error}", file=sys.stderr)
         return 2
-    study.machine = {"data": text, "device": words.device, "scale": words.scale or "card"}
+    study.machine = {"data": text, "device": args.device, "scale": args.scale or "original"}
     study.report()
-    say(study, f"text {text}; results go to {words.out}; {words.minutes} minutes")
+    say(study, f"text {text}; results go to {args.out}; {args.minutes} minutes")
     training = training_command(study, text)
     preparing = launch(study, "prepare", [*training, "--prepare"])
     step(study, "machine", lambda: look(study))
-    if words.device == "cuda" and study.steps[-1]["status"] == "done" and not study.machine.get("gpu"):
+    if args.device == "cuda" and study.steps[-1]["status"] == "done" and not study.machine.get("gpu"):
         preparing.kill()
         print("bench/gpu_study.py: torch finds no GPU here; --device cpu --scale demo rehearses it", file=sys.stderr)
         return 2
@@ -124,7 +124,7 @@ def look(study: Study) -> str:
     status, lines = measured(study, "machine", [str(BENCH / "gpu_look.py")], limit=LIMIT)
     for line in lines:
         study.machine |= line
-    if study.words.device == "cuda" and study.machine.get("triton_runs") is False:
+    if study.args.device == "cuda" and study.machine.get("triton_runs") is False:
         study.environment["CPU1_TRITON"] = "0"
         return "failed: no kernel of Triton runs, so plain torch is used"
     return status
@@ -133,26 +133,26 @@ def look(study: Study) -> str:
 def kernels(study: Study) -> str:
     if known(study, "against_cpu"):
         return "known"
-    return measured(study, "kernels", [str(BENCH / "gpu.py"), "kernels", "--device", study.words.device])[0]
+    return measured(study, "kernels", [str(BENCH / "gpu.py"), "kernels", "--device", study.args.device])[0]
 
 
 def speed(study: Study) -> str:
     """Then training takes the graphs only where they ran, and ran faster."""
     if not known(study, "speed"):
-        words = study.words
-        scales = [words.scale] if words.scale else ["small", "base"]
-        batches = ["16384", "65536", "262144"] if words.device == "cuda" else ["4096"]
+        args = study.args
+        scales = [args.scale] if args.scale else ["small", "base"]
+        batches = ["16384", "65536", "262144"] if args.device == "cuda" else ["4096"]
         until = time.monotonic() + study.limit()
         answers = []
-        for modes in MODES[words.device]:
-            command = [str(BENCH / "gpu.py"), "speed", "--device", words.device, "--scales", *scales]
-            command += ["--batches", *batches, "--modes", *modes, "--rounds", "2" if words.device == "cpu" else "5"]
+        for modes in MODES[args.device]:
+            command = [str(BENCH / "gpu.py"), "speed", "--device", args.device, "--scales", *scales]
+            command += ["--batches", *batches, "--modes", *modes, "--rounds", "2" if args.device == "cpu" else "5"]
             if (left := until - time.monotonic()) > 5:
                 answers.append(measured(study, "speed", command, left)[0])
         status = "done" if "done" in answers else (answers or ["time is up"])[0]
     else:
         status = "known"
-    if study.words.device == "cuda" and not graphs_pay(study.output.lines()):
+    if study.args.device == "cuda" and not graphs_pay(study.output.lines()):
         study.environment["CPU1_GRAPHS"] = "0"
         return f"{status}; without graphs"
     return status
@@ -170,7 +170,7 @@ def graphs_pay(lines: Sequence[dict[str, Any]]) -> bool:
 
 def train(study: Study, training: list[str], preparing: subprocess.Popen[bytes]) -> str:
     """Runs until done or until the time is up; scores and packs whatever is finished in between."""
-    closing = min(CLOSING, 60 * study.words.minutes * CLOSING_SHARE)
+    closing = min(CLOSING, 60 * study.args.minutes * CLOSING_SHARE)
     while preparing.poll() is None and study.left > closing:
         time.sleep(TICK)
     if preparing.poll() is None:
@@ -180,7 +180,7 @@ def train(study: Study, training: list[str], preparing: subprocess.Popen[bytes])
         return f"failed: the text was not prepared ({tail(study, 'prepare')})"
     scoring = Scoring(study, training)
     status = attempt(study, training, scoring, closing)
-    graphs = study.words.device == "cuda" and study.environment.get("CPU1_GRAPHS") != "0"
+    graphs = study.args.device == "cuda" and study.environment.get("CPU1_GRAPHS") != "0"
     if status.startswith("failed") and graphs and study.left > 2 * closing:
         study.environment["CPU1_GRAPHS"] = "0"  # what a crash most likely came from
         say(study, f"training: {status}; again, without graphs")
@@ -216,7 +216,7 @@ class Scoring:
     """Scores finished runs on the held-out sets, one process at a time, while others train."""
 
     def __init__(self, study: Study, training: list[str]) -> None:
-        self.study, self.texts = study, held_out(study.words)
+        self.study, self.texts = study, held_out(study.args)
         self.command = [*training, *(f"--score={name}={path}" for name, path in self.texts.items())]
         self.child: subprocess.Popen[bytes] | None = None
         self.tried: set[str] = set()
@@ -244,14 +244,14 @@ class Scoring:
 # ------------------------------------------------------------------------------------- processes
 
 
-def launch(study: Study, name: str, words: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Python with these words, in the study's environment, its output in log-NAME.txt; ends when this process does."""
+def launch(study: Study, name: str, args: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Python with these args, in the study's environment, its output in log-NAME.txt; ends when this process does."""
     options.setdefault("stdout", subprocess.DEVNULL)
     with (study.work / f"log-{name}.txt").open("ab") as log:
         if options["stdout"] == subprocess.DEVNULL:
             options["stdout"] = log
         return subprocess.Popen(
-            [sys.executable, *words],
+            [sys.executable, *args],
             cwd=here.ROOT,
             env=study.environment,
             stdin=subprocess.DEVNULL,
@@ -262,10 +262,10 @@ def launch(study: Study, name: str, words: Sequence[str], **options: Any) -> sub
 
 
 def measured(
-    study: Study, name: str, words: Sequence[str], limit: float | None = None
+    study: Study, name: str, args: Sequence[str], limit: float | None = None
 ) -> tuple[str, list[dict[str, Any]]]:
     """Runs a script that prints lines of JSON, each kept as it comes; its status, and the lines."""
-    child = launch(study, name, words, stdout=subprocess.PIPE)
+    child = launch(study, name, args, stdout=subprocess.PIPE)
     timer = threading.Timer(limit or study.limit(), child.kill)
     timer.start()
     lines = []
@@ -275,7 +275,7 @@ def measured(
             line = json.loads(raw)
         except ValueError:
             continue
-        line["device"] = study.words.device
+        line["device"] = study.args.device
         study.output.add(line)
         lines.append(line)
     status, out_of_time = child.wait(), not timer.is_alive()
@@ -301,33 +301,33 @@ def tail(study: Study, name: str) -> str:
 
 def known(study: Study, kind: str) -> bool:
     """Whether an earlier call has measured this, on this kind of device, and it went well."""
-    lines = [line for line in study.output.lines() if line["kind"] == kind and line["device"] == study.words.device]
-    return not study.words.again and any("failed" not in line and line.get("right", True) for line in lines)
+    lines = [line for line in study.output.lines() if line["kind"] == kind and line["device"] == study.args.device]
+    return not study.args.again and any("failed" not in line and line.get("right", True) for line in lines)
 
 
-# -------------------------------------------------------------------------------- text, and words
+# -------------------------------------------------------------------------------- text, and args
 
 
-def data_of(words: argparse.Namespace) -> str:
+def data_of(args: argparse.Namespace) -> str:
     """The text to train on: as asked for, what was packed, or what comes with Python."""
-    if words.data:
-        return str(Path(words.data).resolve()) if Path(words.data).exists() else words.data
+    if args.data:
+        return str(Path(args.data).resolve()) if Path(args.data).exists() else args.data
     return str(here.TEXT) if here.TEXT.exists() else "python-stdlib"
 
 
-def held_out(words: argparse.Namespace) -> dict[str, Path]:
-    return {path.name.partition(".")[0]: path for path in sorted(words.valid.resolve().glob("*.txt*"))}
+def held_out(args: argparse.Namespace) -> dict[str, Path]:
+    return {path.name.partition(".")[0]: path for path in sorted(args.valid.resolve().glob("*.txt*"))}
 
 
 def training_command(study: Study, text: str) -> list[str]:
-    words = study.words
-    command = [str(BENCH / "gpu_train.py"), str(study.output.study), "--data", text, "--device", words.device]
-    command += ["--scale", words.scale] if words.scale else []
-    command += ["--runs", words.runs] if words.runs else []
-    command += ["--at-once", str(words.at_once), "--threads", str(words.threads)]
-    command += ["--eval-bytes", str(words.eval_bytes), "--held-out-bytes", str(words.held_out_bytes)]
-    command += ["--checkpoint-seconds", str(words.checkpoint_seconds)]
-    return command + [word for setting in words.set for word in ("--set", setting)]
+    args = study.args
+    command = [str(BENCH / "gpu_train.py"), str(study.output.study), "--data", text, "--device", args.device]
+    command += ["--scale", args.scale] if args.scale else []
+    command += ["--runs", args.runs] if args.runs else []
+    command += ["--at-once", str(args.at_once), "--threads", str(args.threads)]
+    command += ["--eval-bytes", str(args.eval_bytes), "--held-out-bytes", str(args.held_out_bytes)]
+    command += ["--checkpoint-seconds", str(args.checkpoint_seconds)]
+    return command + [word for setting in args.set for word in ("--set", setting)]
 
 
 def say(study: Study, text: str) -> None:
@@ -345,11 +345,11 @@ def print_summary(study: Study) -> None:
             print(f"{run['name']}: {run['bpb']:.4f} bits per byte{others}, {run['bytes_per_s'] / 1e6:.2f} MB/s")
         else:
             print(f"{run['name']}: {run['state']} at step {run['step']} of {run['steps']} {run.get('error', '')}")
-    size = sum(path.stat().st_size for path in study.words.out.iterdir())
-    print(f"{study.words.out}: {len(list(study.words.out.iterdir()))} files, {size:,} bytes")
+    size = sum(path.stat().st_size for path in study.args.out.iterdir())
+    print(f"{study.args.out}: {len(list(study.args.out.iterdir()))} files, {size:,} bytes")
 
 
-def _words() -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=9.0, help="until all is over (default: 9)")
     parser.add_argument("--from", type=Path, dest="before", metavar="FOLDER", help="what an earlier call brought back")

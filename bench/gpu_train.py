@@ -40,15 +40,15 @@ def main() -> int:
     gpu_here.end_with_parent()
     if sys.argv[1:2] == [RUN]:
         return cpu1(["train", *sys.argv[2:]])
-    words = _words()
+    args = _parse()
     try:
-        if words.prepare:
-            return prepared(words)
-        if words.score:
-            return scored(words)
-        with at_work(words.study):
-            jobs = list(all_jobs(words))
-            return run_jobs(jobs, words.at_once, (sys.executable, __file__, RUN), Console())
+        if args.prepare:
+            return prepared(args)
+        if args.score:
+            return scored(args)
+        with at_work(args.study):
+            jobs = list(all_jobs(args))
+            return run_jobs(jobs, args.at_once, (sys.executable, __file__, RUN), Console())
     except UserError as error:
         print(f"bench/gpu_train.py: {error}", file=sys.stderr)
         return 2
@@ -73,44 +73,44 @@ def trainable(runs: tuple[str, ...]) -> tuple[str, ...]:
     return able
 
 
-def all_jobs(words: argparse.Namespace) -> Iterator[Job]:
+def all_jobs(args: argparse.Namespace) -> Iterator[Job]:
     titles = {run: rung.title for run, rung in ladder.LADDER.items()}
-    for scale, round, runs in stages(words.scale, trainable(words.runs)):
+    for scale, round, runs in stages(args.scale, trainable(args.runs)):
         if runs:
-            plan = plan_of(words, scale, round, runs)
+            plan = plan_of(args, scale, round, runs)
             record(plan)
             yield from make_jobs(plan, {}, titles)
 
 
-def plan_of(words: argparse.Namespace, scale: str, round: str, runs: tuple[str, ...]) -> Plan:
+def plan_of(args: argparse.Namespace, scale: str, round: str, runs: tuple[str, ...]) -> Plan:
     """As `cpu1 study --equal-bytes` would have it: all runs of a round see as many bytes."""
-    request = Request(folder=words.study, runs=",".join(runs), seeds=1, scale=scale, round=round, budget=None,
-                      equal_bytes=True, data=words.data, field="text", jobs=words.at_once, threads=words.threads,
-                      device=words.device, overrides=tuple(words.set), changes=(), eval_bytes=words.eval_bytes,
+    request = Request(folder=args.study, runs=",".join(runs), seeds=1, scale=scale, round=round, budget=None,
+                      equal_bytes=True, data=args.data, field="text", jobs=args.at_once, threads=args.threads,
+                      device=args.device, overrides=tuple(args.set), changes=(), eval_bytes=args.eval_bytes,
                       )  # fmt: skip
     plan = make_plan(request)
-    return replace(plan, extra=(*plan.extra, "--checkpoint-seconds", str(words.checkpoint_seconds)))
+    return replace(plan, extra=(*plan.extra, "--checkpoint-seconds", str(args.checkpoint_seconds)))
 
 
-def prepared(words: argparse.Namespace) -> int:
+def prepared(args: argparse.Namespace) -> int:
     """Reads the text once for all runs."""
-    corpus = prepare(words.data)
+    corpus = prepare(args.data)
     print(describe(corpus))
-    some = stages(words.scale, trainable(words.runs))
+    some = stages(args.scale, trainable(args.runs))
     recipes = {ladder.recipe(run, scale) for scale, _, runs in some for run in runs}
     for vocabulary in sorted({each.embedding.vocabulary for each in recipes if each.level == "token"}):
         tokenize(corpus, vocabulary)
     return 0
 
 
-def scored(words: argparse.Namespace) -> int:
+def scored(args: argparse.Namespace) -> int:
     """Scores finished runs on texts, where one has not been."""
-    ask = ScoreRequest(words.study, dict(words.score), "text", words.held_out_bytes, choose(words.device))
+    ask = ScoreRequest(args.study, dict(args.score), "text", args.held_out_bytes, choose(args.device))
     score_study(ask, print)
     return 0
 
 
-def _words() -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, metavar="STUDY")
     parser.add_argument("--data", required=True)

@@ -26,7 +26,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         yield page, fill(page, TABLES)
     for study in studies():
-        yield RESULTS / f"{study}.md", markdown(load(study).card)
+        yield RESULTS / f"{study}.md", markdown(load(study).report)
     for study in DRAWN:
         yield from figures(study)
     yield engines()

@@ -22,9 +22,9 @@ ENGINES = {  # contestants of bench/peers.py, best first, in a stranger's words
 
 def figures(study: str) -> Iterator[tuple[Path, str]]:
     """The files of a study's figures, and what is in them."""
-    card = load(study).card
-    for section in card.sections:
-        for drawing in drawings(section, card.baselines):
+    report = load(study).report
+    for section in report.sections:
+        for drawing in drawings(section, report.baselines):
             name = drawing.title.lower().replace(" ", "-")
             yield FIGURES / f"{study}-{name}.svg", standalone(drawing)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cpu1.files import read_json
 from cpu1.report.comparison import Line, compare_runs
-from cpu1.report.report import Card, build_card
+from cpu1.report.report import StudyReport, build_report
 from cpu1.runs.folders import Run
 from cpu1.runs.studies import load_runs
 
@@ -27,8 +27,8 @@ class Study:
         return [run for run in load_runs(self.path) if run.result]
 
     @cached_property
-    def card(self) -> Card:
-        return build_card(self.path)
+    def report(self) -> StudyReport:
+        return build_report(self.path)
 
     @cached_property
     def language(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ CHAIN = ("02a", "02", "03", "04", "05", "06", "07", "08", "09", "13", "14", "15"
 def ladder(study: str) -> Table:
     """All runs of a study at a glance."""
     head = ["run", "is", "params", "bits per byte, 95%", "less the parent's, 95%", "deleted", "file", "seeds"]
-    return Table(head, "llrrrrrr", [ladder_row(row, row.figures) for row in load(study).card.rows if row.figures])
+    return Table(head, "llrrrrrr", [ladder_row(row, row.figures) for row in load(study).report.rows if row.figures])
 
 
 def ladder_row(row: Row, figures: Figures) -> list[str]:
@@ -44,7 +44,7 @@ def change(figures: Figures) -> str:
 
 
 def baselines(study: str) -> Table:
-    rows = [[baseline.name, f"{baseline.bpb:.3f}"] for baseline in load(study).card.baselines]
+    rows = [[baseline.name, f"{baseline.bpb:.3f}"] for baseline in load(study).report.baselines]
     return Table(["on the same bytes", "bits per byte"], "lr", rows)
 
 
@@ -72,7 +72,7 @@ def ladder_short(study: str, *runs: str) -> Table:
 @table("ingredients")
 def ingredients() -> Table:
     """What each rung changes against its parent: bits per byte in every study that has both, speed and file in one."""
-    found = {study: {row.run: row.figures for row in load(study).card.rows if row.figures} for study in EFFECTS}
+    found = {study: {row.run: row.figures for row in load(study).report.rows if row.figures} for study in EFFECTS}
     sizes = found[next(iter(EFFECTS))]
     lines = []
     for run, rung in LADDER.items():

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["UserError", "build", "evaluate", "generate", "load", "recipe", "train"]
 
 
-def recipe(run: str, scale: str = "card") -> "Recipe":
-    """The recipe of a run of the ladder ("01" ... "16") at a scale: demo, nano, small, base, or the card's own."""
+def recipe(run: str, scale: str = "original") -> "Recipe":
+    """The recipe of a run of the ladder ("01" ... "16"). Scales: demo, nano, small, base, original (what that used)."""
     from cpu1.model import ladder
 
     return ladder.recipe(run, scale)

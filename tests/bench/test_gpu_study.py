@@ -159,8 +159,8 @@ def test_packing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (data / f"{name}.txt").write_text("\f\n".join("".join(lines[i : i + 50]) for i in range(0, 9000, 50)))
     (data / "wikitext2.test.raw.txt").write_text(" = Title = \n\n text \n")
     monkeypatch.setattr(gpu_data, "SHARES", (("en-books.train.*", 60), ("en-tech.train.00*", 40)))
-    words = argparse.Namespace(data=data, plain=None, limit=9000, python="3.12", libraries=[])
-    gpu_data.pack(words)
+    args = argparse.Namespace(data=data, plain=None, limit=9000, python="3.12", libraries=[])
+    gpu_data.pack(args)
     packed = gpu_here.TEXT.read_bytes()
     assert len(packed) <= 9000
     text = lzma.decompress(packed)
@@ -171,4 +171,4 @@ def test_packing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         gpu_data.find(data, "spaced:en-reference.train.00*")
     monkeypatch.setattr(gpu_data, "TREE", 1000)
     with pytest.raises(UserError, match="leaves no room"):
-        gpu_data.pack(words)
+        gpu_data.pack(args)

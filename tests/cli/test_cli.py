@@ -73,11 +73,11 @@ def test_card_is_rebuilt_byte_for_byte(space, capsys):
     words = ["study", "--runs", "02,14", "--scale", "demo", "--data", str(space / "topics.txt"), "--out", str(study)]
     assert main([*words, *TINY, "--bytes", "1k"]) == 0
     capsys.readouterr()
-    files = [study / name for name in ("card.md", "card.json", "card.html")]
+    files = [study / name for name in ("report.md", "report.json", "report.html")]
     before = [path.read_bytes() for path in files]
-    assert main(["card", str(study)]) == 0
+    assert main(["report", str(study)]) == 0
     assert [path.read_bytes() for path in files] == before
-    rows = json.loads((study / "card.json").read_text())
+    rows = json.loads((study / "report.json").read_text())
     assert {row["run"] for row in rows if row["kind"] == "run"} == {"02", "14"}
     assert {row["kind"] for row in rows} >= {"run", "baseline"}
     assert (study / "14-demo-custom-s0" / "speed.json").exists()
@@ -98,7 +98,7 @@ def test_data_describes_a_text(space, capsys):
         (["train", "07", "--set", "colour=3", "--out", "x"], "colour"),
         (["eval", "nowhere"], "nowhere: no such run folder"),
         (["generate", "x", "-m", "nowhere"], "nowhere: no such run folder"),
-        (["card", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
         (["study", "--runs", "07,x"], "no run 'x'"),
         (["study", "--runs", "03", "--tune", "04:rate=1e-3"], "run 04 is not in this study"),
         (["study", "--runs", "03", "--tune", "03:colour=3"], "not a setting"),

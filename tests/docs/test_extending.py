@@ -81,7 +81,7 @@ def test_the_ladder_shows_the_rung_and_its_change(copy):
 def test_a_study_trains_it_packs_it_and_reports_the_difference(copy):
     study = ["study", "--runs", "07,17", "--seeds", "1", "--scale", "demo", "--bytes", "40k", "--out", "study"]
     run(copy, *study, "--data", str(README), "--eval-bytes", "2k")
-    report = (copy[0] / "study/card.md").read_text()
+    report = (copy[0] / "study/report.md").read_text()
     assert re.search(r"\| 17 +\|.*self-gated", report)
     assert json.loads(run(copy, "compare", "study", "17", "07", "--json"))
     packed = copy[0] / "study/17-demo-custom-s0/model.cpu1"

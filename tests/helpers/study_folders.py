@@ -1,4 +1,4 @@
-"""Made-up run folders with plausible figures, for the tests of the study and the card."""
+"""Made-up run folders with plausible figures, for the tests of the study and the report."""
 
 import json
 import math

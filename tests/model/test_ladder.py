@@ -39,7 +39,7 @@ def test_a_run_of_ones_own_has_no_figures_of_the_card(monkeypatch, capsys):
     chain.rung("99", "07", "+ ReLU2", ffn=ReLU2())
     monkeypatch.setitem(ladder.LADDER, "99", chain.rungs["99"])
     row = sizes()[-1]
-    assert (row["run"], row["card_params_m"], row["card_ram_mb"], row["same"]) == ("99", None, None, None)
+    assert (row["run"], row["original_params_m"], row["original_ram_mb"], row["same"]) == ("99", None, None, None)
     assert main(["ladder", "--params"]) == 0
     printed = capsys.readouterr().out
     assert "not in the original" in printed
@@ -53,11 +53,11 @@ def test_the_size_check_can_fail():
 def test_params_as_json(capsys):
     assert main(["ladder", "--params", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {"run", "params", "ram_fp32_mb", "card_params_m", "card_ram_mb", "same"} <= set(rows[0])
+    assert {"run", "params", "ram_fp32_mb", "original_params_m", "original_ram_mb", "same"} <= set(rows[0])
     assert all(row["same"] for row in rows)
 
 
-@pytest.mark.parametrize("scale", ["card", *ladder.SCALES])
+@pytest.mark.parametrize("scale", ["original", "card", *ladder.SCALES])
 @pytest.mark.parametrize("run", ladder.LADDER)
 def test_recipes_survive_json(run, scale):
     recipe = ladder.recipe(run, scale)

@@ -1,4 +1,4 @@
-"""What is committed is current: every table and card follows from the committed results."""
+"""What is committed is current: every table and report follows from the committed results."""
 
 import subprocess
 import sys
@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from cpu1.report.report import build_card
+from cpu1.report.report import build_report
 from cpu1.runs.studies import load_runs
 
 ROOT = Path(__file__).parents[2]
-ORIGINAL_BEST = 3.10  # bits per byte: the lowest of a ternary byte-level run on the original card
+ORIGINAL_BEST = 3.10  # bits per byte: the lowest of a ternary byte-level run on the original's card
 STUDIES = sorted((ROOT / "results").glob("*.jsonl"))
 
 
-def test_tables_and_cards_are_current():
+def test_tables_and_reports_are_current():
     done = subprocess.run([sys.executable, "docs/update.py", "--check"], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_every_committed_run_learned(study):
-    rows = build_card(study).rows
+    rows = build_report(study).rows
     assert rows
     for row in rows:
         assert row.figures, f"run {row.run} has no result"
@@ -42,6 +42,6 @@ def test_the_default_model_reads_texts_of_others():
     (found,) = (run.held_out for run in load_runs(ROOT / "results" / "small-r2.jsonl"))
     assert found["wikitext2"].bpb < 2.10
     assert found["en-books"].bpb < 1.90
-    card = (ROOT / "checkpoints" / "default.md").read_text()
+    report = (ROOT / "checkpoints" / "default.md").read_text()
     for name in ("wikitext2", "en-books"):
-        assert f"bits per byte of {name}, 95% | {found[name].bpb:.3f}" in card
+        assert f"bits per byte of {name}, 95% | {found[name].bpb:.3f}" in report

@@ -10,7 +10,7 @@ from helpers.study_folders import make_run, make_study, write
 from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.report.comparison import compare_runs
-from cpu1.report.report import build_card
+from cpu1.report.report import build_report
 from cpu1.runs.studies import gather, load_runs, load_study
 
 
@@ -31,16 +31,16 @@ def test_a_gathered_study_is_the_same_study(study: Path, tmp_path: Path, capsys:
     ours, theirs = load_study(file), load_study(study)
     assert [replace(run, path=Path()) for run in ours.runs] == [replace(run, path=Path()) for run in theirs.runs]
     assert ours.about == theirs.about
-    assert build_card(file) == build_card(study)
+    assert build_report(file) == build_report(study)
     assert compare_runs(file, "04", "03") == compare_runs(study, "04", "03")
     line = next(json.loads(line) for line in file.read_text().splitlines() if '"04"' in line)
     result = json.loads((study / "04-demo-r1-s0" / "result.json").read_text())
     assert line["result"] == result
     assert main(["compare", str(file), "04", "03"]) == 0
-    assert main(["card", str(file)]) == 2
-    assert "name a folder for the card with --out" in capsys.readouterr().err
-    assert main(["card", str(file), "--out", str(tmp_path / "card")]) == 0
-    assert (tmp_path / "card" / "card.md").is_file()
+    assert main(["report", str(file)]) == 2
+    assert "name a folder for the report with --out" in capsys.readouterr().err
+    assert main(["report", str(file), "--out", str(tmp_path / "report")]) == 0
+    assert (tmp_path / "report" / "report.md").is_file()
 
 
 def test_gathering_a_gathered_study_changes_nothing(study: Path, tmp_path: Path) -> None:

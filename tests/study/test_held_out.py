@@ -15,7 +15,7 @@ from cpu1.errors import UserError
 from cpu1.evaluation.statistics import difference
 from cpu1.report.comparison import compare_runs
 from cpu1.report.render.markdown import markdown
-from cpu1.report.report import build_card
+from cpu1.report.report import build_report
 from cpu1.runs.studies import load_runs
 from cpu1.training.job import Job, train
 
@@ -63,12 +63,12 @@ def test_one_seed_is_compared_with_the_same_seed_of_the_other(study: Path) -> No
     assert news.bpb[1] - news.bpb[0] == pytest.approx(shared)
 
 
-def test_the_card_shows_texts_that_all_seeds_read(study: Path) -> None:
-    card = build_card(study)
-    by_run = {row.run: row.figures for row in card.rows}
+def test_the_report_shows_texts_that_all_seeds_read(study: Path) -> None:
+    report = build_report(study)
+    by_run = {row.run: row.figures for row in report.rows}
     assert by_run["04"]
     assert list(by_run["04"].held_out) == ["news"]
-    text = markdown(card)
+    text = markdown(report)
     assert "news: BPB, 95%" in text
     assert "law" not in text
 
@@ -101,7 +101,7 @@ def test_a_trained_run_on_another_text(tmp_path: Path, capsys: pytest.CaptureFix
     found = json.loads((study / "03-demo-r1-s0" / "held-out.json").read_text())["other"]
     assert found["corpus"]["sha256"] == prepare(str(other)).sha256
     assert sum(found["documents"]["bytes"]) == found["corpus"]["bytes"]
-    assert "other: BPB" in (study / "card.md").read_text()
+    assert "other: BPB" in (study / "report.md").read_text()
     assert main(words) == 0
     assert "0 scored" in capsys.readouterr().out
     assert main(["held-out", str(tmp_path / "none"), "--text", f"other={other}"]) == 2

@@ -122,7 +122,7 @@ def test_failures_are_told_apart_and_do_not_stop_the_others(tmp_path: Path, comm
 
 
 def load_runs_without_results(folder: Path) -> list:
-    """The runs as the card reads them; the made-up trainer's results are too short to be read."""
+    """The runs as the report reads them; the made-up trainer's results are too short to be read."""
     for path in folder.glob("*/result.json"):
         path.unlink()
     return load_runs(folder)

@@ -12,7 +12,8 @@ from cpu1.errors import UserError
 if TYPE_CHECKING:
     from cpu1.training.plan import Budget
 
-SCALES = ("card", "demo", "nano", "small", "base")
+SCALES = ("original", "demo", "nano", "small", "base")
+OLD_SCALES = ("card",)  # still accepted: the name that `original` once had
 ROUNDS = ("r1", "r2", "r3", "custom")
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 WIDTHS = ("int8", "bf16", "fp32")
@@ -123,9 +124,10 @@ def scale_option(parser: argparse.ArgumentParser, default: str | None) -> None:
     known = "%(default)s" if default else "nano; with --from that of the weights"
     parser.add_argument(
         "--scale",
-        choices=SCALES,
+        choices=(*SCALES, *OLD_SCALES),
+        metavar=f"{{{','.join(SCALES)}}}",
         default=default,
-        help=f"size of the model; card is the size in the original study (default: {known})",
+        help=f"size of the model; original is the size in the original study (default: {known})",
     )
 
 

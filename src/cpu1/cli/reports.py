@@ -1,4 +1,4 @@
-"""Commands that report on a study: held-out, compare, card, gather."""
+"""Commands that report on a study: held-out, compare, report, gather."""
 
 import argparse
 import json
@@ -51,9 +51,9 @@ def add(command: Command) -> None:
     p.add_argument("second", metavar="BASE", help="name of the run to compare it with, like 03")
     json_option(p)
 
-    p = command(card, "card", "card runs/demo", "card runs/demo -o docs/demo")
+    p = command(report, "report", "report runs/demo", "report runs/demo -o docs/demo")
     _study(p)
-    out_option(p, "folder for card.md, card.json and card.html (default: the study folder)", "FOLDER")
+    out_option(p, "folder for report.md, report.json and report.html (default: the study folder)", "FOLDER")
 
     p = command(gather, "gather", "gather runs/study -o results/study.jsonl")
     _study(p)
@@ -75,7 +75,7 @@ def held_out(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from cpu1.device import choose
-    from cpu1.report.write import write_card
+    from cpu1.report.write import write_report
     from cpu1.study.held_out import Request, score_study
 
     if args.threads:
@@ -86,8 +86,8 @@ def held_out(args: argparse.Namespace) -> int:
     request = Request(args.study, texts, args.field, args.max_bytes, choose(args.device))
     with Console().status("preparing the texts") as status:
         scored = score_study(request, progress=status.update)
-    write_card(args.study)
-    print(f"{scored} scored, the others were there; written: {args.study}/card.md, card.json, card.html")
+    write_report(args.study)
+    print(f"{scored} scored, the others were there; written: {args.study}/report.md, report.json, report.html")
     return 0
 
 
@@ -106,20 +106,20 @@ def compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def card(args: argparse.Namespace) -> int:
+def report(args: argparse.Namespace) -> int:
     """Write the report of a study again."""
-    from cpu1.report.render.terminal import print_card
-    from cpu1.report.write import write_card
+    from cpu1.report.render.terminal import print_report
+    from cpu1.report.write import write_report
 
-    print_card(write_card(args.study, args.out))
-    print(f"written: {args.out or args.study}/card.md, card.json, card.html")
+    print_report(write_report(args.study, args.out))
+    print(f"written: {args.out or args.study}/report.md, report.json, report.html")
     return 0
 
 
 def gather(args: argparse.Namespace) -> int:
     """Write what the runs of a study reached into one file.
 
-    `card` and `compare` read such a file as they read a study folder.
+    `report` and `compare` read such a file as they read a study folder.
     """
     from cpu1.runs.studies import gather as write
 

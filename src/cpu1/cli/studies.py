@@ -29,7 +29,7 @@ def add(command: Command) -> None:
     p.add_argument(
         "--params", action="store_true", help="show the number of parameters, compared with the original study"
     )
-    scale_option(p, "card")
+    scale_option(p, "original")
     json_option(p)
 
     p = command(
@@ -38,7 +38,7 @@ def add(command: Command) -> None:
         "study --scale demo --round r1 --equal-bytes -o runs/demo",
         "study --runs 03,04 --seeds 3 --scale nano --round r2 --equal-bytes --data books/",
         "study --runs 03,04 --tune 03:rate=3e-3 --scale nano --round r2 --equal-bytes",
-        "study --scale card --round r1",
+        "study --scale original --round r1",
     )
     p.add_argument(
         "--runs", default="all", metavar="RUN[,RUN]", help="which models to train, like 03,04 (default: all)"

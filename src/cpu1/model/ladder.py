@@ -62,6 +62,8 @@ class Round:
     ternary_rate: float = 1.0
 
 
+ORIGINAL = ("original", "card")  # the scale that the original used for each run, and the name that this once had
+
 ROUNDS = {"r1": Round(2), "r2": Round(15), "r3": Round(50, ternary_rate=2.0)}
 
 # What the original calls a change, and the fields of a recipe that it may touch.
@@ -167,13 +169,13 @@ def find(run: str) -> Rung:
     return LADDER[name]
 
 
-def recipe(run: str, scale: str = "card") -> Recipe:
-    """A run's recipe at a scale. `card` is the scale that the card used for that run. UserError for unknown names."""
+def recipe(run: str, scale: str = "original") -> Recipe:
+    """A run's recipe at a scale. `original` is what the original used for that run. UserError for unknown names."""
     rung = find(run)
-    if scale == "card":
+    if scale in ORIGINAL:
         return rung.recipe
     if scale not in SCALES:
-        raise UserError(f"no scale {scale!r}; there are card, {', '.join(SCALES)}")
+        raise UserError(f"no scale {scale!r}; there are original, {', '.join(SCALES)}")
     return scaled(rung.recipe, SCALES[scale])
 
 

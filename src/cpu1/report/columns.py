@@ -1,11 +1,11 @@
-"""The card's columns: a heading and how a row's cell reads, once, for terminal, Markdown and page alike."""
+"""The report's columns: a heading and how a row's cell reads, once, for terminal, Markdown and page alike."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cpu1.evaluation.statistics import Interval
 from cpu1.report.original import OriginalRow, is_small
-from cpu1.report.report import Card, Row, Section
+from cpu1.report.report import Row, Section, StudyReport
 
 NONE = "–"
 MINUS = "\u2212"
@@ -35,10 +35,10 @@ class Table:
     round: str
 
 
-def tables(card: Card) -> list[Table]:
+def tables(report: StudyReport) -> list[Table]:
     """Every section as the original lays out its rounds: in the first, the chain and the small runs apart."""
     found = []
-    for section in card.sections:
+    for section in report.sections:
         name = heading(section)
         parts = {name: section.rows}
         if section.round == "r1":
@@ -55,9 +55,9 @@ def heading(section: Section) -> str:
     return f"{ROUNDS.get(section.round, f'Round {section.round}')} (scale {section.scale})"
 
 
-def caution(card: Card) -> str:
-    """What the intervals of this card cover."""
-    if all(row.figures.bpb_interval.seeds for row in card.rows if row.figures):
+def caution(report: StudyReport) -> str:
+    """What the intervals of this report cover."""
+    if all(row.figures.bpb_interval.seeds for row in report.rows if row.figures):
         return "Intervals are 95% and cover both the choice of documents and the training seed."
     return (
         "Intervals are 95%. Those marked * come from one seed (of the run or of its parent): they cover the "

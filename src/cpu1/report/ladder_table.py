@@ -33,7 +33,7 @@ def chain() -> list[dict[str, Any]]:
     return rows
 
 
-def sizes(scale: str = "card") -> list[dict[str, Any]]:
+def sizes(scale: str = "original") -> list[dict[str, Any]]:
     """A row a run: parameters and fp32 megabytes (4 bytes each, 10^6), next to the original card's printed digits.
 
     The original's figures, and whether ours print as the `same` digits, are None for a run that it does not have.
@@ -42,15 +42,15 @@ def sizes(scale: str = "card") -> list[dict[str, Any]]:
 
 
 def _sizes(run: str, params: int) -> dict[str, Any]:
-    own, card = (params / 1e6, 4 * params / 1e6), original.find(run, "r1")
-    printed = (card.params_m, card.ram_fp32_mb) if card else (None, None)
+    own, row = (params / 1e6, 4 * params / 1e6), original.find(run, "r1")
+    printed = (row.params_m, row.ram_fp32_mb) if row else (None, None)
     return {
         "run": run,
         "params": params,
         "ram_fp32_mb": own[1],
-        "card_params_m": printed[0],
-        "card_ram_mb": printed[1],
-        "same": [f"{value:.1f}" for value in own] == [f"{value:.1f}" for value in printed] if card else None,
+        "original_params_m": printed[0],
+        "original_ram_mb": printed[1],
+        "same": [f"{value:.1f}" for value in own] == [f"{value:.1f}" for value in printed] if row else None,
     }
 
 
@@ -63,7 +63,9 @@ def print_chain() -> None:
 
 
 def print_sizes(scale: str) -> None:
-    table = Table("run", "params", "params M", "RAM fp32 MB", "card M", "card MB", "", box=None, header_style="bold")
+    table = Table(
+        "run", "params", "params M", "RAM fp32 MB", "original M", "original MB", "", box=None, header_style="bold"
+    )
     rows = sizes(scale)
     for row in rows:
         table.add_row(
@@ -71,7 +73,7 @@ def print_sizes(scale: str) -> None:
             f"{row['params']:,}",
             f"{row['params'] / 1e6:.1f}",
             f"{row['ram_fp32_mb']:.1f}",
-            *("" if row[key] is None else str(row[key]) for key in ("card_params_m", "card_ram_mb")),
+            *("" if row[key] is None else str(row[key]) for key in ("original_params_m", "original_ram_mb")),
             {True: "same", False: "differs", None: "not in the original"}[row["same"]],
         )
     console = Console()

@@ -1,4 +1,4 @@
-"""The card: what all runs of a study reached, a pure function of its folders.
+"""The report: what all runs of a study reached, a pure function of its folders.
 
 One row for each (run, scale, round), over its seeds, in the order of the ladder; the original's figures
 beside ours. Runs that failed or are unfinished keep their row and say why; runs of the ladder that were never
@@ -18,7 +18,7 @@ from cpu1.runs.progress import progress
 from cpu1.runs.result import Curve
 from cpu1.runs.studies import load_study
 
-SCALES = ("demo", "nano", "small", "base", "card")  # smallest first; any other scale follows by name
+SCALES = ("demo", "nano", "small", "base", "original", "card")  # smallest first; any other scale follows by name
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the card. `figures` is None when no seed has finished."""
+    """One line of the report. `figures` is None when no seed has finished."""
 
     run: str
     scale: str
@@ -48,7 +48,7 @@ class Row:
 
     @property
     def family(self) -> str:
-        """Which of the card's three kinds of run: "small" (13 to 16), "ternary" or "full precision"."""
+        """Which of the original's three kinds of run: "small" (13 to 16), "ternary" or "full precision"."""
         if original.is_small(self.run):
             return "small"
         return "ternary" if self.figures and self.figures.ternary else "full precision"
@@ -73,8 +73,8 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Card:
-    """The card of a study: sections by scale and round, and the baselines."""
+class StudyReport:
+    """The report of a study: sections by scale and round, and the baselines."""
 
     sections: tuple[Section, ...]
     baselines: tuple[Baseline, ...]
@@ -84,8 +84,8 @@ class Card:
         return tuple(row for section in self.sections for row in section.rows)
 
 
-def build_card(study: Path, order: Sequence[str] | None = None) -> Card:
-    """The card of a study, folder or gathered file; `order` is the ladder's (by default `cpu1.model.ladder.LADDER`).
+def build_report(study: Path, order: Sequence[str] | None = None) -> StudyReport:
+    """The report of a study, folder or gathered file; `order` is the ladder's (by default `cpu1.model.ladder.LADDER`).
 
     UserError: no such study, no run in it, a damaged file, or runs evaluated on different documents.
     """
@@ -105,7 +105,7 @@ def build_card(study: Path, order: Sequence[str] | None = None) -> Card:
         first = next((s.rows for s in sections if (s.scale, s.round) == (scale, "r1") and round == "r2"), ())
         sections.append(build_section(scale, round, members, order, {row.run: row for row in first}))
     baselines = [Baseline(name, line.bpb) for name, line in found.about.baselines.items()]
-    return Card(tuple(sections), tuple(sorted(baselines, key=lambda baseline: -baseline.bpb)))
+    return StudyReport(tuple(sections), tuple(sorted(baselines, key=lambda baseline: -baseline.bpb)))
 
 
 def section_rank(name: tuple[str, str]) -> tuple[int, str, str]:
@@ -157,16 +157,16 @@ def trouble(folder: Run) -> Trouble:
     return Trouble(folder.key.seed, "unfinished", f"at step {step} of {steps}")
 
 
-def to_json(card: Card) -> list[dict[str, Any]]:
-    """The rows of card.json, by "kind": "run", "missing" (runs never started) and "baseline"."""
+def to_json(report: StudyReport) -> list[dict[str, Any]]:
+    """The rows of report.json, by "kind": "run", "missing" (runs never started) and "baseline"."""
     rows: list[dict[str, Any]] = []
-    for section in card.sections:
+    for section in report.sections:
         rows += [row_json(row) for row in section.rows]
         if section.missing:
             rows.append(
                 {"kind": "missing", "scale": section.scale, "round": section.round, "runs": list(section.missing)}
             )
-    return rows + [{"kind": "baseline", "name": baseline.name, "bpb": baseline.bpb} for baseline in card.baselines]
+    return rows + [{"kind": "baseline", "name": baseline.name, "bpb": baseline.bpb} for baseline in report.baselines]
 
 
 def row_json(row: Row) -> dict[str, Any]:

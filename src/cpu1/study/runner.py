@@ -134,7 +134,7 @@ def settle(jobs: Sequence[Job]) -> None:
 
 
 def outcome(folder: Path, status: int) -> tuple[str, str]:
-    """What a process came to: its state, and why. A crash leaves an error.json as well, for the card."""
+    """What a process came to: its state, and why. A crash leaves an error.json as well, for the report."""
     if status == 0 and (folder / "result.json").exists():
         return "done", ""
     if status == 130:

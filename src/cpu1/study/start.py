@@ -1,4 +1,4 @@
-"""A study from its words to its card: text, baselines, runs, speeds, card."""
+"""A study from its words to its report: text, baselines, runs, speeds, report."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +17,8 @@ from cpu1.files import write_json
 from cpu1.model import ladder
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe, changed
-from cpu1.report.render.terminal import print_card
-from cpu1.report.write import write_card
+from cpu1.report.render.terminal import print_report
+from cpu1.report.write import write_report
 from cpu1.runs.folders import Key
 from cpu1.runs.settings import KNOBS
 from cpu1.study.runner import Plan, run_study
@@ -52,7 +52,7 @@ class Request:
 
 
 def start(request: Request, console: Console | None = None) -> int:
-    """Runs what is missing and writes the card; the exit status of the runner (0, 1 or 130)."""
+    """Runs what is missing and writes the report; the exit status of the runner (0, 1 or 130)."""
     console = console or Console()
     plan = make_plan(request)
     recipes = [changed(ladder.recipe(run, request.scale), request.changes) for run in plan.runs]
@@ -72,9 +72,9 @@ def start(request: Request, console: Console | None = None) -> int:
         return status
 
     measure_speeds([request.folder], console)
-    print_card(write_card(request.folder), console)
+    print_report(write_report(request.folder), console)
     where = request.folder
-    console.print(f"written: {where}/card.md, {where}/card.json, {where}/card.html", highlight=False)
+    console.print(f"written: {where}/report.md, {where}/report.json, {where}/report.html", highlight=False)
     return status
 
 

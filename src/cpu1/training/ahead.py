@@ -63,7 +63,7 @@ class Ahead:
         for place, each in enumerate(self.groups):
             each.update(lr=self.rates[place], capturable=cuda)
         # rates, the gate's ramp and turn, places
-        self.words = torch.zeros(len(self.groups) + 2 + settings.batch, dtype=torch.float64, device=device)
+        self.inputs = torch.zeros(len(self.groups) + 2 + settings.batch, dtype=torch.float64, device=device)
         self.now, self.rows, self.count = torch.zeros(3, device=device), torch.zeros(ROWS, 3, device=device), 0
         self.stream = torch.cuda.Stream(group.device) if cuda else None
         self.graphs, self.taken = graphs and cuda, 0  # steps of this phase
@@ -112,8 +112,8 @@ class Ahead:
         gate = self.model.gate
         ramp, turn = (gate.ramp, number) if gate is not None else (0.0, 0)
         rates = rates_at(self.optimizer, self.settings, number)
-        words = torch.from_numpy(np.concatenate((rates, (ramp, turn), places)))
-        self.words.copy_(words.pin_memory() if self.stream is not None else words, non_blocking=True)
+        inputs = torch.from_numpy(np.concatenate((rates, (ramp, turn), places)))
+        self.inputs.copy_(inputs.pin_memory() if self.stream is not None else inputs, non_blocking=True)
         decays = decays_at(self.optimizer, self.settings, number)
         for each, decay in zip(self.groups, decays, strict=True):
             each["weight_decay"] = decay
@@ -123,10 +123,10 @@ class Ahead:
         """As `step.step`, but for decisions, which the device takes."""
         count = len(self.groups)
         self.optimizer.zero_grad(set_to_none=True)
-        self.rates.copy_(self.words[:count])
+        self.rates.copy_(self.inputs[:count])
         if self.model.gate is not None:
-            self.model.gate.ramp, self.model.gate.step = self.words[count].float(), self.words[count + 1].long()
-        units = self.text[self.words[count + 2 :].long()[:, None] + self.offsets].long()
+            self.model.gate.ramp, self.model.gate.step = self.inputs[count].float(), self.inputs[count + 1].long()
+        units = self.text[self.inputs[count + 2 :].long()[:, None] + self.offsets].long()
         with torch.autocast(units.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             output = self.replica(units)
             objective, means = losses(self.model, output, units, None, self.group, self.settings.z_loss)

@@ -196,7 +196,7 @@ def draft(
     """
     rung = ladder.find(job.run or (start.run if start else ""))
     name = job.scale or (start.scale if start else SCALE)
-    scale = ladder.SCALES[rung.scale if name == "card" else name]
+    scale = ladder.SCALES[rung.scale if name in ladder.ORIGINAL else name]
     round = job.round or (TUNED if start else "custom" if job.budget else "r1")
     unit = TOKEN_BYTES if recipe.level == "token" else 1
     settings = Settings(

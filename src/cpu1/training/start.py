@@ -72,7 +72,7 @@ def open_start(path: Path) -> Start:
     source = open_source(path)
     trained, about = source.trained, source.about
     run, scale = str(about.get("run", "")), str(about.get("scale", ""))
-    if run not in ladder.LADDER or scale not in (*ladder.SCALES, "card"):
+    if run not in ladder.LADDER or scale not in (*ladder.SCALES, *ladder.ORIGINAL):
         raise UserError(
             f"{path}: its run {run!r} at scale {scale!r} is not of the ladder, so nothing says how to train it"
         )

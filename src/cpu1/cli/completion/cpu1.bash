@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/cpu1
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_cpu1_subparsers=(generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare card gather publish checkpoints completion)
+_shtab_cpu1_subparsers=(generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_generate_option_strings=(-h --help -m --model --max-bytes --temperature --top-k --top-p --min-p --seed --stop --echo --threads --device)
 _shtab_cpu1_score_option_strings=(-h --help -m --model --threads --json)
@@ -25,7 +25,7 @@ _shtab_cpu1_study_option_strings=(-h --help --runs --seeds -o --out --scale --ro
 _shtab_cpu1_sweep_option_strings=(-h --help --vary --alone --seeds -o --out --scale --round --bytes --minutes --data --field --device --teacher-cache --threads --set --with --eval-bytes --teacher --jobs)
 _shtab_cpu1_held_out_option_strings=(-h --help --text --field --max-bytes --threads --device)
 _shtab_cpu1_compare_option_strings=(-h --help --json)
-_shtab_cpu1_card_option_strings=(-h --help -o --out)
+_shtab_cpu1_report_option_strings=(-h --help -o --out)
 _shtab_cpu1_gather_option_strings=(-h --help -o --out)
 _shtab_cpu1_publish_option_strings=(-h --help --to --private --license --language --dataset --about-text --dense)
 _shtab_cpu1_checkpoints_option_strings=(-h --help --default --to --license --language --dataset --about-text --dense)
@@ -92,9 +92,9 @@ _shtab_cpu1_held_out_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_compare_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_compare_pos_1_COMPGEN=''
 _shtab_cpu1_compare_pos_2_COMPGEN=''
-_shtab_cpu1_card_pos_0_COMPGEN=_shtab_compgen_files
-_shtab_cpu1_card__o_COMPGEN=_shtab_compgen_dirs
-_shtab_cpu1_card___out_COMPGEN=_shtab_compgen_dirs
+_shtab_cpu1_report_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_report__o_COMPGEN=_shtab_compgen_dirs
+_shtab_cpu1_report___out_COMPGEN=_shtab_compgen_dirs
 _shtab_cpu1_gather_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_gather__o_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_gather___out_COMPGEN=_shtab_compgen_files
@@ -106,24 +106,24 @@ _shtab_cpu1_checkpoints___to_COMPGEN=_shtab_compgen_dirs
 _shtab_cpu1_checkpoints___about_text_COMPGEN=_shtab_compgen_files
 
 _shtab_cpu1_generate___device_choices=(auto cpu cuda)
-_shtab_cpu1_train___scale_choices=(card demo nano small base)
+_shtab_cpu1_train___scale_choices=(original demo nano small base card)
 _shtab_cpu1_train___round_choices=(r1 r2 r3 custom)
 _shtab_cpu1_train___device_choices=(auto cpu cuda)
 _shtab_cpu1_eval___split_choices=(train valid test all)
 _shtab_cpu1_eval___device_choices=(auto cpu cuda)
 _shtab_cpu1_pack___dense_choices=(int8 bf16 fp32)
-_shtab_cpu1_ladder___scale_choices=(card demo nano small base)
-_shtab_cpu1_study___scale_choices=(card demo nano small base)
+_shtab_cpu1_ladder___scale_choices=(original demo nano small base card)
+_shtab_cpu1_study___scale_choices=(original demo nano small base card)
 _shtab_cpu1_study___round_choices=(r1 r2 r3 custom)
 _shtab_cpu1_study___device_choices=(auto cpu cuda)
-_shtab_cpu1_sweep___scale_choices=(card demo nano small base)
+_shtab_cpu1_sweep___scale_choices=(original demo nano small base card)
 _shtab_cpu1_sweep___round_choices=(r1 r2 r3 custom)
 _shtab_cpu1_sweep___device_choices=(auto cpu cuda)
 _shtab_cpu1_held_out___device_choices=(auto cpu cuda)
 _shtab_cpu1_publish___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_checkpoints___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_completion_pos_0_choices=(bash zsh fish)
-_shtab_cpu1_pos_0_choices=(generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare card gather publish checkpoints completion)
+_shtab_cpu1_pos_0_choices=(generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_generate__h_nargs=0
 _shtab_cpu1_generate___help_nargs=0
@@ -178,8 +178,8 @@ _shtab_cpu1_held_out___help_nargs=0
 _shtab_cpu1_compare__h_nargs=0
 _shtab_cpu1_compare___help_nargs=0
 _shtab_cpu1_compare___json_nargs=0
-_shtab_cpu1_card__h_nargs=0
-_shtab_cpu1_card___help_nargs=0
+_shtab_cpu1_report__h_nargs=0
+_shtab_cpu1_report___help_nargs=0
 _shtab_cpu1_gather__h_nargs=0
 _shtab_cpu1_gather___help_nargs=0
 _shtab_cpu1_publish__h_nargs=0

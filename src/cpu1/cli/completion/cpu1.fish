@@ -50,7 +50,7 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare card gather publish checkpoints completion
+set -g _shtab_cpu1_commands generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
 set -g _shtab_cpu1_opts_with_value --about-text --blimp --block --bytes --checkpoint-seconds --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --out --part --repeats --round --runs --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
 
 complete -c cpu1 -e
@@ -116,7 +116,7 @@ complete -c cpu1 -n '_shtab_cpu1_using train' -s h -l help -d 'show this help me
 complete -c cpu1 -n '_shtab_cpu1_using train' -l from -xka "(__fish_complete_path (commandline -ct))" -d 'start from the weights of a run folder or a packed file, or of the bundled model (default); needs -o; trains one pass over the text without --bytes or --minutes'
 complete -c cpu1 -n '_shtab_cpu1_using train' -s o -l out -xka "(__fish_complete_directories)" -d 'run folder to write; training resumes if it exists (default: runs/RUN-SCALE-ROUND-sSEED)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l seed -x -d 'seed of the initial weights and of the order of the text (default: 0)'
-complete -c cpu1 -n '_shtab_cpu1_using train' -l scale -xka "card demo nano small base" -d 'size of the model; card is the size in the original study (default: nano; with --from that of the weights)'
+complete -c cpu1 -n '_shtab_cpu1_using train' -l scale -xka "original demo nano small base card" -d 'size of the model; original is the size in the original study (default: nano; with --from that of the weights)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l round -xka "r1 r2 r3 custom" -d 'training budget: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter; r3 also doubles the learning rate of ternary weights (default: r1; custom with --bytes or --minutes)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l bytes -x -d 'train on this much text, like 2M, instead of the budget of --round'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l minutes -x -d 'train for this long on this machine, instead of the budget of --round'
@@ -179,14 +179,14 @@ complete -c cpu1 -n '_shtab_cpu1_using teach' -l quiet -d 'show no progress bar'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a ladder -d 'List the models of the ladder and what each one changes.'
 complete -c cpu1 -n '_shtab_cpu1_using ladder' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using ladder' -l params -d 'show the number of parameters, compared with the original study'
-complete -c cpu1 -n '_shtab_cpu1_using ladder' -l scale -xka "card demo nano small base" -d 'size of the model; card is the size in the original study (default: card)'
+complete -c cpu1 -n '_shtab_cpu1_using ladder' -l scale -xka "original demo nano small base card" -d 'size of the model; original is the size in the original study (default: original)'
 complete -c cpu1 -n '_shtab_cpu1_using ladder' -l json -d 'print JSON instead of text'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a study -d 'Train several models and write a report.'
 complete -c cpu1 -n '_shtab_cpu1_using study' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l runs -x -d 'which models to train, like 03,04 (default: all)'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l seeds -x -d 'train each run with N seeds, 0 to N-1 (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using study' -s o -l out -xka "(__fish_complete_directories)" -d 'study folder (default: runs/study)'
-complete -c cpu1 -n '_shtab_cpu1_using study' -l scale -xka "card demo nano small base" -d 'size of the model; card is the size in the original study (default: nano)'
+complete -c cpu1 -n '_shtab_cpu1_using study' -l scale -xka "original demo nano small base card" -d 'size of the model; original is the size in the original study (default: nano)'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l round -xka "r1 r2 r3 custom" -d 'training budget: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter; r3 also doubles the learning rate of ternary weights (default: r1; custom with --bytes or --minutes)'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l bytes -x -d 'train on this much text, like 2M, instead of the budget of --round'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l minutes -x -d 'train for this long on this machine, instead of the budget of --round'
@@ -207,7 +207,7 @@ complete -c cpu1 -n '_shtab_cpu1_using sweep' -l vary -x -d 'values to try for a
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l alone -d 'vary one value at a time against the unchanged run, instead of every combination'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l seeds -x -d 'train each run with N seeds, 0 to N-1 (default: 2)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -s o -l out -xka "(__fish_complete_directories)" -d 'sweep folder (default: runs/sweep)'
-complete -c cpu1 -n '_shtab_cpu1_using sweep' -l scale -xka "card demo nano small base" -d 'size of the model; card is the size in the original study (default: nano)'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l scale -xka "original demo nano small base card" -d 'size of the model; original is the size in the original study (default: nano)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l round -xka "r1 r2 r3 custom" -d 'training budget: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter; r3 also doubles the learning rate of ternary weights (default: r1; custom with --bytes or --minutes)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l bytes -x -d 'train on this much text, like 2M, instead of the budget of --round'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l minutes -x -d 'train for this long on this machine, instead of the budget of --round'
@@ -233,10 +233,10 @@ complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a com
 complete -c cpu1 -n '_shtab_cpu1_using compare' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using compare' -l json -d 'print JSON instead of text'
 complete -c cpu1 -n '_shtab_cpu1_using compare; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'study folder of `cpu1 study`, or a file of `cpu1 gather`'
-complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a card -d 'Write the report of a study again.'
-complete -c cpu1 -n '_shtab_cpu1_using card' -s h -l help -d 'show this help message and exit'
-complete -c cpu1 -n '_shtab_cpu1_using card' -s o -l out -xka "(__fish_complete_directories)" -d 'folder for card.md, card.json and card.html (default: the study folder)'
-complete -c cpu1 -n '_shtab_cpu1_using card; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'study folder of `cpu1 study`, or a file of `cpu1 gather`'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a report -d 'Write the report of a study again.'
+complete -c cpu1 -n '_shtab_cpu1_using report' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using report' -s o -l out -xka "(__fish_complete_directories)" -d 'folder for report.md, report.json and report.html (default: the study folder)'
+complete -c cpu1 -n '_shtab_cpu1_using report; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'study folder of `cpu1 study`, or a file of `cpu1 gather`'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a gather -d 'Write what the runs of a study reached into one file.'
 complete -c cpu1 -n '_shtab_cpu1_using gather' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using gather' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'file to write, one line of JSON a run'

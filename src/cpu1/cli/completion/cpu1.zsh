@@ -11,7 +11,6 @@
 _shtab_cpu1_commands() {
   local _commands=(
     bench:'Measure a model'"'"'s speed and memory on this machine.'
-    card:'Write the report of a study again.'
     check:'Test a model'"'"'s grammar, last words and spelling.'
     checkpoints:'Pack trained runs into one folder, each with its model card.'
     compare:'Compare two runs of a study on every text.'
@@ -27,6 +26,7 @@ _shtab_cpu1_commands() {
     mix:'Mix several texts into one, in given shares.'
     pack:'Pack a trained run into one small file that runs without torch.'
     publish:'Write or upload a run as a Hugging Face model.'
+    report:'Write the report of a study again.'
     score:'Measure how well a model predicts a text, in bits per byte.'
     study:'Train several models and write a report.'
     sweep:'Train variants of a model and print one table.'
@@ -56,15 +56,6 @@ _shtab_cpu1_bench_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_bench_defaults_added=0
-
-_shtab_cpu1_card_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
-  {-o,--out}"[folder for card.md, card.json and card.html (default\: the study folder)]:FOLDER:_files -/"
-  ":study folder of \`cpu1 study\`, or a file of \`cpu1 gather\`:_files"
-)
-
-# guard to ensure default positional specs are added only once per session
-_shtab_cpu1_card_defaults_added=0
 
 _shtab_cpu1_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -211,7 +202,7 @@ _shtab_cpu1_held_out_defaults_added=0
 _shtab_cpu1_ladder_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--params[show the number of parameters, compared with the original study]"
-  "--scale[size of the model\; card is the size in the original study (default\: card)]:scale:(card demo nano small base)"
+  "--scale[size of the model\; original is the size in the original study (default\: original)]:{original,demo,nano,small,base}:(original demo nano small base card)"
   "--json[print JSON instead of text]"
 )
 
@@ -256,6 +247,15 @@ _shtab_cpu1_publish_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_publish_defaults_added=0
 
+_shtab_cpu1_report_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--out}"[folder for report.md, report.json and report.html (default\: the study folder)]:FOLDER:_files -/"
+  ":study folder of \`cpu1 study\`, or a file of \`cpu1 gather\`:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_report_defaults_added=0
+
 _shtab_cpu1_score_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-m,--model}"[packed model, a .cpu1 file (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
@@ -272,7 +272,7 @@ _shtab_cpu1_study_options=(
   "--runs[which models to train, like 03,04 (default\: all)]:RUN[,RUN]:"
   "--seeds[train each run with N seeds, 0 to N-1 (default\: 1)]:N:"
   {-o,--out}"[study folder (default\: runs\/study)]:FOLDER:_files -/"
-  "--scale[size of the model\; card is the size in the original study (default\: nano)]:scale:(card demo nano small base)"
+  "--scale[size of the model\; original is the size in the original study (default\: nano)]:{original,demo,nano,small,base}:(original demo nano small base card)"
   "--round[training budget\: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter\; r3 also doubles the learning rate of ternary weights (default\: r1\; custom with --bytes or --minutes)]:round:(r1 r2 r3 custom)"
   "--bytes[train on this much text, like 2M, instead of the budget of --round]:SIZE:"
   "--minutes[train for this long on this machine, instead of the budget of --round]:MINUTES:"
@@ -298,7 +298,7 @@ _shtab_cpu1_sweep_options=(
   "--alone[vary one value at a time against the unchanged run, instead of every combination]"
   "--seeds[train each run with N seeds, 0 to N-1 (default\: 2)]:N:"
   {-o,--out}"[sweep folder (default\: runs\/sweep)]:FOLDER:_files -/"
-  "--scale[size of the model\; card is the size in the original study (default\: nano)]:scale:(card demo nano small base)"
+  "--scale[size of the model\; original is the size in the original study (default\: nano)]:{original,demo,nano,small,base}:(original demo nano small base card)"
   "--round[training budget\: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter\; r3 also doubles the learning rate of ternary weights (default\: r1\; custom with --bytes or --minutes)]:round:(r1 r2 r3 custom)"
   "--bytes[train on this much text, like 2M, instead of the budget of --round]:SIZE:"
   "--minutes[train for this long on this machine, instead of the budget of --round]:MINUTES:"
@@ -339,7 +339,7 @@ _shtab_cpu1_train_options=(
   "--from[start from the weights of a run folder or a packed file, or of the bundled model (default)\; needs -o\; trains one pass over the text without --bytes or --minutes]:MODEL:_files"
   {-o,--out}"[run folder to write\; training resumes if it exists (default\: runs\/RUN-SCALE-ROUND-sSEED)]:FOLDER:_files -/"
   "--seed[seed of the initial weights and of the order of the text (default\: 0)]:N:"
-  "--scale[size of the model\; card is the size in the original study (default\: nano\; with --from that of the weights)]:scale:(card demo nano small base)"
+  "--scale[size of the model\; original is the size in the original study (default\: nano\; with --from that of the weights)]:{original,demo,nano,small,base}:(original demo nano small base card)"
   "--round[training budget\: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter\; r3 also doubles the learning rate of ternary weights (default\: r1\; custom with --bytes or --minutes)]:round:(r1 r2 r3 custom)"
   "--bytes[train on this much text, like 2M, instead of the budget of --round]:SIZE:"
   "--minutes[train for this long on this machine, instead of the budget of --round]:MINUTES:"
@@ -391,7 +391,6 @@ _shtab_cpu1() {
       curcontext="${curcontext%:*:*}:_shtab_cpu1-$line[1]:"
       case $line[1] in
         bench) _arguments -C -s $_shtab_cpu1_bench_options ;;
-        card) _arguments -C -s $_shtab_cpu1_card_options ;;
         check) _arguments -C -s $_shtab_cpu1_check_options ;;
         checkpoints) _arguments -C -s $_shtab_cpu1_checkpoints_options ;;
         compare) _arguments -C -s $_shtab_cpu1_compare_options ;;
@@ -407,6 +406,7 @@ _shtab_cpu1() {
         mix) _arguments -C -s $_shtab_cpu1_mix_options ;;
         pack) _arguments -C -s $_shtab_cpu1_pack_options ;;
         publish) _arguments -C -s $_shtab_cpu1_publish_options ;;
+        report) _arguments -C -s $_shtab_cpu1_report_options ;;
         score) _arguments -C -s $_shtab_cpu1_score_options ;;
         study) _arguments -C -s $_shtab_cpu1_study_options ;;
         sweep) _arguments -C -s $_shtab_cpu1_sweep_options ;;

@@ -1,43 +1,42 @@
-"""The card as one self-contained page: figures inline, no script, nothing fetched, every text escaped."""
+"""The report as one self-contained page: figures inline, no script, nothing fetched, every text escaped."""
 
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
 
 from cpu1.report.columns import RUN, TITLE, Column, Table, groups, heading, tables
-from cpu1.report.render.phrases import TITLE as CARD_TITLE
-from cpu1.report.render.phrases import absences, corpora, notes, troubles, visible
+from cpu1.report.render.phrases import REPORT_TITLE, absences, corpora, notes, troubles, visible
 from cpu1.report.render.plots import Drawing, drawings
-from cpu1.report.report import Card, Row
+from cpu1.report.report import Row, StudyReport
 
 CLASSES = {"full precision": "full", "ternary": "ternary", "small": "small"}
 LEGEND = (
     '<p class="legend"><span class="full"><i></i><b>full precision</b></span><span class="ternary"><i></i>'
-    '<b>ternary</b></span><span class="small"><i></i><b>small runs of the card, 13 to 16 (ternary)</b></span>'
+    '<b>ternary</b></span><span class="small"><i></i><b>small runs of the original, 13 to 16 (ternary)</b></span>'
     '<span class="dim"><i class="hollow"></i><b>hollow, or a dashed line: token-level</b></span></p>'
 )
 
 
-def page(card: Card) -> str:
-    """The whole card as HTML."""
+def page(report: StudyReport) -> str:
+    """The whole report as HTML."""
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    body = [f"<h1>{CARD_TITLE}</h1>", *(f'<p class="dim">{safe(line)}</p>' for line in corpora(card))]
-    if lines := troubles(card):
+    body = [f"<h1>{REPORT_TITLE}</h1>", *(f'<p class="dim">{safe(line)}</p>' for line in corpora(report))]
+    if lines := troubles(report):
         body.append('<ul class="wrong">' + "".join(f"<li>{safe(line)}</li>" for line in lines) + "</ul>")
-    body += [f'<p class="dim">{safe(line)}</p>' for line in absences(card)]
-    for section in card.sections:
-        if drawn := drawings(section, card.baselines):
+    body += [f'<p class="dim">{safe(line)}</p>' for line in absences(report)]
+    for section in report.sections:
+        if drawn := drawings(section, report.baselines):
             body += [f"<h2>{safe(heading(section))}</h2>", LEGEND, figures(drawn)]
-    for part in tables(card):
+    for part in tables(report):
         body += [f"<h2>{safe(part.heading)}</h2>", table(part)]
-    if card.baselines:
-        body += ["<h2>Baselines on the same bytes</h2>", baselines(card)]
-    body += ["<h2>Samples</h2>", *(sample(row) for row in card.rows if row.figures)]
-    body += ["<h2>How to read it</h2>", *(f"<p>{safe(note)}</p>" for note in notes(card))]
+    if report.baselines:
+        body += ["<h2>Baselines on the same bytes</h2>", baselines(report)]
+    body += ["<h2>Samples</h2>", *(sample(row) for row in report.rows if row.figures)]
+    body += ["<h2>How to read it</h2>", *(f"<p>{safe(note)}</p>" for note in notes(report))]
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{CARD_TITLE}</title>\n<style>\n{style}</style>\n" + "\n".join(body) + "\n</html>\n"
+        f"<title>{REPORT_TITLE}</title>\n<style>\n{style}</style>\n" + "\n".join(body) + "\n</html>\n"
     )
 
 
@@ -103,10 +102,10 @@ def wrong(row: Row) -> str:
     return f' <span class="wrong">{safe(row.troubles[0].state)}, see above</span>'
 
 
-def baselines(card: Card) -> str:
+def baselines(report: StudyReport) -> str:
     rows = "".join(
         f'<tr><td class="words">{safe(baseline.name)}</td><td>{baseline.bpb:.4f}</td></tr>'
-        for baseline in card.baselines
+        for baseline in report.baselines
     )
     heads = '<th class="words">Baseline</th><th>BPB</th>'
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"

@@ -1,25 +1,24 @@
-"""The card in Markdown."""
+"""The report in Markdown."""
 
 import re
 from collections.abc import Sequence
 
 from cpu1.report.columns import RUN, TITLE, Column, Table, groups, tables
-from cpu1.report.render.phrases import TITLE as CARD_TITLE
-from cpu1.report.render.phrases import absences, corpora, notes, one_line, troubles, visible
-from cpu1.report.report import Card
+from cpu1.report.render.phrases import REPORT_TITLE, absences, corpora, notes, one_line, troubles, visible
+from cpu1.report.report import StudyReport
 
 
-def markdown(card: Card) -> str:
-    """The whole card: tables, baselines, samples and notes."""
-    parts = [f"# {CARD_TITLE}", *corpora(card)]
-    if lines := troubles(card) + absences(card):
+def markdown(report: StudyReport) -> str:
+    """The whole report: tables, baselines, samples and notes."""
+    parts = [f"# {REPORT_TITLE}", *corpora(report)]
+    if lines := troubles(report) + absences(report):
         parts.append("\n".join(f"- {escape(line)}" for line in lines))
-    for part in tables(card):
+    for part in tables(report):
         parts += [f"## {part.heading}", *section(part)]
-    if card.baselines:
-        rows = [[escape(baseline.name), f"{baseline.bpb:.4f}"] for baseline in card.baselines]
+    if report.baselines:
+        rows = [[escape(baseline.name), f"{baseline.bpb:.4f}"] for baseline in report.baselines]
         parts += ["## Baselines on the same bytes", table(["Baseline", "BPB"], rows, [True, False])]
-    parts += ["## Samples", *samples(card), "## How to read it", *notes(card)]
+    parts += ["## Samples", *samples(report), "## How to read it", *notes(report)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -39,10 +38,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequenc
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [headings, rule, *rows])
 
 
-def samples(card: Card) -> list[str]:
+def samples(report: StudyReport) -> list[str]:
     """One generated sample for each finished row."""
     parts = []
-    for row in card.rows:
+    for row in report.rows:
         if row.figures:
             made = row.figures.generation
             parts.append(

@@ -1,14 +1,14 @@
-"""Sentences that both the Markdown card and the page say, and text of models made safe to show."""
+"""Sentences that both the Markdown report and the page say, and text of models made safe to show."""
 
 from cpu1.report.columns import caution
 from cpu1.report.original import LICENCE, SOURCE
-from cpu1.report.report import Card
+from cpu1.report.report import StudyReport
 
-TITLE = "The card"
+REPORT_TITLE = "Study report"
 
 
-def notes(card: Card) -> list[str]:
-    """How to read the card, one paragraph each."""
+def notes(report: StudyReport) -> list[str]:
+    """How to read the report, one paragraph each."""
     return [
         "The definitions behind the runs are reconstructions: the original names its ingredients and prints "
         "their sizes, its source code is lost.",
@@ -16,16 +16,16 @@ def notes(card: Card) -> list[str]:
         "for every run, token-level runs included, and Δ uniform is nats per byte less ln 256. P/s counts "
         "patches of four bytes, or tokens, generated in one stream, by the fastest seed. RAM is four bytes a "
         "parameter, in MB of a million bytes.",
-        caution(card),
+        caution(report),
         f"The original's figures ({SOURCE}, {LICENCE}) are from another text and another machine: they do "
         "not compare digit by digit. Its BPB is printed for byte-level runs only.",
     ]
 
 
-def corpora(card: Card) -> list[str]:
+def corpora(report: StudyReport) -> list[str]:
     """What was evaluated, one line for each text."""
     found = {}
-    for row in card.rows:
+    for row in report.rows:
         if row.figures:
             c = row.figures.corpus
             found[c.sha256, c.split, c.context] = (
@@ -35,20 +35,20 @@ def corpora(card: Card) -> list[str]:
     return [found[key] for key in sorted(found)]
 
 
-def troubles(card: Card) -> list[str]:
+def troubles(report: StudyReport) -> list[str]:
     """Every run that failed or is unfinished, one line each."""
     return [
         f"{row.run} ({row.scale}, {row.round}, seed {trouble.seed}) {trouble.state}: {one_line(trouble.text)}"
-        for row in card.rows
+        for row in report.rows
         for trouble in row.troubles
     ]
 
 
-def absences(card: Card) -> list[str]:
+def absences(report: StudyReport) -> list[str]:
     """The runs of the ladder that were never started, one line a section."""
     return [
         f"Never started ({section.scale}, {section.round}): {', '.join(section.missing)}"
-        for section in card.sections
+        for section in report.sections
         if section.missing
     ]
 

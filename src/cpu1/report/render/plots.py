@@ -1,4 +1,4 @@
-"""The card's figures as SVG for a page: no script, no outside resource, the same bytes every time.
+"""The report's figures as SVG for a page: no script, no outside resource, the same bytes every time.
 
 Ink, dimmed ink and rules are drawn in placeholder colours that become CSS variables, so that the page's light
 and dark modes reach into the figures. A hollow mark is a token-level run.

@@ -1,4 +1,4 @@
-"""The card's most telling columns in the terminal: 120 columns wide, or 80."""
+"""The report's most telling columns in the terminal: 120 columns wide, or 80."""
 
 from rich import box
 from rich.console import Console
@@ -20,7 +20,7 @@ from cpu1.report.columns import (
     tables,
 )
 from cpu1.report.render.phrases import absences, one_line, troubles
-from cpu1.report.report import Card, Row
+from cpu1.report.report import Row, StudyReport
 
 SHOWN = (RUN, TITLE, PARAMS, BPB, DIFFERENCE, SPEED, FILE, VERDICT)
 NARROW = (RUN, PARAMS, BPB, DIFFERENCE, SPEED, VERDICT)
@@ -28,23 +28,23 @@ ROOM = 115  # columns of a terminal that `SHOWN` needs
 STYLES = {"full precision": "cyan", "ternary": "yellow", "small": "green"}
 
 
-def print_card(card: Card, console: Console | None = None) -> None:
+def print_report(report: StudyReport, console: Console | None = None) -> None:
     """Prints the tables, the baselines and whatever went wrong."""
     console = console or Console()
-    for part in tables(card):
+    for part in tables(report):
         console.print(grid(part, SHOWN if console.width >= ROOM else NARROW))
-    if card.baselines:
-        line = ", ".join(f"{baseline.name} {baseline.bpb:.3f}" for baseline in card.baselines)
+    if report.baselines:
+        line = ", ".join(f"{baseline.name} {baseline.bpb:.3f}" for baseline in report.baselines)
         console.print(Text(f"Baselines on the same bytes, BPB: {one_line(line)}"))
-    console.print(Text(caution(card), style="dim"))
-    for line in troubles(card):
+    console.print(Text(caution(report), style="dim"))
+    for line in troubles(report):
         console.print(Text(line, style="red"))
-    for line in absences(card):
+    for line in absences(report):
         console.print(Text(line, style="dim"))
 
 
 def grid(part: Table, shown: tuple[Column, ...]) -> Grid:
-    """One of the card's tables, with so many columns."""
+    """One of the report's tables, with so many columns."""
     made = Grid(title=part.heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for column in shown:
         wraps = column is TITLE

@@ -1,4 +1,4 @@
-"""The card: its rows, its three forms, and the original's figures beside ours."""
+"""The report: its rows, its three forms, and the original's figures beside ours."""
 
 import html
 import io
@@ -23,21 +23,21 @@ from cpu1.report.columns import AS_ORIGINAL, BESIDE, DIFFERENCE, INTERVAL, SEEDS
 from cpu1.report.render.labels import nearest_free, overlap, spread
 from cpu1.report.render.markdown import escape, fenced
 from cpu1.report.render.plots import LETTERS, drawings
-from cpu1.report.render.terminal import print_card
-from cpu1.report.report import Card, build_card, to_json
-from cpu1.report.write import write_card
+from cpu1.report.render.terminal import print_report
+from cpu1.report.report import StudyReport, build_report, to_json
+from cpu1.report.write import write_report
 
 
 @pytest.fixture(scope="module")
 def ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole ladder of one seed, its card written."""
+    """A whole ladder of one seed, its report written."""
     study = make_study(tmp_path_factory.mktemp("ladder"))
-    write_card(study, order=ORDER)
+    write_report(study, order=ORDER)
     return study
 
 
-def row_of(card: Card, run: str, round: str = "r1"):  # type: ignore[no-untyped-def]
-    return next(row for row in card.rows if (row.run, row.round) == (run, round))
+def row_of(report: StudyReport, run: str, round: str = "r1"):  # type: ignore[no-untyped-def]
+    return next(row for row in report.rows if (row.run, row.round) == (run, round))
 
 
 # ------------------------------------------------------------------------------------ the original
@@ -83,28 +83,28 @@ def test_the_original_is_transcribed_right(row: original.OriginalRow) -> None:
 # -------------------------------------------------------------------------------------------- rows
 
 
-def test_the_card_has_a_row_for_every_run_in_ladder_order(ladder: Path) -> None:
-    card = build_card(ladder, ORDER)
-    assert tuple(row.run for row in card.rows) == ORDER
-    assert card.sections[0].missing == ()
-    assert [table.heading.split(": ")[1] for table in tables(card)] == ["the ablation chain", "small runs"]
-    assert [row.run for row in tables(card)[1].rows] == ["13", "14", "15", "16"]
-    assert {row.family for row in card.rows} == {"full precision", "ternary", "small"}
-    assert [baseline.name for baseline in card.baselines] == list(BASELINES)
+def test_the_report_has_a_row_for_every_run_in_ladder_order(ladder: Path) -> None:
+    report = build_report(ladder, ORDER)
+    assert tuple(row.run for row in report.rows) == ORDER
+    assert report.sections[0].missing == ()
+    assert [table.heading.split(": ")[1] for table in tables(report)] == ["the ablation chain", "small runs"]
+    assert [row.run for row in tables(report)[1].rows] == ["13", "14", "15", "16"]
+    assert {row.family for row in report.rows} == {"full precision", "ternary", "small"}
+    assert [baseline.name for baseline in report.baselines] == list(BASELINES)
 
 
 def test_figures_are_means_over_seeds_and_differences_have_intervals(tmp_path: Path) -> None:
     for seed in range(3):
         make_run(tmp_path, "03", seed)
         make_run(tmp_path, "04", seed, nonfinite_steps=seed)
-    card = build_card(tmp_path, ORDER)
-    row = row_of(card, "04")
+    report = build_report(tmp_path, ORDER)
+    row = row_of(report, "04")
     results = [json.loads((tmp_path / f"04-demo-r1-s{s}" / "result.json").read_text()) for s in range(3)]
     assert row.seeds == (0, 1, 2)
     assert row.figures.bpb == pytest.approx(np.mean([result["bpb"] for result in results]))
     assert row.figures.ppl == pytest.approx(math.exp(row.figures.val_loss))
     assert row.figures.nonfinite_steps == 3
-    parent = row_of(card, "03")
+    parent = row_of(report, "03")
     against = row.figures.difference
     assert against.value == pytest.approx(row.figures.bpb - parent.figures.bpb)
     assert against.low < against.value < against.high
@@ -114,10 +114,10 @@ def test_figures_are_means_over_seeds_and_differences_have_intervals(tmp_path: P
 
 
 def test_one_seed_is_marked(ladder: Path) -> None:
-    row = row_of(build_card(ladder, ORDER), "04")
+    row = row_of(build_report(ladder, ORDER), "04")
     assert DIFFERENCE.cell(row).endswith("*)")
     assert INTERVAL.cell(row).endswith("*")
-    assert "not that another seed" in (ladder / "card.md").read_text()
+    assert "not that another seed" in (ladder / "report.md").read_text()
 
 
 def test_nothing_that_went_wrong_is_dropped(tmp_path: Path) -> None:
@@ -129,16 +129,16 @@ def test_nothing_that_went_wrong_is_dropped(tmp_path: Path) -> None:
     write(failed / "error.json", {"error": "41% of the steps\nwere <not> finite"})
     write(half_failed / "error.json", {"error": "stalled"})
     assert half.exists()
-    card = write_card(tmp_path, order=ORDER)
-    assert [(row.run, row.figures is None) for row in card.rows] == [
+    report = write_report(tmp_path, order=ORDER)
+    assert [(row.run, row.figures is None) for row in report.rows] == [
         ("02", False),
         ("03", True),
         ("04", True),
         ("05", False),
     ]
-    assert row_of(card, "04").troubles[0].text == "at step 800 of 800"
-    assert SEEDS.cell(row_of(card, "05")) == "1 (failed: 1)"
-    rows = json.loads((tmp_path / "card.json").read_text())
+    assert row_of(report, "04").troubles[0].text == "at step 800 of 800"
+    assert SEEDS.cell(row_of(report, "05")) == "1 (failed: 1)"
+    rows = json.loads((tmp_path / "report.json").read_text())
     assert [row.get("state") for row in rows] == ["done", "failed", "unfinished", "done", None]
     assert rows[1]["bpb"] is None
     assert rows[1]["troubles"][0]["text"].startswith("41%")
@@ -148,10 +148,10 @@ def test_nothing_that_went_wrong_is_dropped(tmp_path: Path) -> None:
         "round": "r1",
         "runs": [run for run in ORDER if run not in ("02", "03", "04", "05")],
     }
-    page = (tmp_path / "card.html").read_text()
+    page = (tmp_path / "report.html").read_text()
     assert "41% of the steps were &lt;not&gt; finite" in page
     assert "Never started (demo, r1): 01, 02a, 05b" in page
-    shown = terminal(card)
+    shown = terminal(report)
     assert "41% of the steps were <not> finite" in shown
 
 
@@ -159,27 +159,27 @@ def test_a_run_that_crashed_before_its_settings_has_a_row(tmp_path: Path) -> Non
     folder = tmp_path / "09-demo-r1-s0"
     folder.mkdir()
     write(folder / "error.json", {"error": "no module named cpu1"})
-    card = write_card(tmp_path, order=ORDER)
-    assert row_of(card, "09").troubles[0].state == "failed"
+    report = write_report(tmp_path, order=ORDER)
+    assert row_of(report, "09").troubles[0].state == "failed"
 
 
 def test_rounds_are_sections_and_round_two_names_round_one(tmp_path: Path) -> None:
     for round in ("r1", "r2", "r3", "custom"):
         make_run(tmp_path, "04", scale="nano", round=round)
     make_run(tmp_path, "04", scale="demo")
-    card = write_card(tmp_path, order=ORDER)
-    names = [(section.scale, section.round) for section in card.sections]
+    report = write_report(tmp_path, order=ORDER)
+    names = [(section.scale, section.round) for section in report.sections]
     assert names == [("demo", "r1"), ("nano", "custom"), ("nano", "r1"), ("nano", "r2"), ("nano", "r3")]
-    first, second = row_of(card, "04", "r1"), row_of(card, "04", "r2")
+    first, second = row_of(report, "04", "r1"), row_of(report, "04", "r2")
     assert second.figures.loss_r1 == first.figures.val_loss
     assert second.figures.delta_loss == pytest.approx(0)
     assert second.original.name == "run_04_r2"
-    assert row_of(card, "04", "custom").original is None
-    assert "Loss r1" in (tmp_path / "card.md").read_text()
+    assert row_of(report, "04", "custom").original is None
+    assert "Loss r1" in (tmp_path / "report.md").read_text()
 
 
 def test_json_has_the_results_keys_and_the_originals_figures(ladder: Path) -> None:
-    rows = json.loads((ladder / "card.json").read_text())
+    rows = json.loads((ladder / "report.json").read_text())
     runs = {row["run"]: row for row in rows if row["kind"] == "run"}
     wanted = {"run", "scale", "round", "seeds", "params", "units_seen", "bytes_seen", "corpus", "val_loss", "ppl"}
     wanted |= {"bpb", "bpb_interval", "delta_uniform", "parent", "nonfinite_steps", "generation", "difference"}
@@ -188,7 +188,7 @@ def test_json_has_the_results_keys_and_the_originals_figures(ladder: Path) -> No
     assert runs["04"]["difference"]["seeds"] is False
     assert runs["01"]["difference"] is None
     assert [row["name"] for row in rows if row["kind"] == "baseline"] == list(BASELINES)
-    assert rows == json.loads(json.dumps(to_json(build_card(ladder, ORDER))))
+    assert rows == json.loads(json.dumps(to_json(build_report(ladder, ORDER))))
 
 
 # --------------------------------------------------------------------------------------- bad input
@@ -196,9 +196,9 @@ def test_json_has_the_results_keys_and_the_originals_figures(ladder: Path) -> No
 
 def test_an_empty_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run yet"):
-        build_card(tmp_path, ORDER)
+        build_report(tmp_path, ORDER)
     with pytest.raises(UserError, match="no such study"):
-        build_card(tmp_path / "nothing", ORDER)
+        build_report(tmp_path / "nothing", ORDER)
 
 
 def test_runs_on_different_documents_are_refused(tmp_path: Path) -> None:
@@ -206,21 +206,21 @@ def test_runs_on_different_documents_are_refused(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "04", bpb=1 / math.log(2))
     write(folder / "documents.json", {"bytes": [10, 20], "nats": [10.0, 20.0]})
     with pytest.raises(UserError, match=r"04-demo.*different documents"):
-        build_card(tmp_path, ORDER)
+        build_report(tmp_path, ORDER)
 
 
 def test_seeds_of_different_models_are_refused(tmp_path: Path) -> None:
     make_run(tmp_path, "03")
     make_run(tmp_path, "03", seed=1, params=7)
     with pytest.raises(UserError, match='"params"'):
-        build_card(tmp_path, ORDER)
+        build_report(tmp_path, ORDER)
 
 
 def test_damaged_baselines_are_named(tmp_path: Path) -> None:
     make_run(tmp_path, "03")
     write(tmp_path / "baselines.json", {"zstd -19": {"note": ""}})
     with pytest.raises(UserError, match=r'baselines\.json: "zstd -19\.bpb" is missing'):
-        build_card(tmp_path, ORDER)
+        build_report(tmp_path, ORDER)
 
 
 def test_the_fastest_seed_says_how_fast_a_run_is(tmp_path: Path) -> None:
@@ -229,14 +229,14 @@ def test_the_fastest_seed_says_how_fast_a_run_is(tmp_path: Path) -> None:
             make_run(tmp_path, "04", seed) / "speed.json",
             {"patches_per_s": units, "bytes_per_s": 4 * units, "unit": "patch"},
         )
-    figures = row_of(write_card(tmp_path, order=ORDER), "04").figures
+    figures = row_of(write_report(tmp_path, order=ORDER), "04").figures
     assert (figures.patches_per_s, figures.bytes_per_s) == (455.0, 1820.0)
 
 
 def test_baselines_off_the_scale_fit_under_the_figure(tmp_path: Path) -> None:
     make_run(tmp_path, "04")
     write(tmp_path / "baselines.json", {f"a baseline called {i}": {"bpb": 90.0 + i} for i in range(4)})
-    (by_run, *_) = drawings(write_card(tmp_path, order=ORDER).sections[0], build_card(tmp_path, ORDER).baselines)
+    (by_run, *_) = drawings(write_report(tmp_path, order=ORDER).sections[0], build_report(tmp_path, ORDER).baselines)
     names = [line for line in re.findall(r">([^<>]+)</text>", by_run.svg) if "baseline" in line or "scale" in line]
     assert len(names) > 1
     assert all(len(line) <= LETTERS for line in names)
@@ -245,9 +245,9 @@ def test_baselines_off_the_scale_fit_under_the_figure(tmp_path: Path) -> None:
 def test_a_run_without_speed_is_named_under_the_figure(tmp_path: Path) -> None:
     make_run(tmp_path, "03")
     (make_run(tmp_path, "04") / "speed.json").unlink()
-    card = write_card(tmp_path, order=ORDER)
-    assert row_of(card, "04").figures.bytes_per_s is None
-    assert "Without a speed: 04." in (tmp_path / "card.html").read_text()
+    report = write_report(tmp_path, order=ORDER)
+    assert row_of(report, "04").figures.bytes_per_s is None
+    assert "Without a speed: 04." in (tmp_path / "report.html").read_text()
 
 
 # --------------------------------------------------------------------------------- the three forms
@@ -255,9 +255,9 @@ def test_a_run_without_speed_is_named_under_the_figure(tmp_path: Path) -> None:
 
 def test_the_same_folders_give_the_same_bytes(ladder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
-    shutil.copytree(ladder, copy, ignore=shutil.ignore_patterns("card.*"))
-    write_card(copy, tmp_path / "out", ORDER)
-    for name in ("card.json", "card.md", "card.html"):
+    shutil.copytree(ladder, copy, ignore=shutil.ignore_patterns("report.*"))
+    write_report(copy, tmp_path / "out", ORDER)
+    for name in ("report.json", "report.md", "report.html"):
         assert (tmp_path / "out" / name).read_bytes() == (ladder / name).read_bytes()
 
 
@@ -289,7 +289,7 @@ class Balance(HTMLParser):
 
 
 def test_the_page_is_well_formed_and_stands_alone(ladder: Path) -> None:
-    text = (ladder / "card.html").read_text()
+    text = (ladder / "report.html").read_text()
     page = Balance()
     page.feed(text)
     assert (page.open, page.wrong) == ([], [])
@@ -302,7 +302,7 @@ def test_the_page_is_well_formed_and_stands_alone(ladder: Path) -> None:
 
 
 def test_the_page_holds_every_figure_column_and_sample(ladder: Path) -> None:
-    text = (ladder / "card.html").read_text()
+    text = (ladder / "report.html").read_text()
     drawings = re.findall(r"<svg.*?</svg>", text, flags=re.S)
     assert len(drawings) == 5
     for drawing in drawings:
@@ -325,17 +325,17 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     result = json.loads((folder / "result.json").read_text())
     result["generation"]["sample"] = "\x1b[31m</pre><script>alert(1)</script>\n````\nend\x00\ud800"
     write(folder / "result.json", result)
-    card = write_card(tmp_path, order=ORDER)
-    page, text = (tmp_path / "card.html").read_text(), (tmp_path / "card.md").read_text()
+    report = write_report(tmp_path, order=ORDER)
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     assert "<script" not in page
     assert "\u241b[31m&lt;/pre&gt;" in page
     assert "a\\|b \\<i\\>\\`\\*\\[x\\](y)" in text
     assert "`````text" in text
-    assert "\x1b" not in page + text + terminal(card)
+    assert "\x1b" not in page + text + terminal(report)
 
 
 def test_markdown_tables_are_rectangular(ladder: Path) -> None:
-    blocks = re.findall(r"(?:^\|.*\|\n)+", (ladder / "card.md").read_text(), flags=re.M)
+    blocks = re.findall(r"(?:^\|.*\|\n)+", (ladder / "report.md").read_text(), flags=re.M)
     assert len(blocks) == 7
     for block in blocks:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
@@ -343,28 +343,28 @@ def test_markdown_tables_are_rectangular(ladder: Path) -> None:
     assert fenced("``` x").startswith("````text\n")
 
 
-def terminal(card: Card, width: int = 120) -> str:
+def terminal(report: StudyReport, width: int = 120) -> str:
     text = io.StringIO()
-    print_card(card, Console(file=text, width=width))
+    print_report(report, Console(file=text, width=width))
     return text.getvalue()
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_table_fits(ladder: Path, width: int) -> None:
-    card = build_card(ladder, ORDER)
-    shown = terminal(card, width)
+    report = build_report(ladder, ORDER)
+    shown = terminal(report, width)
     assert max(len(line) for line in shown.splitlines()) <= width
     assert "…" not in shown
-    for row in card.rows:
+    for row in report.rows:
         assert f"{row.figures.bpb:.4f}" in shown  # type: ignore[union-attr]
         assert DIFFERENCE.cell(row) in shown
 
 
-def test_one_run_alone_makes_a_card(tmp_path: Path) -> None:
+def test_one_run_alone_makes_a_report(tmp_path: Path) -> None:
     make_run(tmp_path, "16")
-    card = write_card(tmp_path, order=ORDER)
-    assert len(re.findall("<svg", (tmp_path / "card.html").read_text())) == 5
-    assert list(groups(tables(card)[0])) == [
+    report = write_report(tmp_path, order=ORDER)
+    assert len(re.findall("<svg", (tmp_path / "report.html").read_text())) == 5
+    assert list(groups(tables(report)[0])) == [
         "As the original lays it out",
         "What the original lacked",
         "The original: another text and machine",
