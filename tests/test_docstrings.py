@@ -1,4 +1,4 @@
-"""Every public function, method and class of the packages in DONE has a docstring, and every tensor module a legend.
+"""Every public function, method and class has a docstring, and every tensor module a legend.
 
 Public is what has no leading underscore, in a class that has none either. These need no docstring of their own:
 
@@ -19,24 +19,7 @@ import pytest
 import cpu1
 
 SOURCE = Path(cpu1.__file__).parent
-DONE = (
-    "files.py",
-    "errors.py",
-    "device.py",
-    "ops/*.py",
-    "model/*.py",
-    "model/ingredients/*.py",
-    "data/*.py",
-    "teachers/*.py",
-    "runtime/*.py",
-    "training/guards.py",
-    "training/lessons.py",
-    "training/optim.py",
-    "training/parallel.py",
-    "evaluation/*.py",
-    "evaluation/language/*.py",
-)
-FILES = sorted({path for pattern in DONE for path in SOURCE.glob(pattern)})
+FILES = sorted(SOURCE.rglob("*.py"))
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -52,10 +35,6 @@ def test_modules_with_tensors_begin_with_a_legend_of_shapes(path: Path) -> None:
     module = ast.parse(path.read_text(encoding="utf-8"))
     if takes_tensors(module):
         assert "Shapes:" in (ast.get_docstring(module) or ""), f"{path.relative_to(SOURCE)}: no legend of shapes"
-
-
-def test_every_pattern_names_files() -> None:
-    assert all(list(SOURCE.glob(pattern)) for pattern in DONE)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +92,9 @@ def is_exempt(node: Function) -> bool:
 
 def takes_tensors(module: ast.Module) -> bool:
     """Whether a function of the module takes or returns a Tensor of torch, so that there are shapes to state."""
+    imported = [node for node in ast.walk(module) if isinstance(node, ast.ImportFrom) and node.module == "torch"]
+    if not any(alias.name == "Tensor" for node in imported for alias in node.names):
+        return False
     functions = [node for node in ast.walk(module) if isinstance(node, Function)]
     hints = [node.returns for node in functions] + [arg.annotation for node in functions for arg in node.args.args]
     names = (name for hint in hints if hint for name in ast.walk(hint) if isinstance(name, ast.Name))

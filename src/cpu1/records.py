@@ -37,9 +37,11 @@ class Range:
     most: float = math.inf
 
     def holds(self, value: float) -> bool:
+        """Whether the value is finite and within the range, both ends included."""
         return self.least <= value <= self.most and abs(value) < math.inf
 
     def words(self, kind: str) -> str:
+        """The range for an error message; `kind` names the type, such as "a number"."""
         if self.most < math.inf:
             return f"{kind} from {self.least:g} to {self.most:g}"
         return f"{kind} of at least {self.least:g}" if self.least > -math.inf else f"{kind} that is finite"
@@ -52,9 +54,11 @@ class OneOf:
     choices: tuple[str, ...]
 
     def holds(self, value: str) -> bool:
+        """Whether the value is one of the choices."""
         return value in self.choices
 
     def words(self, _: str) -> str:
+        """The choices for an error message."""
         return " or ".join(self.choices)
 
 

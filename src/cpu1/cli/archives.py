@@ -22,6 +22,7 @@ SECONDS_A_LOOK = 0.25
 
 
 def add(command: Command) -> None:
+    """Adds the commands `compress` and `decompress`."""
     p = command(compress, "compress", "compress book.txt", "compress - -m model.cpu1 < book.txt > book.txt.cpz")
     p.add_argument("file", type=Path, metavar="FILE", help="any file, or - to read standard input")
     _shared(p, f"archive to write, or - for standard output (default: FILE{SUFFIX})")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def add(command: Command) -> None:
+    """Adds the command `check`."""
     p = command(
         check,
         "check",

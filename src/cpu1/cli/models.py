@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 def add(command: Command) -> None:
+    """Adds the commands `generate`, `score` and `bench`."""
     p = command(
         generate,
         "generate",

@@ -37,6 +37,7 @@ class Command(Protocol):
 
 
 def model_option(parser: argparse.ArgumentParser, what: str = f"packed model, a {PACKED} file") -> None:
+    """`-m`: the packed model that a command runs; see `model_path`."""
     parser.add_argument(
         "-m",
         "--model",
@@ -54,14 +55,17 @@ def model_path(args: argparse.Namespace) -> Path:
 
 
 def out_option(parser: argparse.ArgumentParser, help: str, metavar: str = "FILE", **more: Any) -> None:
+    """`-o`: where the result goes; `more` are arguments of argparse."""
     parser.add_argument("-o", "--out", type=Path, metavar=metavar, help=help, **more)
 
 
 def json_option(parser: argparse.ArgumentParser) -> None:
+    """`--json`."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def quiet_option(parser: argparse.ArgumentParser) -> None:
+    """`--quiet`."""
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
@@ -72,10 +76,12 @@ def threads_option(parser: argparse.ArgumentParser, what: str = "number of threa
 
 
 def seed_option(parser: argparse.ArgumentParser, help: str) -> None:
+    """`--seed`, with its meaning in `help`."""
     parser.add_argument("--seed", type=count, default=0, metavar="N", help=f"{help} (default: %(default)s)")
 
 
 def seeds_option(parser: argparse.ArgumentParser, default: int) -> None:
+    """`--seeds` of a study."""
     parser.add_argument(
         "--seeds",
         type=positive,
@@ -86,10 +92,12 @@ def seeds_option(parser: argparse.ArgumentParser, default: int) -> None:
 
 
 def jobs_option(parser: argparse.ArgumentParser) -> None:
+    """`--jobs`: runs trained at once."""
     parser.add_argument("--jobs", type=positive, metavar="N", help="runs trained at once (default: one per core)")
 
 
 def data_option(parser: argparse.ArgumentParser, what: str = "text to train on") -> None:
+    """`--data` and `--field`: a source of text, see `data.sources.documents`."""
     parser.add_argument(
         "--data", default="python-stdlib", metavar="SOURCE", help=f"{what}: {SOURCES} (default: %(default)s)"
     )
@@ -97,6 +105,7 @@ def data_option(parser: argparse.ArgumentParser, what: str = "text to train on")
 
 
 def field_option(parser: argparse.ArgumentParser) -> None:
+    """`--field`, for texts that have records."""
     parser.add_argument(
         "--field",
         default="text",
@@ -106,11 +115,13 @@ def field_option(parser: argparse.ArgumentParser) -> None:
 
 
 def device_option(parser: argparse.ArgumentParser, default: str = "auto", what: str = "device to compute on") -> None:
+    """`--device`, see `device.choose`."""
     about = "auto, a GPU if there is one" if default == "auto" else default
     parser.add_argument("--device", choices=DEVICES, default=default, help=f"{what} (default: {about})")
 
 
 def dense_option(parser: argparse.ArgumentParser) -> None:
+    """`--dense`: the number format of full-precision matrices in a packed file."""
     parser.add_argument(
         "--dense",
         choices=WIDTHS,
@@ -198,6 +209,7 @@ def round_name(args: argparse.Namespace) -> str:
 
 
 def budget(args: argparse.Namespace) -> "Budget | None":
+    """The budget of `--bytes` or `--minutes`; None without either."""
     from cpu1.training.plan import Budget
 
     if args.bytes is None and args.minutes is None:
@@ -217,10 +229,12 @@ def input_bytes(path: Path) -> bytes:
 
 
 def count(text: str) -> int:
+    """A whole number of at least 0; ArgumentTypeError otherwise, as from all types below."""
     return _whole(text, 0)
 
 
 def positive(text: str) -> int:
+    """A whole number of at least 1."""
     return _whole(text, 1)
 
 
@@ -235,6 +249,7 @@ def _whole(text: str, least: int) -> int:
 
 
 def byte_size(text: str) -> int:
+    """A size like 500000, 2M or 64Ki in bytes; a fraction of a byte is dropped."""
     number = text.rstrip("kKmMgGiI")
     unit = text[len(number) :].lower()
     try:
@@ -247,6 +262,7 @@ def byte_size(text: str) -> int:
 
 
 def change(text: str) -> tuple[str, str]:
+    """NAME=VALUE as two strings."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -254,11 +270,13 @@ def change(text: str) -> tuple[str, str]:
 
 
 def variation(text: str) -> tuple[str, tuple[str, ...]]:
+    """NAME=VALUE,VALUE as the name and its values."""
     name, values = change(text)
     return name, tuple(values.split(","))
 
 
 def setting(text: str) -> tuple[str, int | float | str]:
+    """NAME=VALUE, the value as a number if it is one."""
     from cpu1.runs.settings import read_value
 
     name, value = change(text)
@@ -266,6 +284,7 @@ def setting(text: str) -> tuple[str, int | float | str]:
 
 
 def tuning(text: str) -> tuple[tuple[str, ...], str]:
+    """RUN,RUN:NAME=VALUE as the runs, and the setting as text."""
     runs, _, setting = text.partition(":")
     try:
         change(setting)
@@ -275,6 +294,7 @@ def tuning(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def share(text: str) -> tuple[str, float]:
+    """SOURCE=SHARE as a source of text and a number."""
     source, _, value = text.rpartition("=")
     try:
         if source:
@@ -285,6 +305,7 @@ def share(text: str) -> tuple[str, float]:
 
 
 def named(text: str) -> tuple[str, str]:
+    """NAME=SOURCE as two strings."""
     name, _, source = text.partition("=")
     if not (name and source):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=SOURCE, like books=books.txt")

@@ -41,6 +41,7 @@ class TopParser(argparse.ArgumentParser):
     overview = ""
 
     def format_help(self) -> str:
+        """The overview of all commands, in groups."""
         return self.overview
 
 
@@ -120,6 +121,7 @@ def summary(doc: str) -> str:
 
 
 def unindented(doc: str) -> str:
+    """A docstring without indentation, each line stripped."""
     return "\n".join(line.strip() for line in doc.strip().splitlines())
 
 

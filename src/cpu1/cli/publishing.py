@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def add(command: Command) -> None:
+    """Adds the commands `publish` and `checkpoints`."""
     p = command(
         publish,
         "publish",

@@ -18,6 +18,7 @@ from cpu1.errors import UserError
 
 
 def add(command: Command) -> None:
+    """Adds the commands `held-out`, `compare`, `report` and `gather`."""
     p = command(
         held_out,
         "held-out",

@@ -19,6 +19,7 @@ from cpu1.errors import UserError
 
 
 def add(command: Command) -> None:
+    """Adds the commands `eval`, `pack` and `unpack`."""
     p = command(
         evaluate,
         "eval",

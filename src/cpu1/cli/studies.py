@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def add(command: Command) -> None:
+    """Adds the commands `ladder`, `study` and `sweep`."""
     p = command(ladder, "ladder", "ladder", "ladder --params", "ladder --params --json", "ladder --params --scale nano")
     p.add_argument(
         "--params", action="store_true", help="show the number of parameters, compared with the original study"

@@ -7,6 +7,7 @@ from cpu1.cli.options import Command, byte_size, data_option, out_option, positi
 
 
 def add(command: Command) -> None:
+    """Adds the command `teach`."""
     p = command(
         teach,
         "teach",

@@ -7,6 +7,7 @@ from cpu1.cli.options import SOURCES, Command, byte_size, field_option, quiet_op
 
 
 def add(command: Command) -> None:
+    """Adds the commands `data` and `mix`."""
     p = command(data, "data", "data python-stdlib", "data 'books/*.txt.zst'", "data posts.jsonl.gz --field body")
     p.add_argument("source", metavar="SOURCE", help=f"text to prepare: {SOURCES}")
     field_option(p)

@@ -11,6 +11,7 @@ from cpu1.errors import UserError
 
 
 def add(command: Command) -> None:
+    """Adds the command `train`."""
     p = command(
         train,
         "train",

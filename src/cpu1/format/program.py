@@ -52,6 +52,7 @@ class Slice:
         return ((1 << self.size) - 1) << self.first
 
     def overlaps(self, other: "Slice") -> bool:
+        """Whether the two share an element."""
         return self.register == other.register and bool(self.bits & other.bits)
 
 

@@ -127,6 +127,7 @@ def to_bf16(value: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def from_bf16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The fp32 values of bf16 bits, exactly; any shape."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 

@@ -71,6 +71,7 @@ def number(value: float | None, digits: int) -> str:
 
 
 def signed(value: float | None, digits: int) -> str:
+    """With a sign, or a dash for None."""
     return NONE if value is None else f"{value:+,.{digits}f}".replace("-", MINUS)
 
 
@@ -87,10 +88,12 @@ def perplexity(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
+    """A share as a percentage with one digit, or a dash for None."""
     return NONE if value is None else f"{100 * value:.1f}%"
 
 
 def bounds(interval: Interval) -> str:
+    """The two ends of a 95% interval; a star marks one that rests on a single seed."""
     if interval.low is None or interval.high is None:
         return "one document"
     star = "" if interval.seeds else "*"
@@ -106,6 +109,7 @@ def difference(row: Row) -> str:
 
 
 def against_parent(against: Interval) -> str:
+    """The difference from the parent with its interval, marked as in `bounds`."""
     if against.low is None or against.high is None:
         return f"{signed(against.value, 3)} (one document)"
     star = "" if against.seeds else "*"
@@ -131,10 +135,12 @@ def of(read: Callable[..., float | None], show: Callable[[float | None], str]) -
 
 
 def fixed(digits: int) -> Callable[[float | None], str]:
+    """A formatter with so many digits after the point."""
     return lambda value: number(value, digits)
 
 
 def plus(digits: int) -> Callable[[float | None], str]:
+    """The same with a sign."""
     return lambda value: signed(value, digits)
 
 

@@ -53,6 +53,7 @@ def _line(scale: str, round: str, text: str, one: list[Run], other: list[Run]) -
 
 
 def to_json(lines: list[Line]) -> list[dict[str, Any]]:
+    """The lines as `cpu1 compare --json` prints them."""
     return [asdict(line) for line in lines]
 
 

@@ -55,6 +55,7 @@ def _sizes(run: str, params: int) -> dict[str, Any]:
 
 
 def print_chain() -> None:
+    """Prints each run and what it changes in its parent's recipe."""
     table = Table("run", "parent", "level", "scale", "is", "changes", box=None, header_style="bold")
     for row in chain():
         changes = "\n".join(f"{name}: {before} → {after}" for name, (before, after) in row["changes"].items())
@@ -63,8 +64,9 @@ def print_chain() -> None:
 
 
 def print_sizes(scale: str) -> None:
+    """Prints each run's size at a scale, and what the original card printed."""
     table = Table(
-        "run", "params", "params M", "RAM fp32 MB", "original M", "original MB", "", box=None, header_style="bold"
+        "run", "params", "params M", "RAM fp32 MB", "printed M", "printed MB", "", box=None, header_style="bold"
     )
     rows = sizes(scale)
     for row in rows:

@@ -81,6 +81,7 @@ class StudyReport:
 
     @property
     def rows(self) -> tuple[Row, ...]:
+        """The rows of all sections, in order."""
         return tuple(row for section in self.sections for row in section.rows)
 
 

@@ -151,6 +151,7 @@ def bytes_of(folders: list[Run], text: str = "") -> np.ndarray:
 
 
 def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean, summed exactly."""
     return math.fsum(values) / len(values)
 
 
@@ -164,6 +165,7 @@ def mean_positions(results: Sequence[Result]) -> Positions | None:
 
 
 def whole_mean(results: Sequence[Result], name: str) -> int:
+    """The mean over results of the number called `name`, rounded."""
     return round(mean([getattr(result, name) for result in results]))
 
 

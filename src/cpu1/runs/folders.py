@@ -39,6 +39,7 @@ class Key:
 
     @property
     def folder(self) -> str:
+        """The name of the run's folder, RUN-SCALE-ROUND-sSEED."""
         return f"{self.run}-{self.scale}-{self.round}-s{self.seed}"
 
     @staticmethod

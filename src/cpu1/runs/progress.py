@@ -91,6 +91,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def parse(data: bytes) -> dict[str, Any]:
+    """A line of metrics.jsonl; empty for one that is cut short or no object."""
     try:
         value = json.loads(data)
     except ValueError:

@@ -160,10 +160,12 @@ class Documents:
 
     @cached_property
     def bytes_D(self) -> NDArray[np.float64]:
+        """Bytes of each document (D,)."""
         return np.array(self.bytes, np.float64)
 
     @cached_property
     def nats_D(self) -> NDArray[np.float64]:
+        """Nats of each document (D,)."""
         return np.array(self.nats, np.float64)
 
     def check(self, bpb: float, source: str) -> None:

@@ -87,6 +87,7 @@ class Settings:
 
     @property
     def warmup_steps(self) -> int:
+        """Steps of the warm-up, at least 1."""
         return max(1, round(self.warmup * self.steps))
 
     def rate_at(self, step: int) -> float:
@@ -105,6 +106,7 @@ class Settings:
         return (self.floor + height * left / self.steps) * (SECOND_PEAK if self._second_stage(step) else 1.0)
 
     def weight_decay_at(self, step: int) -> float:
+        """The weight decay of matrices in a step, counted from 0."""
         return 0.0 if self.schedule == "two-stage" and self._second_stage(step) else self.weight_decay
 
     def _second_stage(self, step: int) -> bool:

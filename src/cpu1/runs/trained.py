@@ -95,6 +95,7 @@ class Metrics:
         self.file = path.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:
+        """Appends a line, which is on disk when this returns to the operating system."""
         self.file.write(json.dumps(values) + "\n")
         self.file.flush()
 

@@ -56,6 +56,7 @@ class LiveView:
         self.live.__exit__(kind, value, trace)
 
     def show(self, jobs: Sequence[Job]) -> None:
+        """Draws the table again."""
         shown = fitting(jobs, max(self.console.height - FRAME_LINES, 4))
         totals = summary(jobs, self.at_once, time.monotonic() - self.began)
         if len(shown) < len(jobs):
@@ -80,6 +81,7 @@ class PlainView:
         self.console.print(Text(summary(list(self.states), self.at_once, time.monotonic() - self.began)))
 
     def show(self, jobs: Sequence[Job]) -> None:
+        """Prints a line for each job whose state changed, and a summary now and then."""
         for job in jobs:
             if job.state != self.states[job]:
                 self.states[job] = job.state
@@ -89,6 +91,7 @@ class PlainView:
             self.say(summary(jobs, self.at_once, self.said - self.began))
 
     def say(self, line: str) -> None:
+        """Prints a line."""
         self.console.print(Text(line), soft_wrap=True)
 
 

@@ -54,10 +54,12 @@ class Job:
 
     @property
     def folder(self) -> Path:
+        """The run's folder."""
         return self.plan.folder / self.key.folder
 
     @property
     def name(self) -> str:
+        """The plan's name, if it has one, and the run's."""
         return f"{self.plan.name} {self.key.folder}".lstrip()
 
 

@@ -218,6 +218,7 @@ class Stop:
         return self
 
     def count(self, number: int, frame: FrameType | None) -> None:
+        """The handler of signals: counts how often a stop was asked for."""
         self.asked += 1
 
     def __exit__(self, *exception: object) -> None:

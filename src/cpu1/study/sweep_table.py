@@ -44,6 +44,7 @@ class Line:
 
     @property
     def done(self) -> dict[int, Run]:
+        """The finished runs of this line by seed."""
         return {folder.key.seed: folder for folder in self.folders if folder.result}
 
 
@@ -72,11 +73,13 @@ def tabulate(members: Sequence[Member], options: Sequence[str] = ()) -> dict[str
 
 
 def load(plan: Plan, run: str) -> tuple[Run, ...]:
+    """A run of a plan with all its seeds. UserError for a damaged folder."""
     keys = [Key(run, plan.scale, plan.round, seed) for seed in plan.seeds]
     return tuple(load_run(plan.folder / key.folder, key) for key in keys)
 
 
 def machine(folder: Run) -> dict[str, Any]:
+    """What of a run's machine decides its speed; empty where that is not known."""
     return {name: getattr(folder.env, name) for name in MACHINE} if folder.env else {}
 
 
@@ -186,6 +189,7 @@ def grid(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str
 
 
 def markdown_row(row: Mapping[str, Any], names: Sequence[str], more: Sequence[str], seeds: int) -> list[str]:
+    """A row of the sweep as cells of Markdown."""
     values = {**dict.fromkeys(names, ""), "run": row["run"], **row["values"]}
     params = "" if row["params"] is None else f"{row['params'] / 1e6:.2f} M"
     speed = "" if row["train_bytes_per_s"] is None else f"{row['train_bytes_per_s'] / 1e3:.0f}"
@@ -196,11 +200,13 @@ def markdown_row(row: Mapping[str, Any], names: Sequence[str], more: Sequence[st
 
 
 def label(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The values that were varied, as "name=value, ..."; "as it is" for none."""
     values = {"run": row["run"], **row["values"]}
     return ", ".join(f"{name}={values[name]}" for name in names if name in values) or "as it is"
 
 
 def decimal(value: float | None) -> str:
+    """Four digits after the point; empty for None."""
     return "" if value is None else f"{value:.4f}"
 
 

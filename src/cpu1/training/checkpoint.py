@@ -3,6 +3,8 @@
 A file holds the weights, the optimiser's moments, torch's random state, and in its header the progress.
 The data position is the step: the order of the data is a pure function of (seed, step). Tensors are whole, so
 that any number of processes may go on; in a group only the leading process reads and writes files.
+
+Shapes: those of the model's weights.
 """
 
 import json
@@ -100,6 +102,7 @@ class Checkpoints:
         return None, {}
 
     def clear(self) -> None:
+        """Deletes all checkpoints of the run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _paths(self) -> list[Path]:

@@ -1,4 +1,7 @@
-"""Guards, which stop a run for non-finite steps, for a stalled loss, or for tensors that do not learn."""
+"""Guards, which stop a run for non-finite steps, for a stalled loss, or for tensors that do not learn.
+
+Shapes: those of the model's weights.
+"""
 
 import math
 from collections.abc import Mapping

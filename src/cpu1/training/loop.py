@@ -3,6 +3,8 @@
 A run is a pure function of its recipe and settings: interrupted at any step and started again, it ends
 with the same weights, bit for bit, on the same machine with the same number of threads and processes.
 Several processes run this same loop (`parallel`): they differ in their rows of the batch and in who writes.
+
+Shapes: B windows, N units in one.
 """
 
 import math
@@ -147,6 +149,7 @@ def run(
 
 
 def mean_loss(progress: Progress, nats: float) -> float:
+    """The running mean of the loss in nats a unit after one more step."""
     return nats if not progress.loss_mean else MEAN * progress.loss_mean + (1 - MEAN) * nats
 
 
@@ -193,6 +196,7 @@ class Interval:
                 self.deleted.append(done.deleted)
 
     def line(self, progress: Progress, rate: float) -> dict[str, Any]:
+        """The line of metrics.jsonl for the steps since the last one, at a learning rate."""
         count, units, seconds = (now - then for now, then in zip(
             (progress.bytes, progress.units, progress.seconds), self.start, strict=True))  # fmt: skip
         loss = sum(self.nats) / len(self.nats) if self.nats else None

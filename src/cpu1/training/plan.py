@@ -95,6 +95,7 @@ class Plan:
 
     @property
     def tokenizer(self) -> Tokenizer | None:
+        """Of a token model; None for a byte model."""
         return self.tokens.tokenizer if self.tokens else None
 
 

@@ -2,6 +2,8 @@
 
 A run that starts from weights keeps their recipe and, if it reads tokens, their tokenizer; its budget, rate and text
 are its own, and the optimiser begins afresh with a warm-up.
+
+Shapes: those of the model's weights.
 """
 
 from dataclasses import dataclass

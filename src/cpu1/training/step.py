@@ -1,4 +1,7 @@
-"""One step of training: what is minimised, and the optimiser's move."""
+"""One step of training: what is minimised, and the optimiser's move.
+
+Shapes: B windows, N units in one, T steps of the trunk.
+"""
 
 import math
 from dataclasses import dataclass

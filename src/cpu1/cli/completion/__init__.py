@@ -10,6 +10,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def add(command: Command) -> None:
+    """Adds the command `completion`."""
     p = command(
         completion,
         "completion",

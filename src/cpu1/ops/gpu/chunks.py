@@ -7,6 +7,8 @@ other as those of `scan` do; the state that enters the chunk is multiplied in la
 
 Bits may differ from `scan`: products of gates are rounded in another order, and so is the sum behind the gradient of
 the decay. What is exact there is exact here: gates of 0 and 1, and `keep` of 0 and 1.
+
+Shapes: B streams, T steps, W channels.
 """
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
@@ -181,6 +183,7 @@ def _grid(batch: int, width: int) -> tuple[int, int]:
 
 
 def gate_scan(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor) -> None:
+    """Writes h (B, T, W), all states of f and c (B, T, W); see `ops.reference.gate_scan`."""
     batch, time, width = h.shape
     launch(_gate_chunks, _grid(batch, width), f, c, keep, h0, h, *f.stride()[:2], time, width, **TILE)
 
@@ -197,6 +200,7 @@ def gate_scan_backward(
     dkeep: Tensor | None,
     dh0: Tensor | None,
 ) -> None:
+    """Writes df, dc (B, T, W), and dkeep in parts and dh0 (B, W) where they are not None."""
     batch, time, width = h.shape
     tensors = (f, c, keep, h0, h, dh, df, dc, dkeep, dh0)
     strides = (*f.stride()[:2], *df.stride()[:2])
@@ -204,6 +208,7 @@ def gate_scan_backward(
 
 
 def leaky_scan(u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None, m: Tensor) -> None:
+    """Writes m (B, T, W), all states of u (B, T, W) with `decay` (W,); see `ops.reference.leaky_scan`."""
     batch, time, width = m.shape
     launch(_leaky_chunks, _grid(batch, width), u, decay, keep, m0, m, time, width, **TILE)
 
@@ -220,6 +225,7 @@ def leaky_scan_backward(
     dkeep: Tensor | None,
     dm0: Tensor | None,
 ) -> None:
+    """Writes du (B, T, W) and ddecay (B, W), and dkeep in parts and dm0 (B, W) where they are not None."""
     batch, time, width = m.shape
     tensors = (u, decay, keep, m0, m, dm, du, ddecay, dkeep, dm0)
     launch(_leaky_chunks_backward, _grid(batch, width), *tensors, time, width, **TILE)

@@ -1,4 +1,7 @@
-"""The MLGRU between its matrices: scan, then norm and gate, and the quantiser with them where one follows."""
+"""The MLGRU between its matrices: scan, then norm and gate, and the quantiser with them where one follows.
+
+Shapes: B streams, T steps, W channels; fcg has 3 W.
+"""
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
 import torch
@@ -102,6 +105,7 @@ def _backward(
 
 @mlgru_mix_op.kernel("CUDA")
 def mlgru_mix(fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The CUDA kernel of the operator `cpu1::mlgru_mix`; shapes as in its reference."""
     h, g = _states(fcg, keep, h0)
     width, u = h.shape[-1], torch.empty_like(h)
     launch(_gated_norm, (h.numel() // width,), h, g, u, width, EPS, **whole_row(width))
@@ -112,6 +116,7 @@ def mlgru_mix(fcg: Tensor, keep: Tensor | None, h0: Tensor | None) -> tuple[Tens
 def mlgru_mix_backward(
     du: Tensor, fcg: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor
 ) -> tuple[Tensor, ...]:
+    """The CUDA kernel of the operator `cpu1::mlgru_mix_backward`; shapes as in its reference."""
     dfcg, _, dkeep, dh0 = _backward(du, fcg, keep, h0, h)
     return dfcg, dkeep, dh0
 
@@ -120,6 +125,7 @@ def mlgru_mix_backward(
 def mlgru_quantise(
     fcg: Tensor, gain: Tensor | None, keep: Tensor | None, h0: Tensor | None, bf16: bool
 ) -> tuple[Tensor, ...]:
+    """The CUDA kernel of the operator `cpu1::mlgru_quantise`; shapes as in its reference."""
     h, g = _states(fcg, keep, h0)
     width = h.shape[-1]
     q, s, r, q_real = empty_rows(h.shape, h, bf16)
@@ -139,4 +145,5 @@ def mlgru_quantise_backward(
     r: Tensor,
     h: Tensor,
 ) -> tuple[Tensor, ...]:
+    """The CUDA kernel of the operator `cpu1::mlgru_quantise_backward`; shapes as in its reference."""
     return _backward(dq, fcg, keep, h0, h, gain, s, r)

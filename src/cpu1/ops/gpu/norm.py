@@ -1,4 +1,7 @@
-"""RMSNorm: rows, and their gradients with a gain's summed over all rows."""
+"""RMSNorm: rows, and their gradients with a gain's summed over all rows.
+
+Shapes: M rows, N channels.
+"""
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
 import torch
@@ -58,6 +61,7 @@ def norm_rows_backward(
 
 @norm_op.kernel("CUDA")
 def norm(x: Tensor, gain: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    """The CUDA kernel of the operator `cpu1::norm`; shapes as in its reference."""
     flat, gain = rows(x), optional(gain, x.shape[-1])
     y, r = torch.empty_like(flat), x.new_empty(len(flat))
     launch(_norm, (len(flat),), flat, gain, y, r, flat.shape[1], eps, **whole_row(flat.shape[1]))
@@ -66,5 +70,6 @@ def norm(x: Tensor, gain: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
 
 @norm_backward_op.kernel("CUDA")
 def norm_backward(dy: Tensor, x: Tensor, r: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The CUDA kernel of the operator `cpu1::norm_backward`; shapes as in its reference."""
     dx, dgain = norm_rows_backward(rows(dy), rows(x), r, optional(gain, x.shape[-1]))
     return dx.view(x.shape), dgain

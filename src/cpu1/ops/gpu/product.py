@@ -1,4 +1,7 @@
-"""The exact product of integers on a GPU."""
+"""The exact product of integers on a GPU.
+
+Shapes: M rows, K inputs, N outputs.
+"""
 
 import torch
 import torch.nn.functional as F

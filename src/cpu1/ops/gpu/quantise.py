@@ -1,4 +1,7 @@
-"""The quantiser of activations: reference.quantise, integer for integer."""
+"""The quantiser of activations: reference.quantise, integer for integer.
+
+Shapes: M rows, N channels.
+"""
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
 import triton
@@ -23,6 +26,7 @@ def _quantise(x, gain, q, s, r, width, eps, BLOCK: tl.constexpr):
 
 @quantise_op.kernel("CUDA")
 def quantise(x: Tensor, gain: Tensor | None, eps: float, bf16: bool) -> tuple[Tensor, ...]:
+    """The CUDA kernel of the operator `cpu1::quantise`; shapes as in its reference."""
     flat, gain = rows(x), optional(gain, x.shape[-1])
     q, s, r, q_real = empty_rows(x.shape, x, bf16)
     launch(_quantise, (len(flat),), flat, gain, q, s, r, flat.shape[1], eps, **whole_row(flat.shape[1]))
@@ -31,5 +35,6 @@ def quantise(x: Tensor, gain: Tensor | None, eps: float, bf16: bool) -> tuple[Te
 
 @quantise_backward_op.kernel("CUDA")
 def quantise_backward(dq: Tensor, x: Tensor, gain: Tensor | None, s: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """The CUDA kernel of the operator `cpu1::quantise_backward`; shapes as in its reference."""
     dx, dgain = norm_rows_backward(rows(dq), rows(x), r, optional(gain, x.shape[-1]), divide=s)
     return dx.view(x.shape), dgain

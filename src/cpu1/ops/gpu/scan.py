@@ -2,6 +2,8 @@
 
 The backward passes go back through time; of the forward pass they need the states alone. What they sum over
 channels or streams (the gradients of `keep` and the decay) is written in parts, in a fixed order.
+
+Shapes: B streams, T steps, W channels.
 """
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
@@ -213,6 +215,7 @@ def _total(shares: Tensor | None, like: Tensor) -> Tensor:
 
 @gate_scan_op.kernel("CUDA")
 def gate_scan(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None) -> Tensor:
+    """The CUDA kernel of the operator `cpu1::gate_scan`; shapes as in its reference."""
     return scan(*one_layout(f, c), keep, h0)
 
 
@@ -220,12 +223,14 @@ def gate_scan(f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None) -> T
 def gate_scan_backward(
     dh: Tensor, f: Tensor, c: Tensor, keep: Tensor | None, h0: Tensor | None, h: Tensor
 ) -> tuple[Tensor, ...]:
+    """The CUDA kernel of the operator `cpu1::gate_scan_backward`; shapes as in its reference."""
     df, dc = torch.empty_like(h), torch.empty_like(h)
     return df, dc, *scan_backward(*one_layout(f, c), keep, h0, h, dense(dh, *h.shape), df, dc)
 
 
 @leaky_scan_op.kernel("CUDA")
 def leaky_scan(u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None) -> Tensor:
+    """The CUDA kernel of the operator `cpu1::leaky_scan`; shapes as in its reference."""
     batch, time, width = u.shape
     u, decay, keep, m0 = u.contiguous(), dense(decay, width), optional(keep, batch, time), optional(m0, batch, width)
     m = torch.empty_like(u)
@@ -237,6 +242,7 @@ def leaky_scan(u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None)
 def leaky_scan_backward(
     dm: Tensor, u: Tensor, decay: Tensor, keep: Tensor | None, m0: Tensor | None, m: Tensor
 ) -> tuple[Tensor, ...]:
+    """The CUDA kernel of the operator `cpu1::leaky_scan_backward`; shapes as in its reference."""
     batch, time, width = m.shape
     dm, u, decay = dense(dm, *m.shape), u.contiguous(), decay.contiguous()
     keep, m0 = optional(keep, batch, time), optional(m0, batch, width)

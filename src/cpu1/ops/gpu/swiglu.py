@@ -1,4 +1,7 @@
-"""Between the two products of an FFN: scales, gated unit and quantiser at once, and back."""
+"""Between the two products of an FFN: scales, gated unit and quantiser at once, and back.
+
+Shapes: M rows, H channels inside; gate_up has 2 H.
+"""
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
 from collections.abc import Sequence
@@ -70,6 +73,7 @@ def _scale_swiglu_gradient(
 def ternary_swiglu(
     q_real: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], gain: Tensor | None, eps: float
 ) -> tuple[Tensor, ...]:
+    """The CUDA kernel of the operator `cpu1::ternary_swiglu`; shapes as in its reference."""
     w, _, row_scale = ternarise(weight, parts)
     sums, width = integer_product(rows(q), w), len(weight) // 2
     out_q, out_s, r, out_q_real, gate_up, _, _ = ternary_swiglu_op.empty(q_real, q, s, weight, parts, gain, eps)
@@ -82,6 +86,7 @@ def ternary_swiglu(
 def scale_swiglu_gradient(
     dq: Tensor, gate_up: Tensor, gain: Tensor | None, s: Tensor, r: Tensor, row: Tensor, column: Tensor
 ) -> tuple[Tensor, ...]:
+    """The CUDA kernel of the operator `cpu1::scale_swiglu_gradient`; shapes as in its reference."""
     count, width = len(gate_up), gate_up.shape[1] // 2
     scaled, dq = torch.empty_like(gate_up), dense(rows(dq), count, width)
     programs, each = shared_rows(count)

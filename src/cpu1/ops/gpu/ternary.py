@@ -1,4 +1,7 @@
-"""Ternary weights, and what stands around the product with them."""
+"""Ternary weights, and what stands around the product with them.
+
+Shapes: M rows, K inputs, N outputs.
+"""
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
 from collections.abc import Sequence
@@ -55,6 +58,7 @@ def _ternarise(weight, row_scale, w, width, BLOCK: tl.constexpr):
 
 @ternarise_op.kernel("CUDA")
 def ternarise(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The CUDA kernel of the operator `cpu1::ternarise`; shapes as in its reference."""
     count, inputs = weight.shape
     weight = dense(weight, sum(parts), inputs)
     w, scale, row_scale = ternarise_op.empty(weight, parts)
@@ -119,6 +123,7 @@ def _low_rank(
 def ternary_linear(
     q_real: Tensor, q: Tensor, s: Tensor, weight: Tensor, parts: Sequence[int], inner: Tensor | None, up: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """The CUDA kernel of the operator `cpu1::ternary_linear`; shapes as in its reference."""
     w, _, row_scale = ternarise(weight, parts)
     y = s.new_empty(*s.shape, len(w))
     sums = integer_product(rows(q), w)
@@ -146,9 +151,11 @@ def scale_gradient(
 
 @unscale_gradient_op.kernel("CUDA")
 def unscale_gradient(dw: Tensor, row_scale: Tensor) -> Tensor:
+    """The CUDA kernel of the operator `cpu1::unscale_gradient`; shapes as in its reference."""
     return dw / row_scale[:, None]
 
 
 @cast_int8_op.kernel("CUDA")
 def cast_int8(q: Tensor, bf16: bool) -> Tensor:
+    """The CUDA kernel of the operator `cpu1::cast_int8`; shapes as in its reference."""
     return q.to(gradient_dtype(bf16))

@@ -88,10 +88,12 @@ def members(columns: dict[str, tuple[Column, ...]], name: str, last: str) -> lis
 
 
 def head(column: Column, kind: str) -> str:
+    """A heading; `kind` is its CSS class."""
     return f'<th class="{kind}">{safe(column.heading)}</th>'
 
 
 def cell(column: Column, kind: str, row: Row) -> str:
+    """A row's cell of a column; `kind` is its CSS class."""
     return f'<td class="{kind}">{safe(column.cell(row))}</td>'
 
 
@@ -103,6 +105,7 @@ def wrong(row: Row) -> str:
 
 
 def baselines(report: StudyReport) -> str:
+    """The table of baselines."""
     rows = "".join(
         f'<tr><td class="words">{safe(baseline.name)}</td><td>{baseline.bpb:.4f}</td></tr>'
         for baseline in report.baselines

@@ -89,6 +89,7 @@ def nearest_free(
 
 
 def overlap(a: Box, b: Box) -> float:
+    """The area that two boxes share, in square pixels."""
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 

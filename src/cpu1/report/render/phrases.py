@@ -54,6 +54,7 @@ def absences(report: StudyReport) -> list[str]:
 
 
 def one_line(text: str) -> str:
+    """A text on one line, with control characters made visible."""
     return visible(" ".join(text.split()))
 
 
@@ -66,6 +67,7 @@ def visible(text: str) -> str:
 
 
 def picture(character: str) -> str:
+    """A character as it may be shown: control characters become their symbols, surrogates a replacement."""
     code = ord(character)
     if character in "\n\t" or not (code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000):
         return character

@@ -133,6 +133,7 @@ def svg(draw: Callable[["Axes"], None], salt: str, size: tuple[float, float] = S
 
 
 def figures_of(row: Row) -> Figures:
+    """The figures of a finished row."""
     assert row.figures is not None  # `drawings` hands on finished rows only
     return row.figures
 
@@ -323,4 +324,5 @@ def logarithmic(axes: "Axes", low: float, high: float, unit: str = "") -> None:
 
 
 def shortened(text: str, length: int = 30) -> str:
+    """At most `length` characters of a text, with an ellipsis where something is left out."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
