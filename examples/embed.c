@@ -1,9 +1,10 @@
 /* A C program with a model in it: reads a packed model, continues a prompt, prints the text.
  *
- *     cmake -S . -B build/native -DCPU1_PYTHON=OFF && cmake --build build/native --target cpu1
- *     cc -Inative/engine/api examples/embed.c build/native/libcpu1.a -lstdc++ -lm -lpthread -o embed
- *     ./embed checkpoints/default.cpu1 "Once upon a time"
+ *     cmake -S examples -B build/examples
+ *     cmake --build build/examples --parallel --target embed
+ *     build/examples/embed checkpoints/default.cpu1 "Once upon a time"
  *
+ * CMakeLists.txt in this folder shows what a program of your own needs. No Python package has to be installed.
  * The interface and its promises are in native/engine/api/engine.h.
  */
 #include <stdint.h>

@@ -132,3 +132,22 @@ def teacher() -> Table:
 @table("teacher-short")
 def teacher_short() -> Table:
     return teacher().columns("bytes", "window", "of it context", "`--share`", "tokens", "bytes' chain", "less tokens")
+
+
+@table("fine-tuning")
+def fine_tuning() -> Table:
+    """Bits per byte before and after fine-tuning, as `bench/finetune.py` measured them on each text."""
+    names = {"novel": "one novel", "spanish": "Spanish books", "packed": "one novel"}
+    lines = []
+    for name, text in names.items():
+        for row in bench(f"finetune-{name}")["rows"]:
+            start = "from scratch" if row["from"] == "scratch" else f"`{row['from']}`"
+            own, other = ([scored(row, when, which) for when in ("before", "after")] for which in ("own", "other"))
+            lines.append([text, start, f"{row['bytes_seen'] / 1e6:.1f} MB", *own, *other])
+    head = ["text", "starts from", "trained on", "before", "after", "English books before", "after"]
+    return Table(head, "llrrrrr", lines)
+
+
+def scored(row: dict[str, Any], when: str, which: str) -> str:
+    """Bits per byte; empty for a model that did not exist before."""
+    return f"{row[when][which]['bpb']:.3f}" if when in row else ""

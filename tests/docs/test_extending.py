@@ -9,14 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.pages import README, ROOT, blocks, read
+from helpers.ingredient import CODE, LINE, STEPS
+from helpers.pages import README, ROOT
 
 import cpu1
 from cpu1.runtime import engine
-
-CODE = next(block for block in blocks(read(README), "python") if "@ingredient" in block)
-LINE = re.search(r"^    (rung\(.*\))$", read(README), re.MULTILINE)
-STEPS = re.search(r"Save it as `(?P<file>\w+\.py)` in `(?P<folder>[\w/]+)/`, import `(?P<name>\w+)`", read(README))
 
 # The installation may find the package by a hook of its own; in the copy, only the copy counts.
 ONLY_THE_COPY = """
