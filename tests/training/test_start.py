@@ -1,6 +1,7 @@
 """Going on from weights: what a run starts from, what it keeps of it, and when it needs it."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -201,7 +202,9 @@ def test_by_command_and_from_python(job, source, tmp_path, capsys):
     words = ["train", "--from", str(source), "--data", job.data, "--set", "steps=2", "--set", "batch=2", "--set",
              "window=64", "--eval-bytes", "2000", "--threads", "1"]  # fmt: skip
     assert main([*words, "--out", str(tmp_path / "new")]) == 0
-    assert "run_07" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "run_07" in printed
+    assert re.search(r"before training: \d\.\d{4} bits per byte of the held-out text", printed)
     assert main(words) == 2
     assert "--from needs -o FOLDER" in capsys.readouterr().err
     assert main([*words, "--round", "r1", "--out", str(tmp_path / "other")]) == 2

@@ -155,7 +155,7 @@ class _training_report:
 
     def show(self, line: str | dict[str, Any]) -> None:
         if isinstance(line, str):
-            self.bar.console.print(line, highlight=False)
+            self.bar.console.print(line, highlight=False, soft_wrap=True)
             return
         from cpu1.files import read_json
 

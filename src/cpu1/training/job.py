@@ -10,10 +10,10 @@ import torch
 from cpu1 import device as devices
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import context_bytes, score
-from cpu1.evaluation.report import evaluation
+from cpu1.evaluation.report import EXCERPT_BYTES, evaluation
 from cpu1.files import read_json, write_json
 from cpu1.format.packed import UNPACKED
-from cpu1.model.network import Model, parameter_count
+from cpu1.model.network import Model, build, parameter_count
 from cpu1.records import read, to_json
 from cpu1.runs.folders import AGAIN
 from cpu1.runs.pack import pack_trained
@@ -95,6 +95,7 @@ def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
     plan = make_plan(job, group)
     if group.leads:
         _write_plan(plan, group)
+        _report_start(plan, report)
     model, progress = loop.run(job.folder, plan.recipe, plan.settings, plan.text, _hooks(plan, report), group)
     group.leave()
     if not group.leads:
@@ -114,6 +115,17 @@ def _write_plan(plan: Plan, group: parallel.Group) -> None:
     write_json(folder / "env.json", to_json(environment(group.device, group.ranks.world)))
     if plan.tokenizer:
         plan.tokenizer.save(folder / "tokenizer.json")
+
+
+def _report_start(plan: Plan, report: Report) -> None:
+    """Scores the weights that a new run starts from, on the text that it will be scored on at its end."""
+    if plan.weights is None or (plan.job.folder / "metrics.jsonl").exists():
+        return
+    model = build(plan.recipe, plan.settings.seed).eval()
+    model.load_state_dict(plan.weights, strict=False)
+    documents = plan.corpus.select("valid", plan.job.eval_bytes, EXCERPT_BYTES)
+    found = score(model, documents, context_bytes(plan.settings.window, plan.settings.level), plan.tokenizer)
+    report(f"before training: {found.bpb:.4f} bits per byte of the held-out text")
 
 
 def _hooks(plan: Plan, report: Report) -> loop.Hooks:
