@@ -4,7 +4,7 @@
 
 For each file: bytes, bits per byte, and KB/s both ways, one thread; every compressor must give the text back. The
 model's file is not counted, as the others' programs are not. `scored` is what `cpu1 score` says of the text as one
-document. Speeds are medians over rounds in which all take turns. brotli -11 stands in the table where it is installed
+document. Speeds are medians over rounds in which all take turns. brotli -11 is in the table if it is installed
 (the extra `bench`); files that are themselves .zst, .gz or .xz are read as what they hold.
 
 What the code costs over drawing text at random: the model generates, encodes and decodes in turn, and ratios are

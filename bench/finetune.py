@@ -46,7 +46,7 @@ def bits(trained: Trained, corpus: Corpus, context: int, size: int) -> dict[str,
 def measure(sources: list[Path], job: Job, other: str | None, size: int) -> dict[str, Any]:
     """Trains `job` from each source, then one model from scratch on as many bytes as the first; scores all of them.
 
-    `job.folder` holds the runs, and what is there already goes on. `size`: bytes scored of each text.
+    `job.folder` holds the runs, and resumes those that it has. `size`: bytes scored of each text.
     """
     models = [open_source(source).trained for source in sources]  # first: a wrong name should cost no hours
     texts = {"own": prepare(job.data, field=job.field, cache=job.cache)}

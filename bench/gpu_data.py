@@ -117,7 +117,7 @@ def find(data: Path, pattern: str) -> str:
     """A source of the mixture in DATA; UserError when it has none."""
     name = pattern.removeprefix("spaced:")
     if not list(data.glob(name)):
-        raise UserError(f"{data}: has no {name}; docs/data.md says what the mixture is made of, --plain takes any text")
+        raise UserError(f"{data}: has no {name}; docs/data.md lists the parts of the mixture; --plain takes any text")
     return pattern.removesuffix(name) + str(data / name)
 
 

@@ -5,7 +5,7 @@
     runs.tar.gz    of each run: result, settings, metrics, documents, scores on held-out sets, log; no weights
     RUN-....cpu1   packed models, the most wanted ones
 
-What stands in them lies in the work folder too, which only a machine that is kept warm still has at a second call. For
+The work folder has the same content, but only a machine that is kept still has it at a second call. For
 another machine, `restore` puts finished runs and measurements back from these files.
 """
 

@@ -5,9 +5,9 @@
 
 Three steps, each with a time limit, the next one whatever became of the last: kernels beside the CPU's reference; speed
 of run 07; then training of the ladder, several runs at once, until --minutes are over. All results are in a few files
-in $OUT (else runs/gpu) from the first second on, so that nothing is lost when the machine goes. Called again it goes on
-with what is missing: by itself on the same machine, on another one with --from FOLDER, which holds what came back.
-Exit status 0: nothing failed (time may have ended it); 1: something did, report.json says what; 2: bad input.
+in $OUT (else runs/gpu) from the first second on, so that nothing is lost when the machine goes. Called again it does
+what is missing: by itself on the same machine, on another one with --from FOLDER, which holds what came back.
+Exit status 0: nothing failed (time may have ended it); 1: something did, and report.json names it; 2: bad input.
 """
 
 import argparse
@@ -190,7 +190,7 @@ def train(study: Study, training: list[str], preparing: subprocess.Popen[bytes])
 
 
 def attempt(study: Study, training: list[str], scoring: "Scoring", closing: float) -> str:
-    """Trains what is missing, and says what became of it."""
+    """Trains what is missing, and returns the status."""
     child = launch(study, "training", training)
     collected = time.monotonic()
     while child.poll() is None and study.left > closing:

@@ -2,7 +2,7 @@
 
     python bench/gpu_train.py STUDY --data TEXT [--device cuda] [--scale demo] [--at-once 4]
 
-Started by gpu_study.py. SIGINT lets running ones save and ends it; called again, it goes on. With --prepare it only
+Started by gpu_study.py. SIGINT lets running ones save and ends it; called again, it resumes. With --prepare it only
 reads the text, and trains the tokenizers that the runs need, once for all of them; with --score it only scores what is
 finished on held-out sets.
 """

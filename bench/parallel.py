@@ -3,7 +3,7 @@
     python bench/parallel.py --run 07 --scale nano
     python bench/parallel.py --run 07 --scale small --json
 
-Both train on the same batch a step. Every repeat starts its processes anew and takes the median of its steps;
+Both train on the same batch a step. Every repeat starts new processes and takes the median of its steps;
 the figures are medians of the repeats.
 """
 

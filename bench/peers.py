@@ -7,7 +7,7 @@
 llama.cpp runs a llama model of the same trunk sizes as run_07 at base scale, its matrices in TQ2_0, all else in F16 or
 F32. Its ternary types need rows of a multiple of 256 weights, so its FFN has 1280 inner values to our 1376: it has a
 little less to do. It is driven as its own llama-bench drives it: tokens of a random text, logits, no sampling. Ours
-decodes four bytes a step and draws each of them. One of our steps (a patch) stands against one of its tokens.
+decodes four bytes a step and draws each of them. One of our steps (a patch) is compared with one of its tokens.
 Rates are medians over rounds; a ratio is the median of the rounds' own ratios, so it need not be the quotient of the
 two rates (`contest.py`). Pages and caches are warm.
 

@@ -6,7 +6,7 @@
 The third round is bf16 with twice the learning rate on BitLinear weights. Under stress every rate is eight times as
 large (or as many times as said) and there is no warm-up: what training cannot stand, its guards must end, each with its
 message, before a weight is anything but a number. Students learn from the unstressed run 02. Interrupted, the same
-command goes on.
+command resumes.
 
 Exit status 0: every run trained, with finite weights, and never fell back behind byte frequencies; under stress: every
 run trained or was stopped by a guard, with finite weights.
@@ -106,7 +106,7 @@ def sweep(plan: Plan, stress: float | None) -> int:
 
 
 def row(run: str, folder: Path, frequency: float) -> Row:
-    """What a run folder tells. `frequency`: bits per byte of byte frequencies alone."""
+    """The outcome of a run folder. `frequency`: bits per byte of byte frequencies alone."""
     lines = list(Metrics.read(folder / "metrics.jsonl"))
     warmup = Settings.read(folder / "settings.json").warmup_steps if lines else 0
     result = read_json(folder / "result.json") if (folder / "result.json").exists() else None
@@ -188,7 +188,7 @@ def _args() -> argparse.Namespace:
         nargs="?",
         const=STRESS,
         metavar="TIMES",
-        help=f"so many times (default: {STRESS:g}) the learning rate, and no warm-up",
+        help=f"multiply the learning rate by this (default: {STRESS:g}), without warm-up",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/stability"), help="default: runs/stability")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")

@@ -1,4 +1,4 @@
-"""Pages with tables: one stands between the lines `<!-- table NAME -->` and `<!-- /table -->`."""
+"""Pages with tables: each is between the lines `<!-- table NAME -->` and `<!-- /table -->`."""
 
 import re
 from collections.abc import Mapping

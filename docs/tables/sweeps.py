@@ -25,7 +25,7 @@ UNTOLD = ("batch=2", "batch=8", "decay=0.8")  # left out of the short table of s
 
 
 def sweep(name: str) -> Table:
-    """A sweep in full; the time at which learning curves are read stands in the heading."""
+    """A sweep in full; the heading has the time at which learning curves are read."""
     found = results.sweep(name)
     heads, rows, varied = grid(found)
     time = f"BPB at {found['equal_time_seconds']:,.0f} s"

@@ -4,7 +4,7 @@
 
 namespace {
 
-// The symbol that stands k + 1 places before position i of window b, or -1 for one outside the tables.
+// The symbol k + 1 places before position i of window b, or -1 for one outside the tables.
 inline int64_t symbol_before(const cpu1_look_back *a, int64_t b, int64_t i, int64_t k) {
     const int64_t symbol = a->stream[b * (a->units + a->taps) + i + a->taps - 1 - k];
     return symbol >= 0 && symbol < a->symbols ? symbol : -1;

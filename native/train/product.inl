@@ -1,4 +1,4 @@
-// What stands around a matrix product: scales, changes of type, a bias, a low-rank path beside it.
+// The steps around a matrix product: scales, changes of type, a bias, a low-rank path beside it.
 #pragma once
 #include "math.inl"
 
@@ -84,7 +84,7 @@ inline void int8_row(const T *row, int8_t *to, float *scale, int64_t width) {
     }
 }
 
-// out = dy row column; and while dy is at hand, its sum over rows and the gradients of the low-rank path
+// out = dy row column; and while dy is in registers, its sum over rows and the gradients of the low-rank path
 template <class T>
 void fold(const cpu1_fold *a, int threads) {
     const int64_t width = a->width, taps = a->beside ? a->beside->rank * width : 0;

@@ -56,7 +56,7 @@ def train(
     """Trains a run into `folder`, or goes on where it was, and returns its `result.json`.
 
     The budget is a round (r1, r2, r3; r1 unless said), or `bytes` of text, or `minutes`; `settings` override those
-    of training (`rate=0.002`), `changes` what stands in the recipe ({"ffn": "ReLU2", "layers": "4"}). The scale is
+    of training (`rate=0.002`), `changes` parts of the recipe ({"ffn": "ReLU2", "layers": "4"}). The scale is
     nano unless said.
 
     `start`, a run folder or a packed file: the weights to start from, on the same text or another. They say which run

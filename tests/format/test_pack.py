@@ -183,7 +183,7 @@ HEADERS = [
     ({"cpu1": "{"}, "not JSON"),
     ({"cpu1": '{"kind": "packed", "format": 2}'}, "format 2 is not 1"),
     ({"cpu1": '{"kind": "packed", "format": true}'}, "format True is not 1"),
-    ({"cpu1": '{"kind": "packed", "kind": "packed"}'}, "stands twice"),
+    ({"cpu1": '{"kind": "packed", "kind": "packed"}'}, "is twice"),
     ({"cpu1": '{"kind": NaN}'}, "NaN is not JSON"),
     ({"cpu1": "[" * 100_000}, "nested too deeply"),
 ]

@@ -112,7 +112,7 @@ REFUSED = [
     (change("trunk", 0, "rms_norm"), "trunk[0] names no operation"),
     (change("trunk", 0, "op", "exec"), 'trunk[0]: unknown operation "exec"'),
     (change("trunk", 0, "op", ["rms_norm"]), "trunk[0] names no operation"),
-    (change("trunk", 0, example()["head"][0]), "stands in trunk; it belongs into head"),
+    (change("trunk", 0, example()["head"][0]), "is in trunk; it belongs in head"),
     (change("trunk", 0, "gian", "w"), 'trunk[0] rms_norm: unknown field "gian"'),
     (change("trunk", 0, "out", ...), "trunk[0] rms_norm: field out is missing"),
     (change("trunk", 0, "out", ["y", 0]), "out is not [register, first, size]"),

@@ -65,7 +65,7 @@ int cpu1_session_score(cpu1_session *, int64_t stream, const uint32_t *units, in
 int cpu1_session_generate(cpu1_session *, const cpu1_sampling *sampling, cpu1_random *random, int64_t count,
                           uint32_t *out, int64_t *made, cpu1_error *error);
 
-// A code of units: each takes as many bits as the stream finds it surprising. Decoding a stream that stands where the
+// A code of units: each takes as many bits as the stream finds it surprising. Decoding a stream that is where the
 // one that encoded stood gives the same units, on kernels of the same arithmetic.
 cpu1_encoder *cpu1_encoder_new(cpu1_error *error);
 void cpu1_encoder_close(cpu1_encoder *);

@@ -90,7 +90,7 @@ def header(table: ModuleType) -> str:
     members = {name: (member_of(name, kind), kind) for _, name, kind in fields_of(table)}
     choices = {name: kind.words for name, (_, kind) in members.items() if kind_of(kind) == "Choice"}
     enums = [f"enum class {enum_of(name)} {{ {', '.join(words)} }};" for name, words in choices.items()]
-    # What a running step reads stands together: names of tensors and lists come last.
+    # What a running step reads is kept together: names of tensors and lists come last.
     late = [name for name, (_, kind) in members.items() if kind_of(kind) in ("Tensor", "Parts")]
     order = [name for name in members if name not in late] + late
     lines = [f"    {members[name][0][0]} {name}{members[name][0][1]};" for name in order]

@@ -86,7 +86,7 @@ class Parser {
         std::vector<std::string> sorted = value.names;
         std::sort(sorted.begin(), sorted.end());
         const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-        if (twice != sorted.end()) refuse("JSON: " + quoted(*twice) + " stands twice in one object");
+        if (twice != sorted.end()) refuse("JSON: " + quoted(*twice) + " is twice in one object");
     }
 
     void read_list(Json &value, int depth) {

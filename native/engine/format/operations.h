@@ -1,4 +1,4 @@
-// The closed set of operations. docs/operations.md says what each computes. The table is written down once, in
+// The closed set of operations. docs/operations.md describes what each computes. The table is written down once, in
 // operations.py; generate.py makes `operations_table.h` (the limits, Code, and Fields with a member for each field) and the
 // table itself from it at build time. The types here mirror those of the Python table.
 #pragma once

@@ -2,7 +2,7 @@
 // TernarySums, ...; see kernels_avx512vnni.cpp) and includes this file; everything has internal linkage.
 //
 // No contraction (-ffp-contract=off): `fma` says where products are fused, so that a row is computed by the same
-// operations whatever stands beside it.
+// operations whatever is computed with it.
 #include "kernels/products.inl"
 #include "kernels/logits.inl"
 

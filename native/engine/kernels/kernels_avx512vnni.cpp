@@ -68,7 +68,7 @@ struct TernaryInputs {
         : four{four_bytes(in), four_bytes(in + 4), four_bytes(in + 8), four_bytes(in + 12)} {}
 };
 
-// Each bit pair is masked where it stands, and its sum shifted once at the end.
+// Each bit pair is masked in place, and its sum shifted once at the end.
 struct TernarySums {
     static constexpr int blocks = 4;
     static constexpr int64_t run = CPU1_MOST_INPUTS;  // groups between two calls of settle

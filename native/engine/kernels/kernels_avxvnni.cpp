@@ -7,7 +7,7 @@ inline __m256i dot(__m256i sums, __m256i weights, __m256i inputs) {
     return _mm256_dpbusd_avx_epi32(sums, weights, inputs);
 }
 
-// Each bit pair is masked where it stands, and its sum shifted once at the end.
+// Each bit pair is masked in place, and its sum shifted once at the end.
 struct TernarySums {
     static constexpr int blocks = 1;
     static constexpr int64_t run = CPU1_MOST_INPUTS;  // groups between two calls of settle

@@ -33,7 +33,7 @@ inline int32_t round_all(const float *x, const float *gain, int64_t width, float
     return sum16(total);
 }
 
-// A row of inputs is finite and not all zero, or its integers are zeros and its scale says what became of it.
+// A row of inputs is finite and not all zero, or its integers are zeros and its scale is 1, or NaN if it is not finite.
 inline bool quiet(float peak, float power, int64_t bytes, uint8_t *out, cpu1_row *row) {
     if (peak >= silent && peak < INFINITY && power < INFINITY) return false;
     memset(out, 0, static_cast<size_t>(bytes));
@@ -42,7 +42,7 @@ inline bool quiet(float peak, float power, int64_t bytes, uint8_t *out, cpu1_row
     return true;
 }
 
-// BitNet b1.58 activations: q = round(p 127 / max|p|), p = x gain; the norm cancels in q and stands in the scale.
+// BitNet b1.58 activations: q = round(p 127 / max|p|), p = x gain; the norm cancels in q and is in the scale.
 void prepare_ternary(const float *x, const float *gain, int, int64_t width, uint8_t *out, cpu1_row *row) {
     const float peak = largest(x, gain, width), power = sum_of_squares(x, width);
     const int64_t bytes = (width + 15) / 16 * cpu1_prepared(CPU1_TERNARY);

@@ -149,7 +149,7 @@ class Loader {
             if (!fine) refuse("tensor " + quoted(name) + ": a value of -128");
             return;
         }
-        const int64_t width = size_of(kind);  // the exponent stands in the last two bytes
+        const int64_t width = size_of(kind);  // the exponent is in the last two bytes
         for (int64_t i = 1; i <= count; ++i) {
             const uint8_t *end = bytes + i * width;
             fine &= ((end[-1] & 0x7f) << 1 | end[-2] >> 7) != 0xff;

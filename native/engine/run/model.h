@@ -42,10 +42,10 @@ struct Model {
     std::string tokenizer;
     int64_t weight_bytes = 0;   // of all matrices: what a step reads
     int64_t trunk_products = 0, head_products = 0;  // multiply-adds a step
-    uint64_t mark = 0;  // tells models apart when states are restored
+    uint64_t mark = 0;  // distinguishes models when states are restored
 };
 
-// Reads and checks a file; Invalid says what is wrong with it.
+// Reads and checks a file; Invalid names what is wrong with it.
 std::shared_ptr<const Model> load_model(const Source &source, const cpu1_kernels *kernels);
 
 }  // namespace cpu1

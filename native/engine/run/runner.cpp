@@ -10,7 +10,7 @@ namespace cpu1 {
 
 namespace {
 
-constexpr int64_t most_rows = 32;             // weights are read once for so many
+constexpr int64_t most_rows = 32;             // weights are read once for that many
 constexpr int64_t register_memory = 1 << 20;   // floats, for all rows together
 constexpr int64_t worth_sharing = 1 << 17;     // bytes of weights times rows: about a microsecond
 

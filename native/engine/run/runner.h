@@ -28,7 +28,7 @@ constexpr History no_history() {
     return out;
 }
 
-// Where one stream stands.
+// The position of one stream.
 struct Stream {
     std::vector<float> values;  // all states but caches
     std::vector<Cache> caches;

@@ -1,4 +1,4 @@
-// Streams of units through a model: what is read, what comes next, what it cost, and where it stands.
+// Streams of units through a model: what is read, what comes next, what it cost, and its position.
 #pragma once
 #include <functional>
 #include <memory>

@@ -29,7 +29,7 @@ double seconds() {
 // A file may ask for more memory than there is; that must be an error with words as well.
 extern "C" const char *__asan_default_options() { return "allocator_may_return_null=1"; }
 
-// What the engine allocates, counted: the size stands before each block.
+// What the engine allocates, counted: the size is in front of each block.
 void *operator new(size_t size) {
     char *block = static_cast<char *>(malloc(size + 16));
     if (!block) throw std::bad_alloc();
@@ -169,7 +169,7 @@ std::string mutated(const std::string &seed, Random &random) {
     return file;
 }
 
-// Encodes, perhaps damages the code, and decodes by a stream that stands elsewhere: other units, or a refusal.
+// Encodes, perhaps damages the code, and decodes by a stream that is elsewhere: other units, or a refusal.
 void run_code(cpu1_session *session, const std::vector<uint32_t> &units, Random &random) {
     cpu1_error error{};
     const int64_t count = static_cast<int64_t>(units.size());

@@ -148,7 +148,7 @@ def _prepare(
 
 @contextmanager
 def _spooled_stdin(root: Path) -> Iterator[tuple[Path, str]]:
-    """Standard input in a file of its own: only its content tells whether it was read before."""
+    """Standard input in a file of its own: only its content shows whether it was read before."""
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=root, prefix=".stdin.") as file:

@@ -13,7 +13,7 @@ ALIGNMENT = 8
 
 @dataclass(frozen=True)
 class Raw:
-    """A tensor as it stands in a file, little-endian, last dimension closest."""
+    """A tensor as a file holds it, little-endian, last dimension closest."""
 
     dtype: str  # F32, BF16, I8, U8
     shape: tuple[int, ...]
@@ -66,5 +66,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is twice in one object")
     return found

@@ -1,9 +1,9 @@
 """The closed set of operations: what a packed model may be made of, in one table.
 
-`docs/operations.md` says what each computes. An operation reads and writes slices of registers, names tensors of the
-file, and may own one state. The sizes of slices and the shapes of tensors are products of letters and numbers; a letter
-has one value within one operation (P and V are the program's patch and vocabulary), so that all validation follows
-from the table.
+`docs/operations.md` describes each. An operation reads and writes slices of registers, names tensors of the file, and
+may own one state. The sizes of slices and the shapes of tensors are products of letters and numbers; a letter has one
+value within one operation (P and V are the program's patch and vocabulary), so that all validation follows from the
+table.
 
 The native build makes its table from this file (native/engine/format/generate.py), so nothing but the standard library
 may be imported. A field's name has one kind in all operations: the engine has a member for each name. An embedding
@@ -104,7 +104,7 @@ Kind = Read | Write | State | Tensor | Parts | Number | Flag | Choice | Target
 
 @dataclass(frozen=True)
 class Operation:
-    """One of the closed set: where in a program it stands, and its fields in the order in which sizes are found."""
+    """One of the closed set: its section of a program, and its fields in the order in which sizes are found."""
 
     section: str
     fields: Mapping[str, Kind]

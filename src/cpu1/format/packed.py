@@ -1,6 +1,6 @@
 """The packed file: a program, its tensors and its tokenizer in one safetensors file. `docs/file-format.md`.
 
-Torch-free: numpy and safetensors. What is opened is validated before use; each refusal is a ValueError that says what
+Torch-free: numpy and safetensors. What is opened is validated before use; each refusal is a ValueError that names what
 is wrong.
 """
 

@@ -88,7 +88,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Program:
-    """A model's computation. Raises ValueError, which says what is wrong, for one that no runtime should run.
+    """A model's computation. Raises ValueError, which names the fault, for one that no runtime should run.
 
     `embed` (one operation) turns the units of a step into register x; `trunk` runs once a step and leaves register s;
     `head` (one operation) turns s, and the bytes before, into the logits of the next step's units.
@@ -238,7 +238,7 @@ def _check_entries(kind: str, sizes: Any) -> None:
 def _check_op(program: Program, place: str, section: str, index: int, op: Op) -> None:
     _require(op.name in OPERATIONS, f"{place}: unknown operation")
     operation = OPERATIONS[op.name]
-    _require(operation.section == section, f"{place} stands in {section}; it belongs into {operation.section}")
+    _require(operation.section == section, f"{place} is in {section}; it belongs in {operation.section}")
     _require(operation.level in (None, program.level), f"{place} is not for a {program.level} model")
     _check_fields(place, set(op.fields), set(operation.fields), operation.needed)
     for field, kind in operation.fields.items():

@@ -28,7 +28,7 @@ class Ternary:
     def unpacked(self) -> NDArray[np.float32]:
         """fp32 weights (N, K) that ternarise to the very same w and γ (`cpu1.ops.ternarise`: γ = mean |W|).
 
-        Nonzeros get the magnitude whose mean over all weights is γ. It need not be an fp32 number: so many of them
+        Nonzeros get the magnitude whose mean over all weights is γ. It need not be an fp32 number: as many of them
         as it takes get the next one up. Raises ValueError for a γ that no weights have.
         """
         out = np.zeros(self.w.shape, np.float32)

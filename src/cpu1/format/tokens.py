@@ -44,7 +44,7 @@ class Tokens:
         #: what each id stands for; nothing for the separator and unused ids
         self.token_bytes: list[bytes] = used + [b""] * (vocabulary - len(used))
         ids = {token: i for i, token in enumerate(used)}
-        # rank and result of each pair; of a pair that stands twice the last counts, as in the library
+        # rank and result of each pair; of a pair that occurs twice the last counts, as in the library
         self._merges = {pair: (rank, ids[used[pair[0]] + used[pair[1]]]) for rank, pair in enumerate(self.merges)}
         self._words = re.compile(WORDS.encode("latin-1"))
         self._encode_word = lru_cache(WORDS_REMEMBERED)(self._merge)

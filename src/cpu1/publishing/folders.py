@@ -1,4 +1,4 @@
-"""Folders that appear whole, in place of nothing or of an older folder of the same kind."""
+"""Folders that appear whole, where nothing was, or instead of an older folder of the same kind."""
 
 import os
 import tempfile

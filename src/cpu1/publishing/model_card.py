@@ -186,8 +186,8 @@ def _training(facts: Facts, terms: Terms) -> str:
 def _sample(generation: Generation) -> str:
     text = f"{generation.prompt}\u2502{generation.sample}"
     return (
-        f"After \u2502 the model goes on (temperature 0.8, top-p 0.95); the generation test says "
-        f"{generation.verdict}, which tells that a text is not broken, not that it is good.\n\n" + _indented(text)
+        f"After \u2502 the model continues (temperature 0.8, top-p 0.95); the generation test says "
+        f"{generation.verdict}, which shows that a text is not broken, not that it is good.\n\n" + _indented(text)
     )
 
 
@@ -199,7 +199,7 @@ def _limit_lines(facts: Facts, file: str, dense: str) -> Iterator[str]:
     window, corpus = facts.settings.window, facts.result.corpus
     unit = "bytes" if facts.result.level == "byte" else "tokens"
     yield "It continues text. It was not taught to answer, to follow instructions or to be right."
-    yield "It says what texts like its training text say, whatever that is; nothing was filtered out of what it writes."
+    yield "It repeats what texts like its training text say, whatever that is. Nothing that it writes is filtered."
     yield (
         f"It was trained on windows of {window:,} {unit}, and measured on held-out documents of {corpus.name}: "
         "other kinds of text cost it more."

@@ -66,7 +66,7 @@ def caution(report: StudyReport) -> str:
 
 
 def number(value: float | None, digits: int) -> str:
-    """A number to so many digits after the point, with thousands set apart and a true minus sign."""
+    """A number with `digits` digits after the point, with thousands set apart and a true minus sign."""
     return NONE if value is None else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
@@ -135,7 +135,7 @@ def of(read: Callable[..., float | None], show: Callable[[float | None], str]) -
 
 
 def fixed(digits: int) -> Callable[[float | None], str]:
-    """A formatter with so many digits after the point."""
+    """A formatter with `digits` digits after the point."""
     return lambda value: number(value, digits)
 
 

@@ -30,7 +30,7 @@ AGAIN = f"{REMEDY}; delete the run folder and run it again"
 
 @dataclass(frozen=True)
 class Key:
-    """What tells one run of a study from another; also the name of its folder."""
+    """What identifies a run within a study; also the name of its folder."""
 
     run: str
     scale: str

@@ -29,7 +29,7 @@ LABELS = ("run", "title", "parent", "level", "scale", "round", "seed", "data", "
 
 
 def read_value(text: str) -> int | float | str:
-    """A setting's value as it stands on a command line."""
+    """A setting's value from its text on the command line."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -127,7 +127,7 @@ class Settings:
         return dataclasses.replace(self, **values)
 
     def to_json(self) -> dict[str, Any]:
-        """What stands in settings.json; also what names a run's checkpoints."""
+        """The content of settings.json, which also identifies a run's checkpoints."""
         return written(self)
 
     @classmethod

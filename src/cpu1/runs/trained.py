@@ -50,7 +50,7 @@ class Trained:
 
 
 def save_weights(model: Model, path: Path) -> None:
-    """All tensors in fp32, "unpacked" as the card published them; the recipe stands in the header."""
+    """All tensors in fp32, "unpacked" as the original card published them; the header holds the recipe."""
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     write_atomic(path, save(tensors, {"cpu1": json.dumps(model.recipe.to_json())}))
 

@@ -30,7 +30,7 @@ class Plan:
     teacher_cache: Path | None = None  # what students learn from, instead of a run of the plan
     extra: tuple[str, ...] = ()
     tuned: tuple[tuple[str, str], ...] = ()  # run, and a setting that it alone gets, like "rate=3e-3"
-    name: str = ""  # what tells its runs from those of other plans that are trained along with it
+    name: str = ""  # prefix of its runs where other plans are trained along with it
 
     def own(self, run: str) -> tuple[str, ...]:
         """The settings that this run alone gets."""

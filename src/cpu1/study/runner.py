@@ -1,6 +1,6 @@
 """Trains what a study is missing: one process a run, a few at once, to be stopped and taken up at any time.
 
-A run with a result.json is done and never started again; an unfinished one goes on from its last checkpoint,
+A run with a result.json is done and never started again; an unfinished one continues from its last checkpoint,
 which is the training command's business. The commands answer by their exit status: 0 done, 130 stopped after
 saving, 2 bad input or a guard (error.json says which); anything else is a crash (log.txt's end is shown).
 """
@@ -201,7 +201,7 @@ def report(jobs: Sequence[Job], console: Console, interrupted: bool) -> int:
 
 
 class Stop:
-    """Counts the signals that ask to stop, in place of their usual handling, while it is entered.
+    """Counts the signals that ask to stop, instead of their usual handling, while it is entered.
 
     A terminal that closes (SIGHUP) counts too, unless that signal was being ignored (nohup).
     """

@@ -33,7 +33,7 @@ from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
 from cpu1.training.step import Step, Windowed, set_phase, step
 
-LOG_LINES = 200  # about so many lines of metrics a run
+LOG_LINES = 200  # about that many lines of metrics a run
 # Points of the held-out learning curve, as shares of the steps.
 VALIDATIONS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 CHECKPOINT_SECONDS = 60.0
@@ -55,7 +55,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop tells the outside, and asks of it."""
+    """What the loop reports to its caller, and what it gets from it."""
 
     validate: Callable[[Model], float]  # held-out bits per byte
     report: Callable[[dict[str, Any]], None] = lambda line: None  # each line of metrics

@@ -287,7 +287,7 @@ def _agree_in_group(settings: Settings, group: Group) -> Settings:
 
 
 def _content(teacher: Path) -> str:
-    """What tells one teacher's weights from another's."""
+    """A fingerprint of a teacher's weights."""
     weights = teacher / "model.safetensors"
     if not teacher.is_dir():
         raise UserError(f"{teacher}: no such run folder to learn from")

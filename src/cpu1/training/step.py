@@ -76,7 +76,7 @@ def clip(optimizer: torch.optim.Optimizer, limit: float) -> float:
 
 
 def set_phase(model: Model, settings: Settings, number: int) -> None:
-    """Tells the model where in its training it stands: what changes on the way is a function of the step alone."""
+    """Sets what changes in the model during training; it is a function of the step alone."""
     if model.gate is not None:
         model.gate.progress, model.gate.step = number / settings.steps, number
     if settings.ternary_start:

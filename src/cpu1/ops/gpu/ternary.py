@@ -1,4 +1,4 @@
-"""Ternary weights, and what stands around the product with them.
+"""Ternary weights, and the steps around the product with them.
 
 Shapes: M rows, K inputs, N outputs.
 """
@@ -35,7 +35,7 @@ def _sums(weight, sums, width, BLOCK: tl.constexpr):
 
 @triton.jit
 def _scales(sums, scale, row_scale, part, first, count, numbers, BLOCK: tl.constexpr):
-    """γ of the part of `count` rows from `first` on, which hold so many numbers."""
+    """γ of the part of `count` rows from `first` on, which hold `numbers` values."""
     at = tl.arange(0, BLOCK)
     inside = at < count
     total = tl.sum(tl.load(sums + first + at, mask=inside, other=0.0), 0)

@@ -44,7 +44,7 @@ def print_report(report: StudyReport, console: Console | None = None) -> None:
 
 
 def grid(part: Table, shown: tuple[Column, ...]) -> Grid:
-    """One of the report's tables, with so many columns."""
+    """One of the report's tables, with the given columns."""
     made = Grid(title=part.heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for column in shown:
         wraps = column is TITLE
