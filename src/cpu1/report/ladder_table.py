@@ -65,9 +65,7 @@ def print_chain() -> None:
 
 def print_sizes(scale: str) -> None:
     """Prints each run's size at a scale, and what the original card printed."""
-    table = Table(
-        "run", "params", "params M", "RAM fp32 MB", "printed M", "printed MB", "", box=None, header_style="bold"
-    )
+    table = Table("run", "params", "params M", "RAM fp32 MB", "card M", "card MB", "", box=None, header_style="bold")
     rows = sizes(scale)
     for row in rows:
         table.add_row(
