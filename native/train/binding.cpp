@@ -291,6 +291,41 @@ void look_back_backward(uintptr_t dout, uintptr_t stream, uintptr_t dvectors, in
     table->look_back_backward(&a, at(dout), at(dvectors), threads);
 }
 
+void gather_rows(uintptr_t rows, uintptr_t index, uintptr_t out, int64_t count, int64_t width, int64_t levels,
+                 int threads) {
+    table->gather_rows(at(rows), at<int32_t>(index), at(out), count, width, levels, threads);
+}
+
+int64_t mark_rows(uintptr_t index, int64_t count, int64_t table_rows, uintptr_t rows, uintptr_t place) {
+    std::vector<uint64_t> marks(static_cast<size_t>(table_rows + 63) / 64);
+    return table->mark_rows(at<int32_t>(index), count, table_rows, marks.data(), at<int64_t>(rows), at<int32_t>(place));
+}
+
+void sum_rows(uintptr_t dout, uintptr_t index, uintptr_t place, uintptr_t dvalues, int64_t rows, int64_t contexts,
+              int64_t width, int threads) {
+    table->sum_rows(at(dout), at<int32_t>(index), at<int32_t>(place), at(dvalues), rows, contexts, width, threads);
+}
+
+cpu1_recall recall_of(const std::vector<uintptr_t> &tensors, const std::vector<int64_t> &sizes) {
+    return {sizes.at(0),       sizes.at(1),       sizes.at(2),       sizes.at(3),       at<uint8_t>(tensors.at(0)),
+            at(tensors.at(1)), at(tensors.at(2)), at(tensors.at(3)), at(tensors.at(4)), at(tensors.at(5))};
+}
+
+// tensors: codes, first, second, first_gains, second_gains, offsets; sizes: rows, width, contexts, levels
+void recall(uintptr_t x, const std::vector<uintptr_t> &tensors, uintptr_t out, const std::vector<int64_t> &sizes,
+            int threads) {
+    const cpu1_recall a = recall_of(tensors, sizes);
+    table->recall(&a, at(x), at(out), threads);
+}
+
+void recall_backward(uintptr_t dout, const std::vector<uintptr_t> &tensors, const std::vector<uintptr_t> &gradients,
+                     const std::vector<int64_t> &sizes, int threads) {
+    const cpu1_recall a = recall_of(tensors, sizes);
+    const cpu1_recall_gradients g{at(gradients.at(0)), at(gradients.at(1)), at(gradients.at(2)), at(gradients.at(3)),
+                                  at(gradients.at(4))};
+    table->recall_backward(&a, at(dout), &g, threads);
+}
+
 void cross_entropy(uintptr_t logits, uintptr_t target, uintptr_t nats, uintptr_t total, int64_t rows, int64_t width,
                    int threads) {
     table->cross_entropy(at(logits), at<int64_t>(target), at(nats), at(total), rows, width, threads);
@@ -340,6 +375,11 @@ NB_MODULE(_train, m) {
     DEF(relu2_backward);
     DEF(look_back);
     DEF(look_back_backward);
+    DEF(gather_rows);
+    DEF(mark_rows);
+    DEF(sum_rows);
+    DEF(recall);
+    DEF(recall_backward);
     DEF(cross_entropy);
     DEF(cross_entropy_backward);
 #undef DEF

@@ -3,6 +3,7 @@
 // Everything in it has internal linkage but the table, and it includes no C++ library header: an inline function
 // shared with other files could be kept by the linker in its AVX-512 form, and crash a lesser processor.
 #include "bytes.inl"
+#include "lookups.inl"
 #include "math.inl"
 #include "norm.inl"
 #include "product.inl"
@@ -54,6 +55,11 @@ extern "C" const cpu1_train JOIN(cpu1_train_, CPU1_SET) = {
     relu2_backward,
     look_back,
     look_back_backward,
+    gather_rows,
+    mark_rows,
+    sum_rows,
+    recall,
+    recall_backward,
     cross_entropy,
     cross_entropy_backward,
 };

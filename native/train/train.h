@@ -119,6 +119,19 @@ typedef struct {
     const float *vectors;
 } cpu1_look_back;
 
+// What the memory of a document says of M bytes: codes (M, C, 3) of first byte, second byte, level.
+typedef struct {
+    int64_t rows, width, contexts, levels;
+    const uint8_t *codes;
+    const float *first, *second;                                // (256, C, D)
+    const float *first_gains, *second_gains, *offsets;  // (C, L, D)
+} cpu1_recall;
+
+// Of the tensors of a cpu1_recall; all different.
+typedef struct {
+    float *first, *second, *first_gains, *second_gains, *offsets;
+} cpu1_recall_gradients;
+
 typedef struct {
     const char *isa;
 
@@ -186,6 +199,17 @@ typedef struct {
 
     void (*look_back)(const cpu1_look_back *, const float *base, float *out, int threads);
     void (*look_back_backward)(const cpu1_look_back *, const float *dout, float *dvectors, int threads);
+
+    // table (R, D) and index (M,) -> out (M, D), see ops/reference.py
+    void (*gather_rows)(const float *table, const int32_t *index, float *out, int64_t count, int64_t width,
+                        int64_t levels, int threads);
+    // marks (ceil(R / 64),) is scratch; rows (M,), place (R,): only those of marked rows are written
+    int64_t (*mark_rows)(const int32_t *index, int64_t count, int64_t table_rows, uint64_t *marks, int64_t *rows,
+                         int32_t *place);
+    void (*sum_rows)(const float *dout, const int32_t *index, const int32_t *place, float *dvalues, int64_t rows,
+                     int64_t contexts, int64_t width, int threads);
+    void (*recall)(const cpu1_recall *, const float *x, float *out, int threads);
+    void (*recall_backward)(const cpu1_recall *, const float *dout, const cpu1_recall_gradients *, int threads);
 
     // nats (M,) = total - logits[target], total (M,) = log sum exp; a target outside [0, V) gives NaN
     void (*cross_entropy)(const float *logits, const int64_t *target, float *nats, float *total, int64_t rows,

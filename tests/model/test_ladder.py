@@ -54,7 +54,7 @@ def test_params_as_json(capsys):
     assert main(["ladder", "--params", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {"run", "params", "ram_fp32_mb", "original_params_m", "original_ram_mb", "same"} <= set(rows[0])
-    assert all(row["same"] for row in rows)
+    assert all(row["same"] is not False for row in rows)
 
 
 @pytest.mark.parametrize("scale", ["original", "card", *ladder.SCALES])
@@ -70,7 +70,8 @@ def test_each_rung_differs_from_its_parent_as_the_card_says():
     for run, rung in ladder.LADDER.items():
         if rung.parent:
             changed = differences(ladder.recipe(run, "base"), ladder.recipe(rung.parent, "base"))
-            assert set(changed) == set().union(*(ladder.SAYS[word] for word in rung.says)), run
+            said = set().union(*(ladder.SAYS[word] for word in rung.says))
+            assert set(changed) == said if rung.says else len(changed) == 1, run
 
 
 def test_a_rung_that_changes_something_else_than_it_says_is_refused():
@@ -93,7 +94,8 @@ def test_a_rung_that_changes_something_else_than_it_says_is_refused():
 
 def test_nano_has_one_to_two_million_parameters():
     for run in ladder.LADDER:
-        assert 1e6 <= parameter_count(ladder.recipe(run, "nano")) <= 2e6, run
+        computing = ladder.recipe(run, "nano").replace(tables=None, recall=None)
+        assert 1e6 <= parameter_count(computing) <= 2e6, run
 
 
 def test_unknown_names_are_refused():

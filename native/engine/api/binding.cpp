@@ -12,6 +12,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include "api/engine.h"
+#include "api/lookups_binding.h"
 #include "kernels/kernels.h"
 
 namespace nb = nanobind;
@@ -301,4 +302,6 @@ NB_MODULE(_engine, m) {
         .def("save", &Session::save, "stream"_a)
         .def("restore", &Session::restore, "stream"_a, "bytes"_a)
         .def("profile", &Session::profile, "on"_a);
+
+    bind_lookups(m);
 }

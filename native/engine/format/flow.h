@@ -95,6 +95,12 @@ class Flow {
         }
     }
 
+    // The registers of the head are those of a unit, not of the step: but for s, none is written.
+    void begin_head() {
+        for (auto &[name, reg] : registers_)
+            if (name != "s") reg.written = {};
+    }
+
     // The operation that just passed may go on at `target`.
     void skip(int64_t target) {
         require(static_cast<int64_t>(skips_.size()) < most_gates, "program: too many gates");

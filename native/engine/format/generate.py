@@ -22,6 +22,7 @@ MEMBERS = {
     "Flag": ("bool", " = false"),
     "Target": ("int64_t", " = 0"),
     "Parts": ("std::vector<int64_t>", ""),
+    "Numbers": ("std::vector<int64_t>", ""),
     "Tensor": ("std::string", ""),
 }
 
@@ -85,13 +86,15 @@ def header(table: ModuleType) -> str:
         "most_register_values": table.VALUES["registers"],
         "most_state_values": table.VALUES["states"],
         "most_look_back": table.LOOK_BACK,
+        "most_head": table.HEAD,
+        "most_recall_values": table.RECALL_VALUES,
     }
     constants = [f"constexpr int64_t {name} = {value};" for name, value in limits.items()]
     members = {name: (member_of(name, kind), kind) for _, name, kind in fields_of(table)}
     choices = {name: kind.words for name, (_, kind) in members.items() if kind_of(kind) == "Choice"}
     enums = [f"enum class {enum_of(name)} {{ {', '.join(words)} }};" for name, words in choices.items()]
     # What a running step reads is kept together: names of tensors and lists come last.
-    late = [name for name, (_, kind) in members.items() if kind_of(kind) in ("Tensor", "Parts")]
+    late = [name for name, (_, kind) in members.items() if kind_of(kind) in ("Tensor", "Parts", "Numbers")]
     order = [name for name in members if name not in late] + late
     lines = [f"    {members[name][0][0]} {name}{members[name][0][1]};" for name in order]
     return "\n".join(
@@ -141,15 +144,19 @@ def entry(name: str, kind: Any) -> str:
     """A line of the table."""
     to = f"&Fields::{name}"
     match kind_of(kind):
-        case "Read" | "State" | "Parts":
+        case "Read":
+            rest = [to, value(kind.size), value(kind.optional)]
+        case "State" | "Parts":
             rest = [to, value(kind.size)]
         case "Write":
             flag = f"&Fields::{kind.added}" if isinstance(kind.added, str) else "nullptr"
             rest = [to, value(kind.size), value(kind.added is True), flag]
         case "Tensor":
-            rest = [to, value(kind.shape), value(kind.ternary), value(kind.optional)]
+            rest = [to, value(kind.shape), value(kind.ternary), value(kind.optional), value(kind.packed)]
         case "Number":
-            rest = [to, value(kind.low), value(kind.high), value(kind.step), value(kind.default)]
+            rest = [to, value(kind.low), value(kind.high), value(kind.step), value(kind.default), value(kind.power)]
+        case "Numbers":
+            rest = [to, value(kind.low), value(kind.high), value(kind.count), value(kind.most)]
         case "Flag":
             rest = [to, value(kind.default)]
         case "Choice":

@@ -17,6 +17,7 @@ namespace cpu1 {
 struct Read {
     Slice Fields::*to;
     const char *size;
+    bool optional;
 };
 struct Write {
     Slice Fields::*to;
@@ -32,6 +33,7 @@ struct Tensor {
     std::string Fields::*to;  // its name; empty where it is absent
     std::vector<const char *> shape;
     bool ternary, optional;
+    bool packed;  // rows of few bits a value
 };
 struct Parts {
     std::vector<int64_t> Fields::*to;
@@ -41,6 +43,13 @@ struct Number {
     int64_t Fields::*to;
     int64_t low, high, step;
     std::optional<int64_t> otherwise;  // where the field is absent
+    bool power;  // of two
+};
+struct Numbers {
+    std::vector<int64_t> Fields::*to;
+    int64_t low, high;
+    const char *count;  // the letter of how many they are
+    int64_t most;
 };
 struct Flag {
     bool Fields::*to;
@@ -57,7 +66,7 @@ struct Target {
 
 struct Field {
     const char *name;
-    std::variant<Read, Write, State, Tensor, Parts, Number, Flag, Choice, Target> kind;
+    std::variant<Read, Write, State, Tensor, Parts, Number, Numbers, Flag, Choice, Target> kind;
 };
 
 struct Operation {

@@ -49,9 +49,10 @@ class Reader {
 
     Program read() {
         read_header();
-        program_.embed = read_one("embed");
-        for (const Json &op : section("trunk", most_operations)) program_.trunk.push_back(read_op("trunk", op));
-        program_.head = read_one("head");
+        program_.embed = read_embedding();
+        for (const Json &op : section("trunk", most_operations))
+            program_.trunk.push_back(read_op("trunk", op, static_cast<int64_t>(program_.trunk.size())));
+        read_head();
         check_states();
         return std::move(program_);
     }
@@ -136,20 +137,42 @@ class Reader {
         return list.items;
     }
 
-    // The embedding writes the whole of x, the head reads the whole of s.
-    Op read_one(const char *name) {
-        Op op = read_op(name, section(name, 1)[0]);
-        const bool embeds = std::string(name) == "embed";
-        const Slice &part = embeds ? op.out : op.in, &whole = embeds ? program_.x : program_.s;
-        if (part.first != whole.first || part.size != whole.size)
-            refuse(op.place + ": not the whole of register " + (embeds ? "x" : "s"));
+    // Writes the whole of x.
+    Op read_embedding() {
+        Op op = read_op("embed", section("embed", 1)[0], 0);
+        check_whole(op, op.out, program_.x, "x");
         return op;
     }
 
-    Op read_op(const std::string &section, const Json &json) {
-        const int64_t index = static_cast<int64_t>(program_.trunk.size());
+    // The last operation reads the whole of s; those before it look up what it adds.
+    void read_head() {
+        const std::vector<Json> &list = section("head", most_head);
+        flow_.begin_head();
+        bool remembers = false;
+        for (size_t i = 0; i < list.size(); ++i) {
+            Op op = read_op("head", list[i], static_cast<int64_t>(i));
+            const bool looks_up = op.code == Code::table_rows || op.code == Code::recall;
+            if (looks_up != (i + 1 < list.size()))
+                refuse(op.place + ": the last operation of the head, and it alone, reads s");
+            if (op.code == Code::recall && remembers) refuse(op.place + ": a second memory of the document");
+            remembers |= op.code == Code::recall;
+            if (looks_up) {
+                program_.lookups.push_back(std::move(op));
+                continue;
+            }
+            check_whole(op, op.in, program_.s, "s");
+            program_.head = std::move(op);
+        }
+    }
+
+    static void check_whole(const Op &op, const Slice &part, const Slice &whole, const char *name) {
+        if (part.first != whole.first || part.size != whole.size)
+            refuse(op.place + ": not the whole of register " + name);
+    }
+
+    Op read_op(const std::string &section, const Json &json, int64_t index) {
         Op op;
-        op.place = "program: " + section + "[" + std::to_string(section == "trunk" ? index : 0) + "]";
+        op.place = "program: " + section + "[" + std::to_string(index) + "]";
         const std::string &name = json.get(op.place, "op", Json::string).text;
         const auto &table = operations();
         const auto found = std::find_if(table.begin(), table.end(), [&](const Operation &o) { return name == o.name; });
@@ -202,6 +225,7 @@ class Reader {
     };
 
     void read(const Read &kind, const At &at) {
+        if (kind.optional && at.absent()) return;
         const Use use = read_use(at);
         solve(at.place, kind.size, use.part.size, at.op.sizes);
         at.op.*kind.to = in_memory(use);
@@ -249,7 +273,24 @@ class Reader {
                                   ? *kind.otherwise
                                   : at.get(Json::number).whole_number(at.place, kind.low, kind.high);
         if (value % kind.step) refuse(at.place + " must be a multiple of " + std::to_string(kind.step));
+        if (kind.power && (value & (value - 1))) refuse(at.place + " must be a power of two");
         at.op.*kind.to = at.op.sizes[at.name] = value;
+    }
+
+    void read(const Numbers &kind, const At &at) {
+        const Json &list = at.get(Json::list);
+        const int64_t count = static_cast<int64_t>(list.items.size());
+        if (count < 1 || count > kind.most)
+            refuse(at.place + " is not a list of 1 to " + std::to_string(kind.most) + " numbers");
+        std::vector<int64_t> &numbers = at.op.*kind.to;
+        for (const Json &item : list.items) {
+            const int64_t number = item.whole_number(at.place, kind.low, kind.high);
+            if (std::find(numbers.begin(), numbers.end(), number) != numbers.end())
+                refuse(at.place + " names a number twice");
+            numbers.push_back(number);
+        }
+        at.op.sizes[kind.count] = count;
+        at.op.sizes[std::string(kind.count) + "+1"] = count + 1;
     }
 
     void read(const Flag &kind, const At &at) {
@@ -327,6 +368,18 @@ void check_ternary(const std::string &place, const Op &op, const StoredTensors &
     check_scale(what, stored, name, static_cast<int64_t>(op.parts.size()));
 }
 
+// Rows of a power, then the values: (R, 1 + W bits / 8).
+void check_packed(const std::string &place, Op &op, const Tensor &kind, const StoredTensors &stored,
+                  const std::string &name) {
+    const StoredTensor &tensor = find_tensor(place, stored, name + ".rows");
+    const std::string what = place + ": tensor " + quoted(name);
+    if (tensor.dtype != "U8" || tensor.shape.size() != 2 || tensor.shape[1] < 2)
+        refuse(what + " does not hold rows of type U8");
+    if (tensor.shape[1] > most_inputs) refuse(what + ": too many inputs");
+    solve(what + ": rows", kind.shape[0], tensor.shape[0], op.sizes);
+    solve(what + ": values", kind.shape[1], (tensor.shape[1] - 1) * values_a_byte(op.bits), op.sizes);
+}
+
 void check_dense(const std::string &place, Op &op, const Tensor &kind, const StoredTensors &stored,
                  const std::string &name) {
     const StoredTensor &tensor = find_tensor(place, stored, name);
@@ -345,7 +398,14 @@ void check_dense(const std::string &place, Op &op, const Tensor &kind, const Sto
     check_scale(what, stored, name, rows);
 }
 
+// What bytes and contexts select is computed when a model is opened, and must not outgrow the file without bounds.
+void check_memory(const Op &op) {
+    const int64_t vectors = op.sizes.at("K+1") * op.sizes.at("V");
+    if (op.sizes.at("w") > most_recall_values / vectors) refuse(op.place + ": the decoder is too wide for a memory");
+}
+
 void check_op(Op &op, const StoredTensors &stored) {
+    if (op.code == Code::recall) check_memory(op);
     for (const Field &field : operations()[static_cast<size_t>(op.code)].fields) {
         const Tensor *kind = std::get_if<Tensor>(&field.kind);
         if (!kind) continue;
@@ -353,6 +413,7 @@ void check_op(Op &op, const StoredTensors &stored) {
         if (name.empty()) continue;
         const std::string place = op.place + ": " + field.name;
         if (kind->ternary) check_ternary(place, op, stored, name);
+        else if (kind->packed) check_packed(place, op, *kind, stored, name);
         else check_dense(place, op, *kind, stored, name);
     }
 }
@@ -364,6 +425,7 @@ Program read_program(const Json &program) { return Reader(program).read(); }
 void check_tensors(Program &program, const std::map<std::string, StoredTensor> &stored) {
     check_op(program.embed, stored);
     for (Op &op : program.trunk) check_op(op, stored);
+    for (Op &op : program.lookups) check_op(op, stored);
     check_op(program.head, stored);
 }
 

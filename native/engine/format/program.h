@@ -28,7 +28,11 @@ struct Program {
     std::vector<int64_t> states;
     Op embed, head;
     std::vector<Op> trunk;
+    std::vector<Op> lookups;  // the head's operations before its last
 };
+
+// Values of packed rows that share a byte.
+inline int64_t values_a_byte(Bits bits) { return bits == Bits::two ? 4 : bits == Bits::four ? 2 : 1; }
 
 Program read_program(const Json &program);
 // Invalid unless all tensors that the program names are there, of shapes that fit.

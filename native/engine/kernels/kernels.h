@@ -54,6 +54,15 @@ typedef struct {
     float *out;              // heads * head_size
 } cpu1_attention;
 
+// What the memory of a document says of one byte (docs/operations.md): out += it.
+typedef struct {
+    int64_t contexts, width;
+    const uint8_t *code;        // (contexts, 3): first byte, second byte, level
+    const float *first, *second;                        // (bytes, contexts, width)
+    const float *first_gains, *second_gains, *offsets;  // (contexts, 32, width)
+    float *out;
+} cpu1_recall;
+
 typedef struct {
     const char *isa;
     // Tables of one arithmetic agree to the bit: "fma" fuses the same multiply-adds and sums lanes in the same order,
@@ -73,6 +82,7 @@ typedef struct {
     void (*add)(const float *in, float *out, int64_t width);
     float (*dot)(const float *a, const float *b, int64_t width);
     void (*attend)(const cpu1_attention *);
+    void (*recall)(const cpu1_recall *);
     // -log softmax(logits)[target]; weights[i] = exp((logits[i] - max) / temperature), logits finite
     double (*nats)(const float *logits, int64_t count, int64_t target);
     void (*weigh)(const float *logits, int64_t count, double temperature, double *weights);

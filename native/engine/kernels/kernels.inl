@@ -91,6 +91,25 @@ void attend(const cpu1_attention *a) {
     }
 }
 
+void recall(const cpu1_recall *a) {
+    const int64_t width = a->width;
+    for (int64_t k = 0; k < a->contexts; ++k) {
+        const uint8_t *code = a->code + 3 * k;
+        const int64_t level = (32 * k + code[2]) * width;
+        const float *first = a->first + (code[0] * a->contexts + k) * width, *gain = a->first_gains + level;
+        const float *second = a->second + (code[1] * a->contexts + k) * width, *other = a->second_gains + level;
+        const bool known = code[2] != 0;
+        each16(width, [&](int64_t i, int64_t count) {
+            F16 said = load_part(a->offsets + level + i, count);
+            if (known) {
+                said = fma(load_part(second + i, count), load_part(other + i, count), said);
+                said = fma(load_part(first + i, count), load_part(gain + i, count), said);
+            }
+            store_part(a->out + i, load_part(a->out + i, count) + said, count);
+        });
+    }
+}
+
 constexpr cpu1_kernels table_of(const char *isa, const char *arithmetic) {
     return {isa,
             arithmetic,
@@ -104,6 +123,7 @@ constexpr cpu1_kernels table_of(const char *isa, const char *arithmetic) {
             add,
             dot,
             attend,
+            recall,
             nats,
             weigh,
             finite,

@@ -11,6 +11,8 @@ namespace cpu1 {
 
 namespace {
 
+constexpr int64_t least_power = -120, most_power = 100;  // of a packed row
+
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 cpu1_kind kind_of(const std::string &dtype) {
@@ -25,6 +27,7 @@ class Loader {
     void bind_all() {
         model_.embed = bind(model_.program.embed);
         for (const Op &op : model_.program.trunk) model_.trunk.push_back(bind(op));
+        for (const Op &op : model_.program.lookups) model_.lookups.push_back(bind(op));
         model_.head = bind(model_.program.head);
         for (const BoundOp &bound : model_.trunk) {
             if (bound.op->code == Code::attend) model_.caches.push_back(&bound);
@@ -75,6 +78,14 @@ class Loader {
             case Code::attend:
                 bind_attend(op, out);
                 break;
+            case Code::table_rows:
+                out.rows = packed(op);
+                out.weight = dense(op.weight);
+                out.place = take_record(static_cast<int64_t>(op.contexts.size() * sizeof(int32_t)));
+                break;
+            case Code::recall:
+                bind_recall(op, out);
+                break;
             case Code::local_decode:
                 out.slots = dense(op.slots);
                 out.back = table(op.back);
@@ -93,6 +104,69 @@ class Loader {
                 break;
         }
         return out;
+    }
+
+    // Aligned for numbers of four bytes.
+    int64_t take_record(int64_t bytes) {
+        const int64_t place = model_.record;
+        model_.record += up(bytes, 4);
+        return place;
+    }
+
+    PackedRows packed(const Op &op) {
+        const StoredTensor &tensor = stored(op.rows + ".rows");
+        PackedRows out;
+        out.bits = static_cast<int>(8 / values_a_byte(op.bits));
+        out.stride = tensor.shape[1];
+        out.width = (out.stride - 1) * values_a_byte(op.bits);
+        uint8_t *bytes = model_.arena->take(tensor.bytes);
+        source_.read(tensor.offset, tensor.bytes, bytes);
+        out.bytes = bytes;
+        check_rows(op.rows, out, tensor.shape[0]);
+        return out;
+    }
+
+    static void check_rows(const std::string &name, const PackedRows &rows, int64_t count) {
+        const int each = 8 / rows.bits, mask = (1 << rows.bits) - 1;
+        bool fine = true;
+        for (int64_t r = 0; r < count; ++r) {
+            const uint8_t *row = rows.bytes + r * rows.stride;
+            const int64_t power = static_cast<int8_t>(row[0]);
+            fine &= power >= least_power && power <= most_power;
+            for (int64_t i = 1; i < rows.stride; ++i)
+                for (int part = 0; part < each; ++part) fine &= (row[i] >> part * rows.bits & mask) != 0;
+        }
+        if (!fine) refuse("table " + quoted(name) + ": a power or a value outside its range");
+    }
+
+    void bind_recall(const Op &op, BoundOp &out) {
+        const auto log2 = [](int64_t n) { return static_cast<int64_t>(63 - __builtin_clzll(static_cast<uint64_t>(n))); };
+        model_.memory = RecallShape{op.contexts, log2(op.memory_size), log2(op.history), op.match};
+        out.place = take_record(model_.memory->code_size());
+        out.first = projected(op.first, op.table);
+        out.second = projected(op.second, op.table);
+        out.first_gains = vector(op.first_gains);
+        out.second_gains = vector(op.second_gains);
+        out.offsets = vector(op.offsets);
+    }
+
+    // table (V, q) times matrix (n, q), transposed: (V, n). In one order on all machines, one input after the other.
+    const float *projected(const std::string &matrix, const std::string &table) {
+        const std::vector<float> rows = values(table), weights = values(matrix);
+        const int64_t inputs = stored(table).shape[1], symbols = stored(table).shape[0];
+        const int64_t outputs = stored(matrix).shape[0];
+        std::vector<float> turned(weights.size()), out(static_cast<size_t>(symbols * outputs));
+        for (int64_t n = 0; n < outputs; ++n)
+            for (int64_t k = 0; k < inputs; ++k)
+                turned[static_cast<size_t>(k * outputs + n)] = weights[static_cast<size_t>(n * inputs + k)];
+        for (int64_t v = 0; v < symbols; ++v) {
+            float *to = out.data() + v * outputs;
+            for (int64_t k = 0; k < inputs; ++k) {
+                const float factor = rows[static_cast<size_t>(v * inputs + k)], *from = turned.data() + k * outputs;
+                for (int64_t n = 0; n < outputs; ++n) to[n] += factor * from[n];
+            }
+        }
+        return keep(out);
     }
 
     int64_t take_state(const Op &op) {
@@ -331,7 +405,7 @@ uint64_t mark_of(const uint8_t *bytes, int64_t size) {
 }
 
 // All tensors in each of the forms that an operation may want.
-int64_t most_memory(const Container &container) {
+int64_t most_memory(const Program &program, const Container &container) {
     int64_t total = 0;
     for (const auto &[name, tensor] : container.tensors) {
         const int64_t size = size_of(kind_of(tensor.dtype)), count = tensor.bytes / size;
@@ -339,6 +413,11 @@ int64_t most_memory(const Container &container) {
         const int64_t outputs = inputs ? count / inputs : 0;
         total += tensor.bytes + 4 * count + up(outputs, 16) * up(inputs, 4) * size + 16 * CPU1_GROUP;
         if (tensor.shape.size() == 1) total += count * CPU1_GROUP;  // a scale a part
+    }
+    for (const Op &op : program.lookups) {
+        if (op.code != Code::recall) continue;
+        const int64_t symbols = program.vocabulary, outputs = op.sizes.at("K+1") * op.sizes.at("w");
+        total += 2 * (4 * symbols * outputs + CPU1_GROUP);
     }
     return total;
 }
@@ -354,6 +433,11 @@ void measure(Model &model) {
         }
     };
     for (const BoundOp &bound : model.trunk) look(bound, &model.trunk_products);
+    for (const BoundOp &bound : model.lookups) {
+        int64_t products = 0;
+        look(bound, &products);
+        model.head_products += products * model.program.patch;
+    }
     look(model.head, &model.head_products);
 }
 
@@ -366,7 +450,7 @@ std::shared_ptr<const Model> load_model(const Source &source, const cpu1_kernels
     model->program = read_about(container.about);
     check_tensors(model->program, container.tensors);
     read_tokenizer(source, container, *model);
-    model->arena = std::make_unique<Arena>(most_memory(container));
+    model->arena = std::make_unique<Arena>(most_memory(model->program, container));
     Loader(source, container, *model).bind_all();
     model->arena->finish();
     measure(*model);

@@ -2,10 +2,12 @@
 #pragma once
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "format/program.h"
+#include "lookups/recall.h"
 #include "run/arena.h"
 #include "run/weights.h"
 
@@ -20,7 +22,10 @@ struct BoundOp {
     const float *gain = nullptr, *bias = nullptr, *up_bias = nullptr, *down_bias = nullptr;  // padded to 16
     const float *output_bias = nullptr, *start = nullptr, *taps = nullptr, *decay = nullptr;
     const float *down_row = nullptr;  // `down` of a gate, which has one row
-    int64_t place = 0;   // of its state in a stream's values, or of its cache among the caches
+    PackedRows rows;                                      // table_rows
+    const float *first = nullptr, *second = nullptr;      // recall: (bytes, contexts, width)
+    const float *first_gains = nullptr, *second_gains = nullptr, *offsets = nullptr;
+    int64_t place = 0;   // of its state in a stream's values, of its cache among the caches, or of what a lookup found in its record
     int64_t turns = 0;   // attend: which table of angles
     bool joins = false;  // skipped rows may come back before this one
 
@@ -33,7 +38,9 @@ struct Model {
     Program program;
     std::unique_ptr<Arena> arena;
     BoundOp embed, head;
-    std::vector<BoundOp> trunk;
+    std::vector<BoundOp> trunk, lookups;
+    int64_t record = 0;                   // bytes that lookups find for a unit
+    std::optional<RecallShape> memory;    // of the document
     int64_t state_values = 0;             // of a stream, each state padded to 16
     std::vector<const BoundOp *> caches;  // attend operations
     std::vector<int64_t> head_sizes;      // distinct

@@ -311,25 +311,62 @@ void Runner::look(const std::vector<std::pair<const float *, float *>> &pairs) {
     }
 }
 
-// x = slot + Σ back; x += down relu²(up norm(x) + b) + b; logits = output norm(x) + b
+// What the records of some questions say, added to the register that the decoder adds.
+void Runner::look_up(const BoundOp &bound, const Question *question, int64_t count) {
+    const Clock clock(*this, bound.op->code);
+    const Op &op = *bound.op;
+    if (op.code == Code::table_rows) {
+        const int64_t width = bound.weight.inputs, contexts = static_cast<int64_t>(op.contexts.size());
+        scratch_[0].resize(static_cast<size_t>(capacity_ * width));
+        for (int64_t m = 0; m < count; ++m) {
+            for (int64_t k = 0; k < contexts; ++k) {
+                int32_t row;
+                memcpy(&row, question[m].found + bound.place + k * 4, sizeof row);
+                bound.rows.copy_to(row, scratch(0) + m * width + k * bound.rows.width);
+            }
+        }
+        multiply(bound.weight,
+                 prepare(bound.weight, nullptr, false, count, [&](int64_t m) { return scratch(0) + m * width; }),
+                 {at(0, op.out), stride_, nullptr, nullptr, CPU1_NONE, op.accumulate});
+        return;
+    }
+    for (int64_t m = 0; m < count; ++m) {
+        float *out = at(m, op.out);
+        if (!op.accumulate) std::fill_n(out, op.out.size, 0.0f);
+        const cpu1_recall recall = {static_cast<int64_t>(op.contexts.size()) + 1,
+                                    op.out.size,
+                                    question[m].found + bound.place,
+                                    bound.first,
+                                    bound.second,
+                                    bound.first_gains,
+                                    bound.second_gains,
+                                    bound.offsets,
+                                    out};
+        kernels_.recall(&recall);
+    }
+}
+
+// x = slot + Σ back + what was looked up; x += down relu²(up norm(x) + b) + b; logits = output norm(x) + b
 void Runner::decode(const std::vector<Question> &questions) {
-    const Clock clock(*this, Code::local_decode);
     const BoundOp &head = model_.head;
     const int64_t width = head.output.inputs, hidden = head.up.outputs, look_back = head.op->look_back;
     const int64_t vocabulary = model_.program.vocabulary, all = static_cast<int64_t>(questions.size());
-    scratch_[0].resize(static_cast<size_t>(capacity_ * width));
     scratch_[1].resize(static_cast<size_t>(capacity_ * hidden));
     scratch_[2].resize(static_cast<size_t>(capacity_ * vocabulary));
     const auto x = [&](int64_t m) { return scratch(0) + m * width; };
     for (int64_t first = 0; first < all; first += capacity_) {
         const int64_t count = std::min(capacity_, all - first);
         const Question *question = questions.data() + first;
+        for (const BoundOp &bound : model_.lookups) look_up(bound, question, count);
+        const Clock clock(*this, Code::local_decode);
+        scratch_[0].resize(static_cast<size_t>(capacity_ * width));
         for (int64_t m = 0; m < count; ++m) {
             memcpy(x(m), question[m].slot, static_cast<size_t>(width) * sizeof(float));
             for (int64_t back = 0; back < look_back; ++back) {
                 const uint32_t unit = question[m].before[static_cast<size_t>(back)];
                 if (unit != absent) head.back.add_to(back * vocabulary + unit, x(m));
             }
+            if (head.op->added.size) kernels_.add(at(m, head.op->added), x(m), width);
         }
         multiply(head.up, prepare(head.up, nullptr, true, count, x),
                  {scratch(1), hidden, nullptr, head.up_bias, CPU1_RELU2, false});

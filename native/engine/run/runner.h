@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "run/model.h"
@@ -36,6 +37,9 @@ struct Stream {
     std::vector<float> s;  // predicts the next step
     std::vector<float> ahead;  // what the head makes of s: slots of the decoder, or all logits
     bool looked = false;       // whether `ahead` is of this s
+    Contexts contexts;             // of what tables look up
+    std::optional<Recall> recall;  // the memory of the document
+    std::vector<uint8_t> found;    // what the lookups find for the next unit
     History recent = no_history();
     std::vector<uint32_t> begun;  // units of the step that is not whole yet
 };
@@ -50,6 +54,7 @@ struct Row {
 struct Question {
     const float *slot;  // decoder: its part of `ahead`
     History before;
+    const uint8_t *found;  // what lookups found for it: a record
     float *logits;
 };
 
@@ -92,6 +97,7 @@ class Runner {
     void embed(const Row &row, float *x) const;
     void run_op(const BoundOp &bound);
     void gate(const BoundOp &bound);
+    void look_up(const BoundOp &bound, const Question *question, int64_t count);
     void attend(const BoundOp &bound);
     void turn(int64_t slot);
     void activate();

@@ -23,7 +23,35 @@ Stream Session::fresh() const {
     stream.caches.resize(model_->caches.size());
     stream.s.resize(static_cast<size_t>(model_->program.width));
     stream.ahead.resize(static_cast<size_t>(runner_.ahead_size()));
+    if (model_->memory) stream.recall.emplace(*model_->memory);
+    stream.found.resize(static_cast<size_t>(model_->record));
+    find(stream, stream.found.data());
     return stream;
+}
+
+// What the lookups find for the next unit: a record.
+void Session::find(const Stream &stream, uint8_t *record) const {
+    for (const BoundOp &bound : model_->lookups) {
+        const Op &op = *bound.op;
+        uint8_t *to = record + bound.place;
+        if (op.code == Code::recall) {
+            stream.recall->look(to);
+            continue;
+        }
+        const int bits = __builtin_ctzll(static_cast<uint64_t>(op.table_size));
+        for (size_t k = 0; k < op.contexts.size(); ++k) {
+            const uint64_t row = stream.contexts.hash(op.contexts[k]) >> (64 - bits);
+            const int32_t place = static_cast<int32_t>(k * static_cast<size_t>(op.table_size) + row);
+            memcpy(to + 4 * k, &place, sizeof place);
+        }
+    }
+}
+
+// The lookups read each unit once, in order.
+void Session::learn(Stream &stream, uint32_t unit) const {
+    if (model_->lookups.empty()) return;
+    stream.contexts.read(static_cast<uint8_t>(unit));
+    if (stream.recall) stream.recall->read(static_cast<uint8_t>(unit));
 }
 
 void Session::check_units(const uint32_t *units, int64_t count) const {
@@ -48,6 +76,8 @@ void Session::push(const std::vector<std::pair<Stream *, uint32_t>> &units) {
     std::vector<Row> rows;
     for (const auto &[stream, unit] : units) {
         stream->begun.push_back(unit);
+        learn(*stream, unit);
+        if (model_->record) find(*stream, stream->found.data());
         if (static_cast<int64_t>(stream->begun.size()) == model_->program.patch)
             rows.push_back({stream, stream->begun.data(), stream->s.data()});
     }
@@ -70,20 +100,23 @@ void Session::advance(const uint32_t *const *units, const int64_t *counts) {
         while (!stream.begun.empty() && done[i] < counts[i]) push({{&stream, units[i][done[i]++]}});
         for (; counts[i] - done[i] >= patch; done[i] += patch) {
             const bool last = counts[i] - done[i] < 2 * patch;
+            for (int64_t j = 0; j < patch; ++j) learn(stream, units[i][done[i] + j]);
             rows.push_back({&stream, units[i] + done[i], last ? stream.s.data() : unused.data()});
         }
     }
     // Rows of all streams side by side, each stream's in order: as many as fit share the reading of the weights.
     runner_.steps(rows);
     for (const Row &row : rows) take(*row.stream, row.units);
+    if (model_->record)
+        for (Stream &stream : streams_) find(stream, stream.found.data());
     for (size_t i = 0; i < streams_.size(); ++i)
         for (; done[i] < counts[i]; ++done[i]) push({{&streams_[i], units[i][done[i]]}});
 }
 
 // Unit `place` of a step whose earlier units are `step`, after what the stream has read.
 Question Session::question(const Stream &stream, const float *ahead, const uint32_t *step, int64_t place,
-                           float *out) const {
-    Question q = {ahead + place * model_->head.output.inputs, {}, out};
+                           const uint8_t *found, float *out) const {
+    Question q = {ahead + place * model_->head.output.inputs, {}, found, out};
     for (int64_t back = 0; back < model_->head.op->look_back; ++back) {
         const int64_t at = place - 1 - back;
         q.before[static_cast<size_t>(back)] = at >= 0 ? step[at] : stream.recent[static_cast<size_t>(-1 - at)];
@@ -104,7 +137,8 @@ void Session::next_logits(const std::vector<Stream *> &streams, std::vector<floa
         const Stream &stream = *streams[i];
         const int64_t place = static_cast<int64_t>(stream.begun.size());
         if (model_->head.op->code == Code::local_decode)
-            questions.push_back(question(stream, stream.ahead.data(), stream.begun.data(), place, out[i]));
+            questions.push_back(
+                question(stream, stream.ahead.data(), stream.begun.data(), place, stream.found.data(), out[i]));
         else std::copy_n(stream.ahead.data() + place * vocabulary, vocabulary, out[i]);
     }
     if (!questions.empty()) runner_.decode(questions);
@@ -178,6 +212,7 @@ void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps
     const int64_t size = runner_.ahead_size();
     const int64_t most = std::clamp<int64_t>((1 << 20) / (size + patch * vocabulary), 1, steps);
     std::vector<float> ahead(static_cast<size_t>(most * size)), logits(static_cast<size_t>(most * patch * vocabulary));
+    std::vector<uint8_t> found(static_cast<size_t>(most * patch * model_->record));
     for (int64_t first = 0; first < steps; first += most) {
         const int64_t count = std::min(most, steps - first);
         std::vector<std::pair<const float *, float *>> looks;
@@ -187,15 +222,20 @@ void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps
         const bool decodes = model_->head.op->code == Code::local_decode;
         for (int64_t t = 0; t < count; ++t) {
             const uint32_t *step = units + (first + t) * patch;
-            for (int64_t j = 0; j < patch && decodes; ++j)
-                questions.push_back(
-                    question(stream, ahead.data() + t * size, step, j, logits.data() + (t * patch + j) * vocabulary));
+            for (int64_t j = 0; j < patch && decodes; ++j) {
+                uint8_t *record = found.data() + (t * patch + j) * model_->record;
+                find(stream, record);
+                learn(stream, step[j]);
+                questions.push_back(question(stream, ahead.data() + t * size, step, j, record,
+                                             logits.data() + (t * patch + j) * vocabulary));
+            }
             take(stream, step);
         }
         if (decodes) runner_.decode(questions);
         const float *all = decodes ? logits.data() : ahead.data();
         for (int64_t i = 0; i < count * patch; ++i) each(first * patch + i, all + i * vocabulary);
     }
+    if (model_->record) find(stream, stream.found.data());
 }
 
 void Session::generate(const Sampling &sampling, Random *random, int64_t count, uint32_t *out, int64_t *made) {
@@ -281,6 +321,12 @@ void write(const Stream &stream, const Model &model, Writer &to) {
     to.put(stream.begun.data(), stream.begun.size());
     to.put(stream.s.data(), stream.s.size());
     to.put(stream.values.data(), stream.values.size());
+    if (!model.lookups.empty()) to.put(stream.contexts);
+    if (stream.recall) {
+        std::vector<uint8_t> memory(static_cast<size_t>(stream.recall->state_size()));
+        stream.recall->save(memory.data());
+        to.put(memory.data(), memory.size());
+    }
     for (const Cache &cache : stream.caches) {
         const size_t dropped = static_cast<size_t>(cache.dropped), all = cache.positions.size();
         const size_t entry = all ? cache.keys.size() / all : 0;
@@ -323,6 +369,13 @@ void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
             "the state is damaged");
     taker.get(stream.s.data(), stream.s.size());
     taker.get(stream.values.data(), stream.values.size());
+    if (!model_->lookups.empty()) stream.contexts = taker.get<Contexts>();
+    if (stream.recall) {
+        std::vector<uint8_t> memory(static_cast<size_t>(stream.recall->state_size()));
+        taker.get(memory.data(), memory.size());
+        require(stream.recall->restore(memory.data()), "the state is damaged");
+    }
+    if (model_->record) find(stream, stream.found.data());
     for (size_t i = 0; i < stream.caches.size(); ++i) {
         Cache &cache = stream.caches[i];
         const Op &op = *model_->caches[i]->op;

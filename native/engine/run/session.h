@@ -34,7 +34,10 @@ class Session {
     void take(Stream &stream, const uint32_t *step);
     void next_logits(const std::vector<Stream *> &streams, std::vector<float *> out);
     void push(const std::vector<std::pair<Stream *, uint32_t>> &units);
-    Question question(const Stream &stream, const float *ahead, const uint32_t *step, int64_t place, float *out) const;
+    void find(const Stream &stream, uint8_t *record) const;
+    void learn(Stream &stream, uint32_t unit) const;
+    Question question(const Stream &stream, const float *ahead, const uint32_t *step, int64_t place,
+                      const uint8_t *found, float *out) const;
     // Reads units; each(i, logits) of unit i, before it is read.
     using Each = std::function<void(int64_t, const float *)>;
     void predict(int64_t stream, const uint32_t *units, int64_t count, const Each &each);

@@ -38,6 +38,16 @@ void Table::add_to(int64_t row, float *out) const {
     add_row(kind, rows + row * width * size_of(kind), scale ? scale[row] : 1, width, out);
 }
 
+void PackedRows::copy_to(int64_t row, float *out) const {
+    const uint8_t *from = bytes + row * stride;
+    const uint32_t power = static_cast<uint32_t>(static_cast<int8_t>(*from++) + 127) << 23;
+    float scale;
+    memcpy(&scale, &power, sizeof scale);
+    const int each = 8 / bits, mask = (1 << bits) - 1, middle = 1 << (bits - 1);
+    for (int64_t i = 0; i < width; ++i)
+        out[i] = scale * static_cast<float>((from[i / each] >> i % each * bits & mask) - middle);
+}
+
 void Table::copy_to(int64_t row, float *out) const {
     std::fill(out, out + width, 0.0f);
     add_to(row, out);

@@ -37,4 +37,14 @@ struct Table {
     void copy_to(int64_t row, float *out) const;
 };
 
+// Rows of few bits a value, as the file has them: a power of two, then the values, the first in the lowest bits.
+struct PackedRows {
+    int bits = 8;
+    int64_t width = 0;  // values
+    int64_t stride = 0;  // bytes of a row
+    const uint8_t *bytes = nullptr;
+
+    void copy_to(int64_t row, float *out) const;
+};
+
 }  // namespace cpu1

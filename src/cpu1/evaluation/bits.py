@@ -1,8 +1,11 @@
 """Bits per byte of a model on documents: the sum of -log2 p over all bytes, a valid code length.
 
-Documents are scored separately. Each is cut into windows of `context` bytes (for BPE runs, of context / 4 tokens) that
-start cold, as windows do in training. So no byte is predicted from more than `context` bytes, and the first bytes of a
-window from few. Every figure states this context.
+Documents are scored separately, in one of two ways, and every figure says in which.
+
+- *window*: each document is cut into windows of `context` bytes (for BPE runs, of context / 4 tokens) that start cold,
+  the memory of the document too. So no byte is predicted from more than `context` bytes, and the first bytes of a
+  window from few.
+- *document*: state and memory are carried through the whole document.
 
 Shapes: B windows, N units of a window, D documents.
 """
@@ -20,6 +23,7 @@ from cpu1.errors import UserError
 from cpu1.model.network import Model
 
 UNITS_A_BATCH = 16_384
+UNITS_A_CALL = 4096  # of a document
 TOKEN_BYTES = 4  # context bytes counted for a token, so that the trunks of BPE and byte runs have one length
 
 
@@ -89,6 +93,28 @@ def score(
     model.train(training)
     units_seen = np.array([len(units) for units in encoded], np.int64)
     return Score(nats, sizes, units_seen, deleted / steps if steps else None, nats_at, units_at)
+
+
+@torch.no_grad()
+def score_documents(
+    model: Model, documents: Sequence[NDArray[np.uint8]], tokenizer: Tokenizer | None = None
+) -> NDArray[np.float64]:
+    """Nats (D,) of each document, read from its beginning to its end, in fp32 with the arithmetic of deployment."""
+    device = next(model.parameters()).device
+    nats = np.zeros(len(documents))
+    training = model.training
+    model.eval()
+    for place, document in enumerate(documents):
+        units = tokenizer.encode(bytes(document)).astype(np.int64) if tokenizer else document.astype(np.int64)
+        state = model.start()
+        for first in range(0, len(units), UNITS_A_CALL):
+            part = units[first : first + UNITS_A_CALL]
+            whole = torch.from_numpy(np.pad(part, (0, -len(part) % model.patch)))[None].to(device)
+            logits, state = model.extend(whole, state)
+            costs = F.cross_entropy(logits[0].float(), whole[0], reduction="none")
+            nats[place] += float(costs[: len(part)].double().sum())
+    model.train(training)
+    return nats
 
 
 def _batches(

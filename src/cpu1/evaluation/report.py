@@ -13,8 +13,8 @@ from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
 from cpu1.evaluation import generation
 from cpu1.evaluation.baselines import baselines
-from cpu1.evaluation.bits import Score, context_bytes, score
-from cpu1.evaluation.statistics import bpb_interval
+from cpu1.evaluation.bits import Score, context_bytes, score, score_documents
+from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.records import to_json
 from cpu1.runs.generate import continuation
 from cpu1.runs.result import Documents, Evaluation, Gate, Generation, Positions, Scored
@@ -24,6 +24,8 @@ from cpu1.runtime.sampling import Sampling
 
 EVAL_BYTES = 256 * 1024  # held-out bytes scored by default
 EXCERPT_BYTES = 8 * 1024  # in an excerpt of a document, at most
+DOCUMENT_BYTES = 64 * 1024  # of a document that is read from its beginning, at most
+DOCUMENT_SHARE = 4  # times as many bytes for the document figure, since it needs many long documents
 REFERENCE_BYTES = 256 * 1024  # of training text, with whose entropy a sample's is compared
 SAMPLE_BYTES = 400
 PROMPT_BYTES = 64
@@ -36,17 +38,27 @@ def evaluation(
     documents = corpus.select(split, max_bytes, EXCERPT_BYTES)
     scored = score(trained.model, documents, context, trained.tokenizer)
     interval = bpb_interval(scored.nats, scored.bytes)
+    document = document_figure(trained, corpus, split, max_bytes)
     size = int(scored.bytes.sum())
     found = Evaluation(
         corpus=Scored(corpus.name, corpus.sha256, split, len(documents), size, context),
         **headline_figures(scored),
         bpb_interval=(interval.low, interval.high),
+        document_bpb=document.value,
+        document_interval=(document.low, document.high),
         positions=None if trained.tokenizer else by_position(scored),
         frequency_bpb=frequency_bpb(corpus, documents),
         gate=_gate(trained, scored, documents, context),
         generation=generation_test(trained, documents, corpus.select("train", REFERENCE_BYTES, EXCERPT_BYTES)),
     )
     return found, Documents(tuple(scored.bytes.tolist()), tuple(scored.nats.tolist()))
+
+
+def document_figure(trained: Trained, corpus: Corpus, split: str, max_bytes: int) -> Interval:
+    """Bits per byte of whole documents, read from their beginning, and the interval over them."""
+    documents = corpus.select(split, DOCUMENT_SHARE * max_bytes, DOCUMENT_BYTES)
+    nats = score_documents(trained.model, documents, trained.tokenizer)
+    return bpb_interval(nats, [len(document) for document in documents])
 
 
 def evaluate_text(
@@ -98,6 +110,7 @@ def headline_figures(scored: Score) -> dict[str, float]:
         "val_loss": scored.loss,
         "ppl": float(np.exp(min(scored.loss, 700.0))),
         "bpb": scored.bpb,
+        "window_bpb": scored.bpb,
         "delta_uniform": scored.bpb * float(np.log(2)) - float(np.log(256)),
     }
 

@@ -25,6 +25,9 @@ NAME = 256  # characters
 ENTRIES = {"registers": 256, "states": 4096}
 VALUES = {"registers": 1 << 20, "states": 1 << 22}  # of all together
 LOOK_BACK = 8  # units before the next one that a head may read
+HEAD = 8  # operations of the head
+RECALL_VALUES = 1 << 26  # of the vectors that a memory's bytes and contexts select
+CONTEXTS, LAST_CONTEXT = 16, 10  # of a lookup, see lookups.contexts
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Read:
     """A slice that is read."""
 
     size: str
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,12 @@ class State:
 
 @dataclass(frozen=True)
 class Tensor:
-    """The name of a tensor."""
+    """The name of a tensor. `packed` ones hold rows of whole numbers of the operation's `bits`, with a scale each."""
 
     shape: tuple[str, ...]
     ternary: bool = False
     optional: bool = False
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,20 @@ class Number:
     high: int
     step: int = 1
     default: int | None = None
+    power: bool = False  # a power of two
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A list of different whole numbers from `low` to `high`. How many they are is the letter `count`, at most `most`.
+
+    One more than that is the letter with "+1" behind it.
+    """
+
+    low: int
+    high: int
+    count: str
+    most: int
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ class Target:
     """The index of a later operation of the trunk."""
 
 
-Kind = Read | Write | State | Tensor | Parts | Number | Flag | Choice | Target
+Kind = Read | Write | State | Tensor | Parts | Number | Numbers | Flag | Choice | Target
 
 
 @dataclass(frozen=True)
@@ -112,8 +131,8 @@ class Operation:
 
     @property
     def needed(self) -> set[str]:
-        """The fields that must be there: all but optional tensors and what has a default."""
-        optional = {name for name, kind in self.tensors.items() if kind.optional}
+        """The fields that must be there: all but what is optional and what has a default."""
+        optional = {name for name, kind in self.fields.items() if getattr(kind, "optional", False)}
         return set(self.fields) - optional - set(self.defaults)
 
     @property
@@ -191,11 +210,43 @@ OPERATIONS: dict[str, Operation] = {
         },
     ),
     "add": Operation("trunk", {"in": Read("n"), "out": Write("n", added=True)}),
+    "table_rows": Operation(
+        "head",
+        {
+            "contexts": Numbers(1, LAST_CONTEXT, "K", CONTEXTS),
+            "table_size": Number(16, 65_536, power=True),
+            "bits": Choice(("two", "four", "eight")),
+            "out": Write("w", added="accumulate"),
+            "rows": Tensor(("K*table_size", "v"), packed=True),
+            "weight": Tensor(("w", "K*v")),
+            "accumulate": Flag(),
+        },
+        level="byte",
+    ),
+    "recall": Operation(
+        "head",
+        {
+            "contexts": Numbers(1, LAST_CONTEXT, "K", CONTEXTS),
+            "memory_size": Number(16, 65_536, power=True),
+            "history": Number(256, 65_536, power=True),
+            "match": Number(1, 8),
+            "out": Write("w", added="accumulate"),
+            "table": Tensor(("V", "q")),
+            "first": Tensor(("K+1*w", "q")),
+            "second": Tensor(("K+1*w", "q")),
+            "first_gains": Tensor(("K+1", "32", "w")),
+            "second_gains": Tensor(("K+1", "32", "w")),
+            "offsets": Tensor(("K+1", "32", "w")),
+            "accumulate": Flag(),
+        },
+        level="byte",
+    ),
     "local_decode": Operation(
         "head",
         {
             "look_back": Number(1, LOOK_BACK, default=3),
             "in": Read("d"),
+            "added": Read("w", optional=True),
             "slots": Tensor(("P*w", "d")),
             "back": Tensor(("look_back", "V", "w")),
             "up": Tensor(("h", "w")),

@@ -18,7 +18,18 @@ from cpu1.files import write_atomic, write_json
 from cpu1.format import container
 from cpu1.format.container import Raw
 from cpu1.format.program import Program, Stored
-from cpu1.format.tensors import Ternary, from_trits, groups, load_dense, raw, store_dense, to_trits
+from cpu1.format.tensors import (
+    Rows,
+    Ternary,
+    from_trits,
+    groups,
+    load_dense,
+    load_rows,
+    raw,
+    store_dense,
+    store_rows,
+    to_trits,
+)
 
 FORMAT = 1
 KIND = "packed"
@@ -36,7 +47,7 @@ class Derived:
     compute: Callable[..., NDArray[np.float32]]
 
 
-Value = NDArray[np.float32] | Ternary | Derived
+Value = NDArray[np.float32] | Ternary | Rows | Derived
 
 
 @dataclass(frozen=True)
@@ -48,13 +59,19 @@ class Packed:
     run: dict[str, Any]  # what is known of the training
     dense: str
     derived: tuple[str, ...]  # names of tensors that unpacking leaves out
-    tensors: dict[str, NDArray[np.float32] | Ternary]
+    tensors: dict[str, NDArray[np.float32] | Ternary | Rows]
     tokenizer: bytes | None = field(repr=False, default=None)
 
     def values(self, name: str) -> NDArray[np.float32]:
         """A full-precision tensor."""
         value = self.tensors[name]
-        assert not isinstance(value, Ternary)
+        assert not isinstance(value, Ternary | Rows)
+        return value
+
+    def rows(self, name: str) -> Rows:
+        """A tensor of packed rows."""
+        value = self.tensors[name]
+        assert isinstance(value, Rows)
         return value
 
     def ternary(self, name: str) -> Ternary:
@@ -86,6 +103,9 @@ def pack(
     for name, value in sorted(tensors.items(), key=lambda item: isinstance(item[1], Derived)):
         if isinstance(value, Ternary):
             stored[f"{name}.trits"], stored[f"{name}.scale"] = raw(to_trits(value.w)), raw(value.scale)
+            continue
+        if isinstance(value, Rows):
+            stored[f"{name}.rows"] = raw(store_rows(value))
             continue
         if isinstance(value, Derived):
             value = value.compute(*(values[s] if isinstance(s, str) else s for s in value.sources))
@@ -130,10 +150,11 @@ def read_packed(data: bytes) -> Packed:
     about = _about(metadata)
     program = Program.from_json(about["program"])
     tokenizer = _take_tokenizer(stored, program)
-    ternary, dense = _take_ternary(stored, program), _take_dense(stored)
-    for name in sorted(ternary.keys() & dense.keys()):
+    ternary, rows = _take_ternary(stored, program), _take_rows(stored, program)
+    dense = _take_dense(stored)
+    for name in sorted((ternary.keys() & dense.keys()) | ((ternary.keys() | dense.keys()) & rows.keys())):
         raise ValueError(f"tensor {name!r} is there twice")
-    tensors: dict[str, NDArray[np.float32] | Ternary] = {**ternary, **dense}
+    tensors: dict[str, NDArray[np.float32] | Ternary | Rows] = {**ternary, **rows, **dense}
     program.check_tensors({name: _stored(value) for name, value in tensors.items()})
     unknown = [name for name in about["derived"] if name not in tensors]
     if unknown:
@@ -147,7 +168,7 @@ def unpacked_weights(packed: Packed) -> dict[str, NDArray[np.float32]]:
     Raises ValueError where a ternary tensor has a scale that no weights have.
     """
     kept = {name: value for name, value in packed.tensors.items() if name not in packed.derived}
-    return {name: value.unpacked() if isinstance(value, Ternary) else value for name, value in kept.items()}
+    return {name: value.unpacked() if isinstance(value, Ternary | Rows) else value for name, value in kept.items()}
 
 
 def unpack(packed: Packed, folder: str | Path) -> None:
@@ -225,6 +246,21 @@ def _take_ternary(stored: dict[str, Raw], program: Program) -> dict[str, Ternary
     return found
 
 
+def _take_rows(stored: dict[str, Raw], program: Program) -> dict[str, Rows]:
+    """The tables of the program, of which the file does not say how many bits a value has."""
+    found = {}
+    for name, ((count, _), bits) in ((n, (t.shape, t.bits)) for n, t in program.packed_tensors().items()):
+        assert bits is not None
+        tensor = stored.pop(f"{name}.rows", None)
+        if tensor is None or tensor.dtype != "U8" or len(tensor.shape) != 2 or tensor.shape[0] != count:
+            raise ValueError(f"table {name!r}: no {name}.rows of type U8 with {count} rows")
+        try:
+            found[name] = load_rows(np.frombuffer(tensor.data, np.uint8).reshape(tensor.shape), bits)
+        except ValueError as error:
+            raise ValueError(f"table {name!r}: {error}") from None
+    return found
+
+
 def _take_dense(stored: dict[str, Raw]) -> dict[str, NDArray[np.float32]]:
     """All that is left: full-precision tensors."""
     found = {}
@@ -255,7 +291,9 @@ def _take_scale(stored: dict[str, Raw], name: str, count: int) -> NDArray[np.flo
     return scale
 
 
-def _stored(value: NDArray[np.float32] | Ternary) -> Stored:
+def _stored(value: NDArray[np.float32] | Ternary | Rows) -> Stored:
+    if isinstance(value, Rows):
+        return Stored(value.q.shape, bits=value.bits)
     return Stored(value.w.shape, value.parts) if isinstance(value, Ternary) else Stored(value.shape)
 
 

@@ -11,18 +11,21 @@ from typing import Any
 
 from cpu1.format.operations import (
     ENTRIES,
+    HEAD,
     INPUTS,
     NAME,
     OPERATIONS,
     OPERATIONS_A_SECTION,
     PARTS,
     PATCH,
+    RECALL_VALUES,
     VALUES,
     VOCABULARY,
     Choice,
     Flag,
     Kind,
     Number,
+    Numbers,
     Parts,
     Read,
     State,
@@ -32,6 +35,7 @@ from cpu1.format.operations import (
 )
 
 SECTIONS = ("embed", "trunk", "head")
+BITS = {"two": 2, "four": 4, "eight": 8}
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class Stored:
-    """What is known of a tensor: its shape, and the rows of each part of a ternary one."""
+    """What is known of a tensor: its shape, the rows of each part of a ternary one, the bits of packed rows."""
 
     shape: tuple[int, ...]
     parts: tuple[int, ...] | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ class Program:
     """A model's computation. Raises ValueError, which names the fault, for one that no runtime should run.
 
     `embed` (one operation) turns the units of a step into register x; `trunk` runs once a step and leaves register s;
-    `head` (one operation) turns s, and the bytes before, into the logits of the next step's units.
+    `head` turns s, and the bytes before, into the logits of the next step's units. Its last operation does that; those
+    before it run once a unit, and look up what the last one adds.
     """
 
     level: str  # "byte" or "token": what a unit is
@@ -110,6 +116,8 @@ class Program:
             _check_op(self, place, section, index, op)
         _check_states(self)
         _check_flow(self)
+        memories = sum(op.name == "recall" for op in self.head)
+        _require(memories <= 1, f"program: {memories} memories of the document; a stream has one")
 
     def operations(self) -> Iterator[tuple[str, str, int, Op]]:
         """Every operation: words that name its place, section, index in it, the operation."""
@@ -120,7 +128,23 @@ class Program:
     @property
     def look_back(self) -> int:
         """How many units before the next one the head reads."""
-        return self.head[0].get("look_back") or 0
+        return self.head[-1].get("look_back") or 0
+
+    @property
+    def lookups(self) -> tuple[Op, ...]:
+        """The operations of the head before its last."""
+        return self.head[:-1]
+
+    def packed_tensors(self) -> dict[str, Stored]:
+        """The tensors of packed rows, whose bits only the program knows; raises ValueError where two uses differ."""
+        found: dict[str, Stored] = {}
+        for place, _, _, op in self.operations():
+            for field, kind in OPERATIONS[op.name].tensors.items():
+                if kind.packed:
+                    stored = Stored((len(op["contexts"]) * op["table_size"], -1), bits=BITS[op["bits"]])
+                    same = found.setdefault(op[field], stored) == stored
+                    _require(same, f"{place}: tensor {_short(op[field])} has another shape elsewhere")
+        return found
 
     def tensor_names(self) -> set[str]:
         """The tensors that operations name."""
@@ -198,7 +222,7 @@ def _read_field(place: str, kind: Kind, value: Any) -> Any:
         if not isinstance(value, list) or len(value) != 3:
             raise ValueError(f"{place} is not [register, first, size]")
         return Slice(*value)
-    if isinstance(kind, Parts):
+    if isinstance(kind, (Parts, Numbers)):
         _require(isinstance(value, list), f"{place} is not a list")
         return tuple(value)
     return value
@@ -219,7 +243,7 @@ def _check_header(program: Program) -> None:
         _check_entries(kind, getattr(program, kind))
     for name in ("x", "s"):
         _require(program.registers.get(name) == program.width, f"program: register {name} must have the width")
-    for section, most in zip(SECTIONS, (1, OPERATIONS_A_SECTION, 1), strict=True):
+    for section, most in zip(SECTIONS, (1, OPERATIONS_A_SECTION, HEAD), strict=True):
         count = len(getattr(program, section))
         _require(1 <= count <= most, f"program: {section} has {count} operations; it must have 1 to {most}")
 
@@ -247,8 +271,14 @@ def _check_op(program: Program, place: str, section: str, index: int, op: Op) ->
     if section == "embed":
         _require(op["out"] == Slice("x", 0, program.width), f"{place}: out is not the whole of register x")
     if section == "head":
-        _require(op["in"] == Slice("s", 0, program.width), f"{place}: in is not the whole of register s")
-    _sizes(program, place, op)
+        last = index == len(program.head) - 1
+        _require(("in" in operation.fields) == last, f"{place}: the last operation of the head, and it alone, reads s")
+        if last:
+            _require(op["in"] == Slice("s", 0, program.width), f"{place}: in is not the whole of register s")
+    sizes = _sizes(program, place, op)
+    if op.name == "recall":
+        values = sizes["K+1"] * program.vocabulary * sizes["w"]
+        _require(values <= RECALL_VALUES, f"{place}: the decoder is too wide for a memory")
 
 
 def _check_field(program: Program, place: str, index: int, kind: Kind, value: Any) -> None:
@@ -273,6 +303,13 @@ def _check_field(program: Program, place: str, index: int, kind: Kind, value: An
         case Number():
             _whole(place, value, kind.low, kind.high)
             _require(value % kind.step == 0, f"{place} is {value}; it must be a multiple of {kind.step}")
+            _require(not kind.power or value & (value - 1) == 0, f"{place} is {value}; it must be a power of two")
+        case Numbers():
+            fits = isinstance(value, tuple) and 1 <= len(value) <= kind.most
+            _require(fits, f"{place} is not a list of 1 to {kind.most} numbers")
+            for number in value:
+                _whole(place, number, kind.low, kind.high)
+            _require(len(set(value)) == len(value), f"{place} names a number twice")
         case Flag():
             _require(isinstance(value, bool), f"{place} is {_short(value)}; it must be true or false")
         case Choice():
@@ -291,7 +328,9 @@ def _sizes(program: Program, place: str, op: Op) -> dict[str, int]:
         match kind:
             case Number():
                 sizes[field] = op[field]
-            case Read() | Write():
+            case Numbers():
+                sizes[kind.count], sizes[f"{kind.count}+1"] = len(op[field]), len(op[field]) + 1
+            case Read() | Write() if field in op.fields:
                 _solve(f"{place}: {field}", kind.size, op[field].size, sizes)
             case State():
                 _solve(f"{place}: {field}", kind.size, program.states[op[field]], sizes)
@@ -320,6 +359,7 @@ def _check_tensor(place: str, op: Op, kind: Tensor, stored: Stored | None, sizes
     if stored is None:
         raise ValueError(f"{place} is not in the file")
     _require((stored.parts is not None) == kind.ternary, f"{place} is {'not ' if kind.ternary else ''}ternary")
+    _require((stored.bits is not None) == kind.packed, f"{place} is {'not ' if kind.packed else ''}packed")
     if kind.ternary:
         _require(stored.parts == op["parts"], f"{place} has other parts")
     wanted = f"({', '.join(kind.shape)})"
@@ -350,6 +390,8 @@ def _check_flow(program: Program) -> None:
     written, ever = dict.fromkeys(program.registers, 0), dict.fromkeys(program.registers, 0)
     skips: dict[int, list[dict[str, int]]] = {}  # what was written at the gates that skip to an operation
     for place, section, index, op in program.operations():
+        if section == "head" and index == 0:  # its registers are those of a unit, not of the step
+            written = {name: bits if name == "s" else 0 for name, bits in written.items()}
         for before in skips.get(index, ()) if section == "trunk" else ():
             written = {name: bits & before[name] for name, bits in written.items()}
         reads, writes = _reads_and_writes(place, op)
@@ -369,7 +411,7 @@ def _check_flow(program: Program) -> None:
 def _reads_and_writes(place: str, op: Op) -> tuple[list[Slice], list[Slice]]:
     """The slices an operation reads and writes, which must not overlap; what it adds to is in both."""
     kinds = OPERATIONS[op.name].fields
-    reads = [op[field] for field, kind in kinds.items() if isinstance(kind, Read)]
+    reads = [op[field] for field, kind in kinds.items() if isinstance(kind, Read) and field in op.fields]
     writes = [op[field] for field, kind in kinds.items() if isinstance(kind, Write)]
     _require(not any(a.overlaps(b) for a in reads for b in writes), f"{place} overwrites what it reads")
     added_to = [op[field] for field, kind in kinds.items() if isinstance(kind, Write) and _adds(op, kind)]

@@ -96,6 +96,62 @@ def from_trits(trits: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.i
     return np.ascontiguousarray(w[: shape[0], : shape[1]])
 
 
+# ------------------------------------------------------------------------------------- packed rows
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of whole numbers q of [-levels, levels] times 2^power, levels = 2^(bits - 1) - 1."""
+
+    q: NDArray[np.int8]  # (R, W)
+    power: NDArray[np.int8]  # (R,), from LEAST_POWER to MOST_POWER
+    bits: int  # 2, 4 or 8
+
+    def unpacked(self) -> NDArray[np.float32]:
+        """The values (R, W), exactly."""
+        return np.ldexp(self.q.astype(np.float32), self.power[:, None].astype(np.int32))
+
+
+LEAST_POWER, MOST_POWER = -120, 100  # so that values and their products stay normal numbers
+
+
+def to_rows(value: NDArray[np.float32], bits: int) -> Rows:
+    """Rounds rows (R, W) as `ops.gather_rows` does: the smallest power of two that holds a row's largest value."""
+    levels = 2 ** (bits - 1) - 1
+    peak = np.abs(value).max(1)
+    _, exponent = np.frexp(peak / np.float32(levels + 1))
+    power = np.where(peak <= np.ldexp(np.float32(levels), exponent), exponent, exponent + 1)
+    power = np.where(peak > SILENT, power, 0)
+    if power.size and (power.min() < LEAST_POWER or power.max() > MOST_POWER):
+        raise ValueError(f"rows of a table reach 2^{power.max()}; values that large or small cannot be packed")
+    q = np.rint(np.ldexp(value, -power[:, None]))
+    return Rows(np.where(peak[:, None] > SILENT, q, 0).astype(np.int8), power.astype(np.int8), bits)
+
+
+def store_rows(rows: Rows) -> NDArray[np.uint8]:
+    """A row after the other: its power, then its values q + 2^(bits - 1), the first in the lowest bits of a byte."""
+    each = 8 // rows.bits
+    raised = (rows.q.astype(np.int16) + 2 ** (rows.bits - 1)).astype(np.uint8).reshape(len(rows.q), -1, each)
+    shifts = (rows.bits * np.arange(each)).astype(np.uint8)
+    values = np.bitwise_or.reduce(raised << shifts, axis=2)
+    return np.concatenate((rows.power.view(np.uint8)[:, None], values), axis=1)
+
+
+def load_rows(stored: NDArray[np.uint8], bits: int) -> Rows:
+    """What `store_rows` gave (R, 1 + W bits / 8). ValueError for a power or a value that it cannot give."""
+    if stored.shape[1] < 2:
+        raise ValueError("rows without values")
+    power = np.ascontiguousarray(stored[:, 0]).view(np.int8)
+    shifts = (bits * np.arange(8 // bits)).astype(np.uint8)
+    raised = stored[:, 1:, None] >> shifts & (2**bits - 1)
+    if power.min(initial=0) < LEAST_POWER or power.max(initial=0) > MOST_POWER:
+        raise ValueError(f"a power outside {LEAST_POWER} to {MOST_POWER}")
+    if not raised.all():
+        raise ValueError(f"a value of -{2 ** (bits - 1)} in a row")
+    q = raised.reshape(len(stored), -1).astype(np.int16) - 2 ** (bits - 1)
+    return Rows(q.astype(np.int8), power, bits)
+
+
 # ------------------------------------------------------------------------------------------- dense
 
 

@@ -17,6 +17,7 @@ from cpu1 import ops
 from cpu1.format.operations import OPERATIONS
 from cpu1.format.packed import Derived, Ternary, Value
 from cpu1.format.program import SECTIONS, Op, Slice
+from cpu1.format.tensors import to_rows
 
 
 class Builder:
@@ -69,6 +70,12 @@ class Builder:
         name = self._tensor_names[id(weight)]
         w, scale = ops.ternarise(weight.detach().float(), parts)
         self.tensors[name] = Ternary(w.cpu().numpy(), array(scale), tuple(parts))
+        return name
+
+    def table(self, rows: torch.Tensor, bits: int) -> str:
+        """Stores rows (R, W) rounded to `bits` a value, as training reads them; returns their name."""
+        name = self._tensor_names[id(rows)]
+        self.tensors[name] = to_rows(array(rows), bits)
         return name
 
     def derived(self, name: str, compute: Callable[..., NDArray[np.float32]], *sources: torch.Tensor) -> str:

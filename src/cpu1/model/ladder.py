@@ -17,11 +17,13 @@ from cpu1.model.ingredients import (
     ByteDistillation,
     DeleteGate,
     Dense,
+    DocumentMemory,
     FoldedAttention,
     FourHeads,
     FPResidual,
     HiddenDistillation,
     LocalByteDecoder,
+    NgramTables,
     PatchEmbedding,
     PFNet,
     SwiGLU,
@@ -218,3 +220,5 @@ rung("15", "14", "Small CPU-1 byte + hidden distillation", ["hidden distillation
      distill=HiddenDistillation())  # fmt: skip
 
 # Rungs of our own follow here: rung(NAME, PARENT, TITLE, FIELD=INGREDIENT).
+rung("17", "04", "+ n-gram tables", tables=NgramTables())
+rung("18", "17", "+ memory of the document", recall=DocumentMemory())

@@ -8,6 +8,7 @@ units before it and from nothing else. Training and generation run the same code
 Shapes: B streams, T steps of the trunk (patches or tokens), D width, N = T * patch units, V symbols.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ import cpu1.model.ingredients  # noqa: F401 (a model may be built of any of them
 from cpu1 import ops
 from cpu1.errors import UserError
 from cpu1.format.program import Slice
+from cpu1.lookups.readers import Reader
+from cpu1.model.ingredients.decoder import LocalByteDecoder
 from cpu1.model.ingredients.embedding import ABSENT
+from cpu1.model.ingredients.lookups import read_lookups
 from cpu1.model.ingredients.pfnet import PFNetModule, starting_theta
-from cpu1.model.recipe import Recipe
+from cpu1.model.recipe import Lookup, Recipe
 
 if TYPE_CHECKING:
     from cpu1.model.builder import Builder
@@ -41,6 +45,7 @@ class ModelState:
     s: Tensor  # (B, 1, D): predicts the next step
     recent: Tensor  # (B, look_back of the head): the last bytes, ABSENT before the first
     blocks: list[BlockState]
+    readers: list[list[Reader]]  # of each lookup, for each stream
     kept: Tensor | None = None  # (B, T): the gate's k for the steps of the last call
 
 
@@ -105,12 +110,29 @@ class Model(nn.Module):
         self.gate = recipe.gate.build(recipe.width) if recipe.gate else None
         self.gate_position = recipe.gate.position(recipe.layers) if recipe.gate else recipe.layers
         self.head = recipe.head.build(recipe.width)
+        self.tables = self._lookup(recipe.tables)
+        self.recall = self._lookup(recipe.recall)
         self.distill = recipe.distill.build(recipe.width) if recipe.distill else None
 
-    def forward(self, units: Tensor, hard: bool = False) -> Output:
+    def _lookup(self, ingredient: Lookup | None) -> Any:
+        """The module of a lookup; UserError where the head has nothing to add it to."""
+        if ingredient is None:
+            return None
+        if not isinstance(self.recipe.head, LocalByteDecoder):
+            raise UserError(f"{type(ingredient).__name__} adds to a LocalByteDecoder; take that as the head")
+        return ingredient.build(self.recipe.head.width, self.embedding.table().shape[1])
+
+    @property
+    def lookups(self) -> list[Any]:
+        """The modules that look up, in the order in which they add to the decoder."""
+        return [module for module in (self.tables, self.recall) if module is not None]
+
+    def forward(self, units: Tensor, hard: bool = False, found: Sequence[Tensor] | None = None) -> Output:
         """Predicts every unit of windows (B, N) that start cold.
 
-        `hard` lets the gate delete steps; otherwise it scales them. UserError unless N is a multiple of the patch.
+        `hard` lets the gate delete steps; otherwise it scales them. `found` is what each of `lookups` found for the
+        windows; None: what it finds where a document begins with the window. UserError unless N is a multiple of the
+        patch.
         """
         batch, count = units.shape
         if count == 0 or count % self.patch:
@@ -118,29 +140,44 @@ class Model(nn.Module):
         inputs = torch.cat((self.embedding.first(batch), self.embedding(units)[:, :-1]), dim=1)
         s, _, keep = self._trunk(inputs, self._cold(), hard)
         recent = units.new_full((batch, self.head.look_back), ABSENT)
-        return Output(self._logits(s, units, recent), s, keep)
+        if found is None:
+            found, _ = read_lookups(self.lookups, units, None)
+        return Output(self._logits(s, units, recent, found), s, keep)
 
     def start(self, batch: int = 1, hard: bool = True) -> ModelState:
         """The state before the first unit of `batch` documents."""
         s, blocks, keep = self._trunk(self.embedding.first(batch), self._cold(), hard)
         recent = torch.full((batch, self.head.look_back), ABSENT, device=s.device)
-        return ModelState(s, recent, blocks, keep)
+        readers = [[module.reader() for _ in range(batch)] for module in self.lookups]
+        return ModelState(s, recent, blocks, readers, keep)
 
     def extend(self, units: Tensor, state: ModelState, hard: bool = True) -> tuple[Tensor, ModelState]:
         """Reads whole steps of units (B, N) after `state`: their logits (B, N, V), and the state after them."""
         after, blocks, keep = self._trunk(self.embedding(units), state.blocks, hard)
         s = torch.cat((state.s, after[:, :-1]), dim=1)
         recent = torch.cat((state.recent, units), dim=1)[:, units.shape[1] :]
-        return self._logits(s, units, state.recent), ModelState(after[:, -1:], recent, blocks, keep)
+        found, readers = read_lookups(self.lookups, units, state.readers)
+        logits = self._logits(s, units, state.recent, found)
+        return logits, ModelState(after[:, -1:], recent, blocks, readers, keep)
 
     def next_logits(self, begun: Tensor, state: ModelState) -> Tensor:
         """Logits (B, V) of the unit that follows `state` and the `begun` units (B, 0 to patch - 1) of its step."""
         count = begun.shape[1]
         units = nn.functional.pad(begun, (0, self.patch - count))
-        return self._logits(state.s, units, state.recent)[:, count]
+        found, _ = read_lookups(self.lookups, units, state.readers)
+        return self._logits(state.s, units, state.recent, found)[:, count]
 
-    def _logits(self, s: Tensor, units: Tensor, recent: Tensor) -> Tensor:
-        return self.head(s, units, recent, self.embedding.table()).flatten(1, 2)
+    def _logits(self, s: Tensor, units: Tensor, recent: Tensor, found: Sequence[Tensor]) -> Tensor:
+        table = self.embedding.table()
+        if not found:
+            return self.head(s, units, recent, table).flatten(1, 2)
+
+        def look_up(x: Tensor) -> Tensor:
+            for module, said in zip(self.lookups, found, strict=True):
+                x = module(x, said, table)
+            return x
+
+        return self.head(s, units, recent, table, look_up).flatten(1, 2)
 
     def _cold(self) -> list[BlockState]:
         return [BlockState() for _ in self.blocks]
@@ -165,7 +202,19 @@ class Model(nn.Module):
             block.lower(to, x)
         to.land_skips()
         to.emit("rms_norm", x, s)
-        self.head.lower(to, s, self.embedding.table())
+        self._lower_head(to, s)
+
+    def _lower_head(self, to: "Builder", s: Slice) -> None:
+        """The lookups, if any, fill a register that the decoder adds to what it begins with."""
+        table, width = self.embedding.table(), getattr(self.recipe.head, "width", 0)
+        added = to.register("found", width) if self.lookups else None
+        if added is not None:
+            for place, module in enumerate(self.lookups):
+                module.lower(to, added, table, accumulate=place > 0)
+        self.head.lower(to, s, table, *((added,) if added is not None else ()))
+
+
+ZERO = ("taps", "bias", "table", "first_gains", "second_gains", "offsets")  # what begins so, by the last part of a name
 
 
 @torch.no_grad()
@@ -179,6 +228,7 @@ def init_weights(model: Model, seed: int) -> None:
     | W_o and W_down (outputs into the residual stream) | N(0, 1 / inputs) / sqrt(2 L) |
     | FPResidual U; V; a | N(0, 1 / inputs); 0; 0.1 |
     | PFNet W_out; θ | 0; half-lives spaced from 1 to 256 steps |
+    | rows of tables; gains and offsets of the document's memory | 0 |
     | gains | 1 |
     | biases; the gate's last bias | 0; 2, so that most patches are kept at first |
     | patch mix taps | 0 |
@@ -191,7 +241,7 @@ def init_weights(model: Model, seed: int) -> None:
             tensor.fill_(1.0)
         elif role == "theta":
             continue
-        elif "residual.up" in name or name.endswith("memory.output") or role in ("taps", "bias"):
+        elif "residual.up" in name or name.endswith("memory.output") or role in ZERO:
             tensor.zero_()
         elif role.endswith("bias"):
             tensor.fill_(2.0 if name == "gate.down_bias" else 0.0)

@@ -113,6 +113,17 @@ class Memory(Protocol):
     def build(self, width: int) -> nn.Module: ...
 
 
+class Lookup(Protocol):
+    """Adds what is looked up to the local decoder's x. `build` gets the widths of decoder and byte table.
+
+    Module: `reader()` (`lookups.readers.Reader`), `of_text(split, folder)` with `windows(starts, length)` for
+    training, `forward(x (B, N, D), found, table) -> x`, where `found` is what readers or `windows` gave;
+    `lower(to, x, table, accumulate)` writes x or adds to it.
+    """
+
+    def build(self, width: int, quarter: int) -> nn.Module: ...
+
+
 class Distill(Protocol):
     """Learns from a teacher; nothing of it is lowered. Module, if it needs one: see `distillation.HiddenProjection`."""
 
@@ -139,6 +150,8 @@ class Recipe:
     residual: Residual | None = None
     gate: Gate | None = None
     memory: Memory | None = None
+    tables: Lookup | None = later(default=None)
+    recall: Lookup | None = later(default=None)
     distill: Distill | None = None
 
     def __post_init__(self) -> None:
@@ -217,4 +230,4 @@ def _read(text: str) -> Any:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {"kind": type(value).__name__, **{name: _plain(item) for name, item in written(value).items()}}
-    return value
+    return list(value) if isinstance(value, tuple) else value

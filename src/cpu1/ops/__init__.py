@@ -12,6 +12,7 @@ import torch
 
 from cpu1.ops.arena import retain_memory
 from cpu1.ops.dense import linear, relu2_mlp
+from cpu1.ops.lookups import gather_rows, recall
 from cpu1.ops.native import native_available, use_reference
 from cpu1.ops.quantiser import mlgru_quantise, quantise
 from cpu1.ops.rows import branch, rms_norm, swiglu
@@ -28,6 +29,7 @@ __all__ = [
     "branch",
     "cross_entropy",
     "gate_scan",
+    "gather_rows",
     "leaky_scan",
     "linear",
     "look_back",
@@ -35,6 +37,7 @@ __all__ = [
     "mlgru_quantise",
     "native_available",
     "quantise",
+    "recall",
     "relu2_mlp",
     "retain_memory",
     "rms_norm",

@@ -221,6 +221,48 @@ def look_back(base: Tensor, vectors: Tensor, stream: Tensor) -> Tensor:
     return base + F.embedding_bag(index.flatten(0, 1), table, mode="sum").unflatten(0, base.shape[:2])
 
 
+def gather_rows(table: Tensor, index: Tensor, levels: int, sparse: bool = False) -> Tensor:
+    """The rows (..., W) of `table` (R, W) that `index` (...) int32 names, rounded to `levels` steps either way.
+
+    A row is stored as whole numbers of [-levels, levels], with `levels` = 2^n - 1, times the smallest power of two
+    that holds its largest value. The gradient is straight-through. The rows of index[..., k] are different ones for
+    each k. `sparse` asks the fast form for a gradient of the rows that were read alone.
+    """
+    rows = F.embedding(index.long(), table)
+    return rows + (round_rows(rows.detach(), levels) - rows.detach())
+
+
+def row_scales(rows: Tensor, levels: int) -> Tensor:
+    """The power of two (...) by which `gather_rows` divides each of `rows` (..., W); 1 for a row of zeros."""
+    peak = rows.abs().amax(-1)
+    _, exponent = torch.frexp(peak / (levels + 1))
+    power = torch.ldexp(torch.ones_like(peak), exponent)  # above peak / (levels + 1)
+    scale = torch.where(peak <= power * levels, power, 2 * power)
+    return torch.where(peak > SILENT, scale, torch.ones_like(scale))
+
+
+def round_rows(rows: Tensor, levels: int) -> Tensor:
+    """`rows` (..., W) as `gather_rows` rounds them."""
+    scale = row_scales(rows, levels)[..., None]
+    return (rows / scale).round() * scale
+
+
+def recall(
+    x: Tensor, codes: Tensor, first: Tensor, second: Tensor, first_gains: Tensor, second_gains: Tensor, offsets: Tensor
+) -> Tensor:
+    """Adds to x (B, N, D) what the memory of a document says: codes (B, N, K, 3) uint8 of two bytes and a level.
+
+    Context k adds first[a, k] first_gains[k, l] + second[b, k] second_gains[k, l] + offsets[k, l] for the bytes a, b
+    and the level l; where l is 0, nothing is remembered and it adds the offset alone. `first` and `second` are
+    (256, K, D), gains and offsets (K, S, D).
+    """
+    one, two, level = codes.long().unbind(-1)
+    known = (level > 0).unsqueeze(-1)
+    context = torch.arange(codes.shape[-2], device=codes.device)
+    said = first[one, context] * first_gains[context, level] + second[two, context] * second_gains[context, level]
+    return x + (torch.where(known, said, torch.zeros_like(said)) + offsets[context, level]).sum(-2)
+
+
 def autocast_precision(x: Tensor) -> Precision:
     """The precision of products of x where none is named: bf16 inside torch.autocast, fp32 outside."""
     return "bf16" if torch.is_autocast_enabled(x.device.type) else "fp32"

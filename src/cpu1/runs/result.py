@@ -135,6 +135,9 @@ class Evaluation:
     bpb: Amount
     delta_uniform: float  # nats a byte, less ln 256
     bpb_interval: tuple[float | None, float | None]  # 95%, over documents; None of a single one
+    window_bpb: Amount | None = later(default=None)  # `bpb`, by its full name; older results lack it and what follows
+    document_bpb: Amount | None = later(default=None)  # state and memory carried through whole documents
+    document_interval: tuple[float | None, float | None] | None = later(default=None)
     positions: Positions | None = None  # none in token-level runs, and in older results
     frequency_bpb: Amount  # of the training split's byte frequencies alone
     gate: Gate | None

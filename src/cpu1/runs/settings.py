@@ -19,7 +19,7 @@ SECOND_PEAK = 2 / 3  # of the peak rate, from which that line comes down
 CHOICES = {"precision": ("bf16", "fp32"), "optimizer": ("adamw", "muon"), "schedule": ("wsd", "cosine", "two-stage")}
 RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 1": (lambda value: value >= 1, ("steps", "batch", "window")),
-    "positive": (lambda value: value > 0, ("rate", "ternary_rate", "clip", "temperature")),
+    "positive": (lambda value: value > 0, ("rate", "ternary_rate", "table_rate", "clip", "temperature")),
     "at least 0": (lambda value: value >= 0, ("weight_decay", "z_loss", "beta")),
     "from 0 to 1": (lambda value: 0 <= value <= 1, ("warmup", "decay", "floor", "alpha")),
     "at least 0 and below 1": (lambda value: 0 <= value < 1, ("beta1", "beta2", "ternary_start")),
@@ -74,6 +74,7 @@ class Settings:
     alpha: float = later(default=0.3)  # share of the teacher in the loss, where there is one
     temperature: float = later(default=1.0)  # at which its distribution is learned
     beta: float = later(default=0.1)  # weight of its hidden states, for a run that learns them
+    table_rate: float = later(default=3.0)  # factor on the rate of tables of n-grams
     start: str | None = later(default=None)  # content hash of the weights that the run started from
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ Shapes: N units, V symbols, K inputs. There is one stream, so registers and stat
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from cpu1.format.operations import OPERATIONS
 from cpu1.format.packed import Packed
 from cpu1.format.program import Op, Slice
+from cpu1.lookups.readers import Reader, plain_recall_reader, plain_table_reader
+from cpu1.lookups.recall import RecallShape
 
 Vector = NDArray[np.float32]
 
@@ -41,6 +43,7 @@ class State:
     recent: tuple[int, ...]  # the last units, at most as many as the head looks back
     vectors: dict[str, Vector] = field(default_factory=dict)  # states of scans
     caches: dict[str, tuple[Entry, ...]] = field(default_factory=dict)  # states of attention
+    readers: tuple[Reader, ...] = ()  # of the lookups
     kept: bool = True  # whether no gate deleted the last step
 
 
@@ -56,7 +59,8 @@ class Reference:
 
     def start(self) -> State:
         """The state before the first unit of a document."""
-        return self._step(None, State(np.zeros(self.program.width, np.float32), 0, ()))
+        readers = tuple(self._reader(op) for op in self.program.lookups)
+        return self._step(None, State(np.zeros(self.program.width, np.float32), 0, (), readers=readers))
 
     def advance(self, units: ArrayLike, state: State) -> State:
         """Reads whole steps: units (N,), N a multiple of the patch. Raises ValueError for other units."""
@@ -77,7 +81,11 @@ class Reference:
             raise ValueError(f"{len(units)} units begun of a step of {self.program.patch}")
         step = Step(self, state)
         step.registers["s"] = state.s
-        return step.head(self.program.head[0], units)
+        found = [reader.copy() for reader in state.readers]
+        for op, reader in zip(self.program.lookups, found, strict=True):
+            reader.read(np.array(units, np.uint8))
+            step.look_up(op, reader.look())
+        return step.head(self.program.head[-1], units)
 
     def score(self, units: ArrayLike) -> NDArray[np.float64]:
         """Bits (N,) that each unit of a document costs, -log2 p given all before it."""
@@ -107,8 +115,18 @@ class Reference:
             index = step.run(self.program.trunk[index]) or index + 1
         read = (*state.recent, *(units or ()))
         recent = read[max(0, len(read) - self.program.look_back) :]
+        readers = tuple(reader.copy() for reader in state.readers)
+        for reader in readers:
+            reader.read(np.array(units or (), np.uint8))
         kept = not step.deleted
-        return State(step.registers["s"], state.position + 1, recent, step.vectors, step.caches, kept)
+        return State(step.registers["s"], state.position + 1, recent, step.vectors, step.caches, readers, kept)
+
+    @staticmethod
+    def _reader(op: Op) -> Reader:
+        """The reader of a lookup, at the beginning of a document."""
+        if op.name == "table_rows":
+            return plain_table_reader(op["contexts"], op["table_size"])
+        return plain_recall_reader(RecallShape(op["contexts"], op["memory_size"], op["history"], op["match"]))
 
 
 class Step:
@@ -128,8 +146,12 @@ class Step:
         """Runs an operation of the trunk; returns the index of the next one if it is not the following one."""
         return TRUNK[op.name](self, op)
 
+    def look_up(self, op: Op, found: NDArray[Any]) -> None:
+        """Runs an operation of the head before its last, on what its reader found for the next unit."""
+        HEAD[op.name](self, op, found)
+
     def head(self, op: Op, begun: list[int]) -> Vector:
-        """The logits (V,) of the unit after the `begun` units of the step."""
+        """The logits (V,) of the unit after the `begun` units of the step, by the head's last operation."""
         return HEAD[op.name](self, op, begun)
 
     # ------------------------------------------------------------------------------------- embed
@@ -217,6 +239,24 @@ class Step:
 
     # -------------------------------------------------------------------------------------- head
 
+    def table_rows(self, op: Op, rows: NDArray[np.int32]) -> None:
+        """out = weight [the rows side by side], or out + that."""
+        packed = self.model.packed.rows(op["rows"])
+        values = np.ldexp(packed.q[rows].astype(np.float32), packed.power[rows, None].astype(np.int32))
+        self._add(op, self._tensor(op, "weight") @ values.ravel())
+
+    def recall(self, op: Op, code: NDArray[np.uint8]) -> None:
+        """out = the sum over contexts of first(a) g_l + second(b) h_l + c_l, or out + that; see `ops.recall`."""
+        count, width = len(code), op["out"].size
+        shape, found = (count, width, -1), np.zeros(width, np.float32)
+        first, second = (self._tensor(op, name).reshape(shape) for name in ("first", "second"))
+        table = self._tensor(op, "table")
+        for k, (one, two, level) in enumerate(code.tolist()):
+            gain, other = (self._tensor(op, name)[k, level] for name in ("first_gains", "second_gains"))
+            said = (first[k] @ table[one]) * gain + (second[k] @ table[two]) * other
+            found = found + (said if level else 0) + self._tensor(op, "offsets")[k, level]
+        self._add(op, found)
+
     def local_decode(self, op: Op, begun: list[int]) -> Vector:
         """Logits (256,) of the LocalByteDecoder for the byte after `begun`."""
         slots = self._tensor(op, "slots")
@@ -224,6 +264,8 @@ class Step:
         x = slots[slot * width : (slot + 1) * width] @ self._get(op["in"])
         for vectors, byte in zip(self._tensor(op, "back"), reversed((*self.recent, *begun)), strict=False):
             x = x + vectors[byte]
+        if op.get("added"):
+            x = x + self._get(op["added"])
         inner = relu2(self._tensor(op, "up") @ norm(x) + self._tensor(op, "up_bias"))
         x = x + self._tensor(op, "down") @ inner + self._tensor(op, "down_bias")
         return self._tensor(op, "output") @ norm(x) + self._tensor(op, "output_bias")
@@ -240,6 +282,10 @@ class Step:
 
     def _set(self, part: Slice, value: Vector) -> None:
         self._get(part)[:] = value
+
+    def _add(self, op: Op, value: Vector) -> None:
+        """Writes the operation's out, or adds to it where it accumulates."""
+        self._set(op["out"], self._get(op["out"]) + value if op["accumulate"] else value)
 
     def _tensor(self, op: Op, name: str) -> Vector:
         return self.model.packed.values(op[name])

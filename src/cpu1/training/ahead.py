@@ -11,6 +11,7 @@ Shapes: B windows, N units in one.
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn, optim
 from cpu1.model.network import Model
 from cpu1.runs.settings import Settings
 from cpu1.training.lessons import StepTeacher
-from cpu1.training.optim import decays_at, rates_at
+from cpu1.training.optim import Rows, decays_at, parts_of, rates_at, values_of
 from cpu1.training.parallel import Group
 from cpu1.training.step import Step, losses, set_phase
 
@@ -36,7 +37,7 @@ def suits(optimizer: optim.Optimizer, teacher: StepTeacher | None, group: Group)
     return (
         group.device.type == "cuda"
         and group.ranks.world == 1
-        and isinstance(optimizer, optim.AdamW)
+        and all(isinstance(part, optim.AdamW | Rows) for part in parts_of(optimizer))
         and teacher is None
     )
 
@@ -52,13 +53,19 @@ class Ahead:
         text: NDArray[Any],
         settings: Settings,
         group: Group,
+        lookups: Sequence[Any] = (),
         graphs: bool = GRAPHS,
     ) -> None:
-        """replica: the model, or what is called instead of it; text: all units, in any integer type."""
+        """replica: the model, or what is called instead of it; text: all units, in any integer type; lookups: what
+        the text finds for each of the model's (`lookups.text`).
+        """
         self.replica, self.model, self.optimizer, self.settings, self.group = replica, model, optimizer, settings, group
         device = group.device
         whole = text.copy() if text.dtype == np.uint8 else text.astype(np.int32)
         self.text, self.offsets = torch.from_numpy(whole).to(device), torch.arange(settings.window, device=device)
+        if model.tables is not None:
+            model.tables.sparse = False  # a device would wait to count the rows that were read
+        self.found = [torch.from_numpy(lookup.whole()).to(device) for lookup in lookups]
         self.groups = optimizer.param_groups
         cuda = device.type == "cuda"
         self.rates = torch.zeros(len(self.groups), dtype=torch.float32 if cuda else torch.float64, device=device)
@@ -128,21 +135,23 @@ class Ahead:
         self.rates.copy_(self.inputs[:count])
         if self.model.gate is not None:
             self.model.gate.ramp, self.model.gate.step = self.inputs[count].float(), self.inputs[count + 1].long()
-        units = self.text[self.inputs[count + 2 :].long()[:, None] + self.offsets].long()
+        index = self.inputs[count + 2 :].long()[:, None] + self.offsets
+        units, found = self.text[index].long(), [each[index] for each in self.found]
         with torch.autocast(units.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            output = self.replica(units)
+            output = self.replica(units, found=found)
             objective, means = losses(self.model, output, units, None, self.group, self.settings.z_loss)
         objective.backward()
         norm = self._clip()
         finite = norm.isfinite() & means[0].isfinite()
-        self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # torch.amp's way to skip a step
+        for part in parts_of(self.optimizer):
+            part.found_inf = (~finite).float()  # type: ignore[attr-defined]  # torch.amp's way to skip a step
         self.optimizer.step()
         self.now.copy_(torch.stack((means[0], norm, means[2])))
 
     def _clip(self) -> Tensor:
         """The norm of all gradients together, which are scaled down to the limit if it is larger."""
         limit = self.settings.clip
-        grads = [p.grad for each in self.groups for p in each["params"] if p.grad is not None]
+        grads = [values_of(p.grad) for each in self.groups for p in each["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads, foreach=True)
         torch._foreach_mul_(grads, torch.where(norm > limit, limit / (norm + 1e-6), torch.ones_like(norm)))
         return norm

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,6 +45,13 @@ class Interrupted(Exception):
     """SIGINT or SIGTERM arrived; the run is saved and can be resumed."""
 
 
+class Windowing(Protocol):
+    """What a lookup finds for windows anywhere in a text (`lookups.text`)."""
+
+    def windows(self, starts: NDArray[np.int64], length: int) -> NDArray[Any]: ...
+    def whole(self) -> NDArray[Any]: ...
+
+
 @dataclass(frozen=True)
 class Text:
     """What a run reads: the training stream of units and what the guards and figures need to know of it."""
@@ -51,6 +59,11 @@ class Text:
     stream: NDArray[Any]  # of units, documents separated by unit 0
     unit_bytes: NDArray[np.int64]  # bytes of each unit; the separator has none
     frequency_loss: float  # nats a unit of predicting by frequency alone
+    lookups: tuple[Windowing, ...] = ()  # what its windows find, for each lookup of the model
+
+    def found(self, places: NDArray[np.int64], length: int, device: torch.device) -> list[Tensor]:
+        """What each lookup found for the windows at `places`, on a device."""
+        return [torch.from_numpy(lookup.windows(places, length)).to(device) for lookup in self.lookups]
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ def run(
     saved = time.monotonic()
     queue = None  # of steps that a GPU has still to do
     if ahead.suits(optimizer, hooks.teacher, group):
-        queue = ahead.Ahead(replica, model, optimizer, text.stream, settings, group)
+        queue = ahead.Ahead(replica, model, optimizer, text.stream, settings, group, text.lookups)
 
     with signals_caught() as signals:
         while progress.step < settings.steps:
@@ -100,7 +113,8 @@ def run(
             places = windows.starts(progress.step, settings.batch)
             batch = windows.read(places)
             if queue is None:
-                own = Windowed(group.share(batch), group.rows(places))
+                mine = group.rows(places)
+                own = Windowed(group.share(batch), mine, text.found(mine, settings.window, group.device))
                 interval.count(step(replica, optimizer, own, progress.step, settings, hooks.teacher, group))
             else:
                 interval.count(*queue.take(places, progress.step, wait=progress.step + 1 in read))
@@ -164,7 +178,8 @@ def seconds_a_step(
     for number in range(count):
         begun = time.monotonic()
         places = windows.starts(number, settings.batch)
-        own = Windowed(group.share(windows.read(places)), group.rows(places))
+        mine = group.rows(places)
+        own = Windowed(group.share(windows.read(places)), mine, text.found(mine, settings.window, group.device))
         step(replica, optimizer, own, number, replace(settings, steps=count), teacher, group)
         times.append(time.monotonic() - begun)
     return group.first(sorted(times)[count // 2])

@@ -91,7 +91,13 @@ class Group:
 
     def wrap(self, model: Model) -> nn.Module:
         """Moves the model to its device; returns the module to call instead of it. Create the optimiser afterwards."""
+        self.choose_gradients(model)
         return model.to(self.device)
+
+    def choose_gradients(self, model: Model) -> None:
+        """Sparse gradients of tables are for one process on a CPU: a device would wait to count their rows."""
+        if model.tables is not None:
+            model.tables.sparse = self.device.type == "cpu" and self.ranks.world == 1
 
     def whole(self, model: Model) -> Model:
         """The model with all its weights, for reading; all processes must call this together."""
@@ -125,6 +131,7 @@ class Replicas(Group):
     """Processes that each hold the model."""
 
     def wrap(self, model: Model) -> nn.Module:
+        self.choose_gradients(model)
         # Buffers are the same in all processes, since each computes them from the same numbers.
         return DistributedDataParallel(model.to(self.device), forward_sync_buffers=False, gradient_as_bucket_view=True)
 
@@ -176,6 +183,7 @@ class Shards(Replicas):
         from torch.distributed.fsdp import fully_shard
 
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # nothing writes into it
+        self.choose_gradients(model)
         mesh = init_device_mesh(self.device.type, (self.ranks.world,))
         for block in model.blocks:
             fully_shard(block, mesh=mesh)

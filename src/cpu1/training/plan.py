@@ -17,7 +17,7 @@ from cpu1.evaluation.bits import TOKEN_BYTES
 from cpu1.evaluation.report import EVAL_BYTES
 from cpu1.files import digest
 from cpu1.model import ladder
-from cpu1.model.network import parameter_count
+from cpu1.model.network import Model, parameter_count
 from cpu1.model.recipe import Recipe, changed
 from cpu1.runs.settings import Settings
 from cpu1.teachers.cache import Manifest
@@ -114,7 +114,7 @@ def make_plan(job: Job, group: Group) -> Plan:
         raise UserError("several processes cannot read one standard input: save it to a file first")
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     tokens = _tokens(corpus, recipe, start)
-    text = read_text(corpus, tokens)
+    text = replace(read_text(corpus, tokens), lookups=find_lookups(recipe, corpus))
     settings = draft(job, recipe, corpus, group.device, started, start)
     group.check(settings)
     teacher = open_teacher(job.teacher, job.teacher_cache, recipe, corpus, settings, group.device)
@@ -167,6 +167,13 @@ def read_text(corpus: Corpus, tokens: TokenCorpus | None) -> loop.Text:
     lengths[0] = 0
     shares = counts[counts > 0] / counts.sum()
     return loop.Text(stream, lengths, float(-(shares * np.log(shares)).sum()))
+
+
+def find_lookups(recipe: Recipe, corpus: Corpus) -> tuple[Any, ...]:
+    """What windows of the training split find, for each lookup of a recipe's model."""
+    with torch.device("meta"):
+        lookups = Model(recipe).lookups
+    return tuple(lookup.of_text(corpus.splits["train"], corpus.folder) for lookup in lookups)
 
 
 def make_recipe(job: Job, start: Start | None = None) -> Recipe:
@@ -265,7 +272,8 @@ def _steps(
     """The budget in steps."""
     units = settings.batch * settings.window
     if budget.units_per_parameter is not None:
-        return max(1, round(budget.units_per_parameter * parameter_count(recipe) / units))
+        computing = parameter_count(recipe.replace(tables=None, recall=None))
+        return max(1, round(budget.units_per_parameter * computing / units))
     if budget.bytes is not None:
         return max(1, round(budget.bytes / (units * (tokens.bytes_per_token if tokens else 1))))
     if started is not None:  # minutes become steps once

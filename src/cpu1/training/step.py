@@ -4,6 +4,7 @@ Shapes: B windows, N units in one, T steps of the trunk.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from cpu1.model.ingredients.linear import TernaryProjection
 from cpu1.model.network import Model, Output
 from cpu1.runs.settings import Settings
 from cpu1.training.lessons import StepLesson, StepTeacher
-from cpu1.training.optim import follow
+from cpu1.training.optim import follow, values_of
 from cpu1.training.parallel import Group, full, unwrapped
 
 
@@ -26,6 +27,7 @@ class Windowed:
 
     units: Tensor  # (B, N), on its device
     places: NDArray[np.int64]  # (B,): where in the stream they begin
+    found: Sequence[Tensor] = ()  # what each of the model's lookups found for them, on its device
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def step(
     set_phase(model, settings, number)
     optimizer.zero_grad(set_to_none=True)  # before the activations need the memory
     with torch.autocast(batch.units.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-        output = replica(batch.units)
+        output = replica(batch.units, found=batch.found)
         lesson = teacher(batch.units, batch.places) if teacher is not None else None
         objective, means = losses(model, output, batch.units, lesson, group, settings.z_loss)
     objective.backward()
@@ -68,10 +70,11 @@ def step(
 def clip(optimizer: torch.optim.Optimizer, limit: float) -> float:
     """The norm of all gradients together, which are scaled down to `limit` if it is larger."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    total = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+    gradients = [values_of(p.grad) for p in parameters if p.grad is not None]
+    total = torch.nn.utils.get_total_norm(gradients, foreach=True)
     norm = float(full(total))  # the same in all processes, which must decide alike
     if norm > limit:
-        torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
+        torch._foreach_mul_(gradients, limit / (total + 1e-6))
     return norm
 
 

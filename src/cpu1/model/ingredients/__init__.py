@@ -7,6 +7,7 @@ from cpu1.model.ingredients.distillation import ByteDistillation, HiddenDistilla
 from cpu1.model.ingredients.embedding import BolmoPatchEmbedding, PatchEmbedding, TokenEmbedding
 from cpu1.model.ingredients.ffn import ReLU2, SwiGLU
 from cpu1.model.ingredients.linear import Dense, Ternary
+from cpu1.model.ingredients.lookups import DocumentMemory, NgramTables
 from cpu1.model.ingredients.mlgru import MLGRU
 from cpu1.model.ingredients.pfnet import PFNet
 from cpu1.model.ingredients.residual import FPResidual
@@ -18,11 +19,13 @@ __all__ = [
     "ByteDistillation",
     "DeleteGate",
     "Dense",
+    "DocumentMemory",
     "FPResidual",
     "FoldedAttention",
     "FourHeads",
     "HiddenDistillation",
     "LocalByteDecoder",
+    "NgramTables",
     "PFNet",
     "PatchEmbedding",
     "ReLU2",

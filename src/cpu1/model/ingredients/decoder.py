@@ -5,6 +5,7 @@
 Shapes: B streams, T steps, D width of the trunk, V symbols.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +86,7 @@ class LocalByteDecoder:
     """Predicts each byte from the trunk's vector and the n = `look_back` bytes before it, across the patch border.
 
         x = C_j s + D_1 e(b_{i-1}) + ... + D_n e(b_{i-n})
+        x += what the lookups find, if there are any (`lookups`)
         x += W_down relu(W_up norm(x) + b_up)² + b_down
         logits = W_out norm(x) + b_out
 
@@ -117,21 +119,27 @@ class LocalByteDecoderModule(nn.Module):
         self.output = nn.Parameter(torch.empty(256, inner))
         self.output_bias = nn.Parameter(torch.empty(256))
 
-    def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
-        """s (B, T, D), bytes (B, 4 T), recent (B, look_back), table (256, D / 4) -> logits (B, T, 4, 256)."""
+    def forward(
+        self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor, look_up: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> Tensor:
+        """s (B, T, D), bytes (B, 4 T), recent (B, look_back), table (256, D / 4) -> logits (B, T, 4, 256).
+
+        `look_up` adds to x (B, 4 T, width) what the model's lookups find.
+        """
         # D_k e(b) are 256 x look_back fixed vectors for one set of weights: looked up and added
         vectors = ops.linear(table, self.back.flatten(0, 1)).view(-1, *self.back.shape[:2])
         x = ops.linear(s, self.slots).view(*units.shape, -1)
         x = ops.look_back(x, vectors, torch.cat((recent, units), dim=1))
+        x = look_up(x)
         x = ops.relu2_mlp(x, self.up, self.up_bias, self.down, self.down_bias)
         return ops.linear(x, self.output, self.output_bias, norm=True).unflatten(1, (-1, PATCH))
 
-    def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
-        """Appends the head over `s`."""
+    def lower(self, to: "Builder", s: Slice, table: Tensor, added: Slice | None = None) -> None:
+        """Appends the head over `s`, with what lookups have found in `added`."""
         names = ("slots", "up", "up_bias", "down", "down_bias", "output", "output_bias")
         tensors = {name: to.tensor(getattr(self, name)) for name in names}
         back = to.derived("bytes", _look_back_vectors, self.back, table)
-        to.emit("local_decode", s, None, **tensors, back=back, look_back=self.look_back)
+        to.emit("local_decode", s, None, **tensors, back=back, look_back=self.look_back, added=added)
 
 
 def _look_back_vectors(back: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:

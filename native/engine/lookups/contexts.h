@@ -1,0 +1,44 @@
+// What the last bytes of a text are looked up by: one hash of each context (docs/lookups.md).
+#pragma once
+#include <stdint.h>
+
+namespace cpu1 {
+
+constexpr int64_t longest_order = 8;  // contexts 1 to 8: so many bytes
+constexpr int64_t word_context = 9;   // the word so far
+constexpr int64_t pair_context = 10;  // the word so far and the word before it
+constexpr int64_t most_contexts = 16;
+
+constexpr uint64_t hash_factor = 0x9e3779b97f4a7c15u;
+constexpr uint64_t hash_stir = 0xd6e8feb86659fd93u;
+
+// The last bytes of one text. Bytes before its beginning count as zeros.
+struct Contexts {
+    uint64_t recent = 0;  // the last eight bytes, the latest lowest
+    uint64_t word = 0;    // of the letters of the word so far; 0 between words
+    uint64_t before = 0;  // the same of the word before it
+
+    void read(uint8_t byte) {
+        recent = recent << 8 | byte;
+        const uint8_t lower = byte >= 'A' && byte <= 'Z' ? static_cast<uint8_t>(byte + 32) : byte;
+        const bool letter = (lower >= 'a' && lower <= 'z') || (byte >= '0' && byte <= '9') || byte >= 128;
+        if (letter) {
+            word = word * hash_factor + lower + 1;
+        } else if (word) {
+            before = word;
+            word = 0;
+        }
+    }
+
+    uint64_t hash(int64_t context) const {
+        uint64_t key;
+        if (context < longest_order) key = recent & ((uint64_t{1} << 8 * context) - 1);
+        else if (context == longest_order) key = recent;
+        else key = (word ? word : recent & 255) + (context == pair_context ? before * hash_stir : 0);
+        uint64_t h = (key + static_cast<uint64_t>(context) * hash_stir) * hash_factor;
+        h ^= h >> 32;
+        return h * hash_stir;
+    }
+};
+
+}  // namespace cpu1
