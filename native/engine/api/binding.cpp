@@ -118,6 +118,10 @@ class Session {
     Session(const Session &) = delete;
     Session &operator=(const Session &) = delete;
 
+    void learn() {
+        call([&](cpu1_error *e) { return cpu1_session_learn(session_, e); });
+    }
+
     void advance(Array<const uint32_t, -1> units, Array<const int64_t, -1> counts) {
         require(length(counts.size()) == streams_, "one count a stream");
         std::vector<const uint32_t *> each;
@@ -292,6 +296,7 @@ NB_MODULE(_engine, m) {
 
     nb::class_<Session>(m, "Session")
         .def(nb::init<const Model &, int64_t, int>(), "model"_a, "streams"_a, "threads"_a)
+        .def("learn", &Session::learn)
         .def("advance", &Session::advance, "units"_a.noconvert(), "counts"_a.noconvert())
         .def("logits", &Session::logits, "out"_a.noconvert())
         .def("score", &Session::score, "stream"_a, "units"_a.noconvert(), "nats"_a.noconvert())

@@ -49,10 +49,10 @@ void restore_state(Recall &recall, nb::bytes state) {
     require(recall.restore(static_cast<const uint8_t *>(state.data())), "the state is damaged");
 }
 
-void read_text(Recall &recall, Array<const uint8_t, -1> text, Array<uint8_t, -1, -1> codes) {
+void read_text(Recall &recall, Array<const uint8_t, -1> text, bool own, Array<uint8_t, -1, -1> codes) {
     require(codes.shape(0) == text.size() && length(codes.shape(1)) == recall.shape().code_size(), "a code a byte");
     const nb::gil_scoped_release unlocked;
-    recall.read(text.data(), length(text.size()), codes.data());
+    recall.read(text.data(), length(text.size()), own, codes.data());
 }
 
 // Documents end to end, each with a memory of its own.
@@ -69,7 +69,7 @@ void codes_of(const RecallShape &shape, Array<const uint8_t, -1> text, Array<con
     first = 0;
     for (size_t i = 0; i < ends.size(); ++i) {
         Recall recall(shape);
-        recall.read(text.data() + first, ends.data()[i] - first, codes.data() + first * shape.code_size());
+        recall.read(text.data() + first, ends.data()[i] - first, false, codes.data() + first * shape.code_size());
         first = ends.data()[i];
     }
 }
@@ -121,7 +121,7 @@ void bind_lookups(nb::module_ &m) {
     nb::class_<Recall>(m, "Recall")
         .def(nb::init<const RecallShape &>(), "shape"_a)
         .def("copy", [](const Recall &self) { return new Recall(self); }, nb::rv_policy::take_ownership)
-        .def("read", read_text, "text"_a.noconvert(), "codes"_a.noconvert())
+        .def("read", read_text, "text"_a.noconvert(), "own"_a, "codes"_a.noconvert())
         .def("look", [](const Recall &self, Array<uint8_t, -1> code) {
             require(length(code.size()) == self.shape().code_size(), "a code");
             self.look(code.data());

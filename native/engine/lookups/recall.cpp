@@ -45,20 +45,21 @@ void Recall::look(uint8_t *code) const {
     code[2] = static_cast<uint8_t>(4 * match_level(agreed_) + beside);
 }
 
-void Recall::read(uint8_t byte) {
+void Recall::read(uint8_t byte, bool own) {
     for (const Found &found : found_) {
+        if (own) break;
         if (!found.known) slots_[found.slot] = {};
         learn(slots_[found.slot], found.check, byte);
     }
     contexts_.read(byte);
-    follow(byte);
+    follow(byte, own);
     find();
 }
 
-void Recall::read(const uint8_t *bytes, int64_t count, uint8_t *codes) {
+void Recall::read(const uint8_t *bytes, int64_t count, bool own, uint8_t *codes) {
     for (int64_t i = 0; i < count; ++i) {
         look(codes + i * shape_.code_size());
-        read(bytes[i]);
+        read(bytes[i], own);
     }
 }
 
@@ -98,7 +99,7 @@ void Recall::learn(Slot &slot, uint8_t check, uint8_t byte) const {
 }
 
 // The matches go on, or one is looked for where the last bytes stood before.
-void Recall::follow(uint8_t byte) {
+void Recall::follow(uint8_t byte, bool own) {
     if (missed_) {
         const bool right = place(beside_++) == byte;
         held_ = right ? std::min(held_ + 1, most_held) : 0;
@@ -129,7 +130,7 @@ void Recall::follow(uint8_t byte) {
             if (beside_ == ahead_) missed_ = 0;
         }
     }
-    last = position_;
+    if (!own) last = position_;
 }
 
 // ---- the state as bytes ------------------------------------------------------------------------------------------

@@ -31,8 +31,9 @@ class Recall {
     explicit Recall(const RecallShape &shape);
 
     void look(uint8_t *code) const;  // what is said of the next byte
-    void read(uint8_t byte);
-    void read(const uint8_t *bytes, int64_t count, uint8_t *codes);  // and what was said of each of them
+    // A byte that the model has drawn itself is its `own`: it is where the text goes on, but nothing is learned from it.
+    void read(uint8_t byte, bool own = false);
+    void read(const uint8_t *bytes, int64_t count, bool own, uint8_t *codes);  // and what was said of each of them
     const Contexts &contexts() const { return contexts_; }
     const RecallShape &shape() const { return shape_; }
 
@@ -50,7 +51,7 @@ class Recall {
 
     void find();
     void learn(Slot &slot, uint8_t check, uint8_t byte) const;
-    void follow(uint8_t byte);
+    void follow(uint8_t byte, bool own);
     uint8_t &place(uint32_t position) { return history_[position & history_mask_]; }
     uint8_t place(uint32_t position) const { return history_[position & history_mask_]; }
 

@@ -41,6 +41,7 @@ struct Model {
     std::vector<BoundOp> trunk, lookups;
     int64_t record = 0;                   // bytes that lookups find for a unit
     std::optional<RecallShape> memory;    // of the document
+    int64_t memory_place = 0;             // of what it says in a record
     int64_t state_values = 0;             // of a stream, each state padded to 16
     std::vector<const BoundOp *> caches;  // attend operations
     std::vector<int64_t> head_sizes;      // distinct

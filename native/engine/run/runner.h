@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "learn/learner.h"
 #include "run/model.h"
 #include "run/pool.h"
 
@@ -39,6 +40,7 @@ struct Stream {
     bool looked = false;       // whether `ahead` is of this s
     Contexts contexts;             // of what tables look up
     std::optional<Recall> recall;  // the memory of the document
+    std::optional<Learner> learner;  // of a session that learns
     std::vector<uint8_t> found;    // what the lookups find for the next unit
     History recent = no_history();
     std::vector<uint32_t> begun;  // units of the step that is not whole yet

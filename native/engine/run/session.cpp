@@ -48,10 +48,26 @@ void Session::find(const Stream &stream, uint8_t *record) const {
 }
 
 // The lookups read each unit once, in order.
-void Session::learn(Stream &stream, uint32_t unit) const {
+void Session::look_at(Stream &stream, uint32_t unit, bool own) const {
     if (model_->lookups.empty()) return;
     stream.contexts.read(static_cast<uint8_t>(unit));
-    if (stream.recall) stream.recall->read(static_cast<uint8_t>(unit));
+    if (stream.recall) stream.recall->read(static_cast<uint8_t>(unit), own);
+}
+
+void Session::learn() {
+    require(model_->program.bytes, "learning is for models that read bytes; this one reads tokens");
+    for (Stream &stream : streams_) {
+        const int64_t parts = model_->memory ? static_cast<int64_t>(model_->memory->contexts.size()) + 1 : 0;
+        if (!stream.learner) stream.learner.emplace(parts);
+    }
+}
+
+// The model's logits of the next unit, by what the stream has learned.
+void Session::correct(Stream &stream, float *logits, const uint8_t *record) const {
+    if (!stream.learner) return;
+    if (!model_->kernels->finite(logits, model_->program.vocabulary))
+        refuse("the model's scores are not finite; training diverged or the model file is damaged");
+    stream.learner->correct(*model_->kernels, logits, remembered(record));
 }
 
 void Session::check_units(const uint32_t *units, int64_t count) const {
@@ -72,11 +88,14 @@ void Session::take(Stream &stream, const uint32_t *step) {
 }
 
 // One unit more for each of some streams; the steps that become whole are run together.
-void Session::push(const std::vector<std::pair<Stream *, uint32_t>> &units) {
+// The logits of a stream that learns were asked for before.
+void Session::push(const std::vector<std::pair<Stream *, uint32_t>> &units, bool own) {
     std::vector<Row> rows;
     for (const auto &[stream, unit] : units) {
         stream->begun.push_back(unit);
-        learn(*stream, unit);
+        if (stream->learner)
+            stream->learner->learn(static_cast<uint8_t>(unit), remembered(stream->found.data()), own);
+        look_at(*stream, unit, own);
         if (model_->record) find(*stream, stream->found.data());
         if (static_cast<int64_t>(stream->begun.size()) == model_->program.patch)
             rows.push_back({stream, stream->begun.data(), stream->s.data()});
@@ -97,10 +116,14 @@ void Session::advance(const uint32_t *const *units, const int64_t *counts) {
     std::vector<float> unused(static_cast<size_t>(model_->program.width));  // all but the last s of each stream
     for (size_t i = 0; i < streams_.size(); ++i) {
         Stream &stream = streams_[i];
-        while (!stream.begun.empty() && done[i] < counts[i]) push({{&stream, units[i][done[i]++]}});
+        if (stream.learner) {  // which learns from what it would have predicted
+            predict(static_cast<int64_t>(i), units[i], counts[i], [](int64_t, const float *) {});
+            done[i] = counts[i];
+        }
+        while (!stream.begun.empty() && done[i] < counts[i]) push({{&stream, units[i][done[i]++]}}, false);
         for (; counts[i] - done[i] >= patch; done[i] += patch) {
             const bool last = counts[i] - done[i] < 2 * patch;
-            for (int64_t j = 0; j < patch; ++j) learn(stream, units[i][done[i] + j]);
+            for (int64_t j = 0; j < patch; ++j) look_at(stream, units[i][done[i] + j], false);
             rows.push_back({&stream, units[i] + done[i], last ? stream.s.data() : unused.data()});
         }
     }
@@ -110,7 +133,7 @@ void Session::advance(const uint32_t *const *units, const int64_t *counts) {
     if (model_->record)
         for (Stream &stream : streams_) find(stream, stream.found.data());
     for (size_t i = 0; i < streams_.size(); ++i)
-        for (; done[i] < counts[i]; ++done[i]) push({{&streams_[i], units[i][done[i]]}});
+        for (; done[i] < counts[i]; ++done[i]) push({{&streams_[i], units[i][done[i]]}}, false);
 }
 
 // Unit `place` of a step whose earlier units are `step`, after what the stream has read.
@@ -142,6 +165,7 @@ void Session::next_logits(const std::vector<Stream *> &streams, std::vector<floa
         else std::copy_n(stream.ahead.data() + place * vocabulary, vocabulary, out[i]);
     }
     if (!questions.empty()) runner_.decode(questions);
+    for (size_t i = 0; i < streams.size(); ++i) correct(*streams[i], out[i], streams[i]->found.data());
 }
 
 void Session::logits(float *out) {
@@ -177,7 +201,7 @@ void Session::decode(int64_t index, Decoder &decoder, int64_t count, uint32_t *o
         frequencies.set(logits.data());
         out[i] = frequencies.at(decoder.place(frequencies.total()));
         decoder.take(frequencies.share(out[i]));
-        push({{&stream, out[i]}});
+        push({{&stream, out[i]}}, false);
     }
 }
 
@@ -195,7 +219,7 @@ void Session::predict(int64_t index, const uint32_t *units, int64_t count, const
         }
         next_logits({&stream}, {logits.data()});
         each(i, logits.data());
-        push({{&stream, units[i++]}});
+        push({{&stream, units[i++]}}, false);
     }
 }
 
@@ -225,15 +249,21 @@ void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps
             for (int64_t j = 0; j < patch && decodes; ++j) {
                 uint8_t *record = found.data() + (t * patch + j) * model_->record;
                 find(stream, record);
-                learn(stream, step[j]);
+                look_at(stream, step[j], false);
                 questions.push_back(question(stream, ahead.data() + t * size, step, j, record,
                                              logits.data() + (t * patch + j) * vocabulary));
             }
             take(stream, step);
         }
         if (decodes) runner_.decode(questions);
-        const float *all = decodes ? logits.data() : ahead.data();
-        for (int64_t i = 0; i < count * patch; ++i) each(first * patch + i, all + i * vocabulary);
+        float *all = decodes ? logits.data() : ahead.data();
+        for (int64_t i = 0; i < count * patch; ++i) {
+            const uint8_t *record = found.data() + i * model_->record;
+            correct(stream, all + i * vocabulary, record);
+            each(first * patch + i, all + i * vocabulary);
+            if (stream.learner)
+                stream.learner->learn(static_cast<uint8_t>(units[first * patch + i]), remembered(record), false);
+        }
     }
     if (model_->record) find(stream, stream.found.data());
 }
@@ -259,7 +289,7 @@ void Session::generate(const Sampling &sampling, Random *random, int64_t count, 
         }
         going.clear();
         for (const auto &entry : drawn) going.push_back(entry.first);
-        push(drawn);
+        push(drawn, true);
     }
 }
 
@@ -267,7 +297,15 @@ void Session::generate(const Sampling &sampling, Random *random, int64_t count, 
 
 namespace {
 
-constexpr uint64_t state_magic = 0x3165746174533143;  // "C1State1"
+constexpr uint64_t state_magic = 0x3265746174533143;  // "C1State2"
+
+// A part of the state that knows how large it is, and what it cannot be.
+template <class Part>
+std::vector<uint8_t> saved(const Part &part) {
+    std::vector<uint8_t> bytes(static_cast<size_t>(part.state_size()));
+    part.save(bytes.data());
+    return bytes;
+}
 
 class Writer {
   public:
@@ -322,11 +360,14 @@ void write(const Stream &stream, const Model &model, Writer &to) {
     to.put(stream.s.data(), stream.s.size());
     to.put(stream.values.data(), stream.values.size());
     if (!model.lookups.empty()) to.put(stream.contexts);
-    if (stream.recall) {
-        std::vector<uint8_t> memory(static_cast<size_t>(stream.recall->state_size()));
-        stream.recall->save(memory.data());
-        to.put(memory.data(), memory.size());
-    }
+    const auto put = [&](const auto &part) {
+        if (!part) return;
+        const std::vector<uint8_t> bytes = saved(*part);
+        to.put(bytes.data(), bytes.size());
+    };
+    put(stream.recall);
+    to.put(static_cast<uint32_t>(stream.learner.has_value()));
+    put(stream.learner);
     for (const Cache &cache : stream.caches) {
         const size_t dropped = static_cast<size_t>(cache.dropped), all = cache.positions.size();
         const size_t entry = all ? cache.keys.size() / all : 0;
@@ -370,11 +411,18 @@ void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
     taker.get(stream.s.data(), stream.s.size());
     taker.get(stream.values.data(), stream.values.size());
     if (!model_->lookups.empty()) stream.contexts = taker.get<Contexts>();
-    if (stream.recall) {
-        std::vector<uint8_t> memory(static_cast<size_t>(stream.recall->state_size()));
-        taker.get(memory.data(), memory.size());
-        require(stream.recall->restore(memory.data()), "the state is damaged");
-    }
+    const auto restore_part = [&](auto &part) {
+        if (!part) return;
+        std::vector<uint8_t> bytes(static_cast<size_t>(part->state_size()));
+        taker.get(bytes.data(), bytes.size());
+        require(part->restore(bytes.data()), "the state is damaged");
+    };
+    restore_part(stream.recall);
+    const bool learns = streams_[static_cast<size_t>(index)].learner.has_value();
+    require(taker.get<uint32_t>() == static_cast<uint32_t>(learns),
+            learns ? "the state is of a session that does not learn" : "the state is of a session that learns");
+    if (learns) stream.learner.emplace(model_->memory ? static_cast<int64_t>(model_->memory->contexts.size()) + 1 : 0);
+    restore_part(stream.learner);
     if (model_->record) find(stream, stream.found.data());
     for (size_t i = 0; i < stream.caches.size(); ++i) {
         Cache &cache = stream.caches[i];

@@ -18,6 +18,8 @@ class Session {
     const Model &model() const { return *model_; }
     Runner &runner() { return runner_; }
 
+    // From now on all streams learn from what they read. Invalid for a model of tokens.
+    void learn();
     void advance(const uint32_t *const *units, const int64_t *counts);
     void logits(float *out);
     void score(int64_t stream, const uint32_t *units, int64_t count, double *nats);
@@ -33,9 +35,11 @@ class Session {
     void check_units(const uint32_t *units, int64_t count) const;
     void take(Stream &stream, const uint32_t *step);
     void next_logits(const std::vector<Stream *> &streams, std::vector<float *> out);
-    void push(const std::vector<std::pair<Stream *, uint32_t>> &units);
+    void push(const std::vector<std::pair<Stream *, uint32_t>> &units, bool own);
     void find(const Stream &stream, uint8_t *record) const;
-    void learn(Stream &stream, uint32_t unit) const;
+    void look_at(Stream &stream, uint32_t unit, bool own) const;
+    const uint8_t *remembered(const uint8_t *record) const { return record + model_->memory_place; }
+    void correct(Stream &stream, float *logits, const uint8_t *record) const;
     Question question(const Stream &stream, const float *ahead, const uint32_t *step, int64_t place,
                       const uint8_t *found, float *out) const;
     // Reads units; each(i, logits) of unit i, before it is read.

@@ -31,6 +31,13 @@ def add(command: Command) -> None:
         "punctuation of English text, as WikiText does (needs cpu1[spacing])",
     )
     p.add_argument("--bytes", type=byte_size, required=True, metavar="SIZE", help="size of the mixture, like 24M")
+    p.add_argument(
+        "--piece",
+        type=byte_size,
+        default=64 << 10,
+        metavar="SIZE",
+        help="cut documents longer than this; others stay whole (default: 64Ki)",
+    )
     field_option(p)
     seed_option(p, "seed of the choice of pieces")
     quiet_option(p)
@@ -58,7 +65,8 @@ def mix(args: argparse.Namespace) -> int:
     with Progress(*columns, disable=args.quiet, transient=True) as bar:
         task = bar.add_task("", total=None)
         parts = [Part(source, share) for source, share in args.parts]
-        mixture = write(parts, args.bytes, args.out, args.field, args.seed, lambda size: bar.advance(task, size / 1e6))
+        read = lambda size: bar.advance(task, size / 1e6)  # noqa: E731 (what it is called with depends on the bar)
+        mixture = write(parts, args.bytes, args.out, args.field, args.seed, read, args.piece)
     for part in mixture.parts:
         print(f"{part.source}: {part.bytes:,} bytes in {part.pieces:,} pieces")
     print(f"{args.out}: {mixture.bytes:,} bytes of text, sha256 {mixture.sha256}")

@@ -22,7 +22,8 @@ from cpu1.data.spacing import spaced
 from cpu1.errors import UserError
 from cpu1.files import atomic
 
-PIECE = 64 << 10  # bytes, at most
+PIECE = 64 << 10  # bytes, at most, where nothing else is asked for
+LEAST_PIECE = 1 << 10
 BREAK = b"\f\n"  # the line that separates two documents
 SPACED = "spaced:"
 
@@ -63,44 +64,49 @@ def mix(
     field: str = "text",
     seed: int = 0,
     progress: Callable[[int], None] = lambda _: None,
+    piece: int = PIECE,
 ) -> Mixture:
     """Writes about `size` bytes of text from `parts` in their shares to `out`, compressed if its name ends in `.zst`.
 
-    Each text is read twice, in bounded memory, and no piece is taken twice. `progress` is called with the size of each
+    Documents longer than `piece` bytes are cut, others stay whole. Each text is read twice, in bounded memory, and no piece is taken twice. `progress` is called with the size of each
     piece read. Raises UserError for shares that are not positive and for a text that has less than its share.
     """
     if not parts or not all(0 < part.share < float("inf") for part in parts):
         raise UserError("a mixture needs texts with positive shares, like books/=60 reference.txt=40")
     if any(part.source.removeprefix(SPACED) == STDIN for part in parts):
         raise UserError("a mixture reads its texts twice, which standard input does not allow: save it to a file first")
+    if piece < LEAST_PIECE:
+        raise UserError(f"pieces of {piece:,} bytes are too short; give at least {LEAST_PIECE:,}")
     total = sum(part.share for part in parts)
     plain = hashlib.sha256()
     written, contributions = 0, []
     with atomic(out) as file, _compressed(file, out) as write:
         for part in parts:
-            chosen = _choose(part.source, field, seed, size * part.share / total, progress)
+            chosen = _choose(part.source, field, piece, seed, size * part.share / total, progress)
             taken = 0
-            for piece, take in zip(_pieces(part.source, field), chosen, strict=True):
+            for found, take in zip(_pieces(part.source, field, piece), chosen, strict=True):
                 if take:
-                    text = piece if piece.endswith(b"\n") else piece + b"\n"
+                    text = found if found.endswith(b"\n") else found + b"\n"
                     text = BREAK + text if written else text
                     plain.update(text)
                     write(text)
                     written += len(text)
-                    taken += len(piece)
+                    taken += len(found)
             contributions.append(Contribution(part.source, int(chosen.sum()), taken))
     return Mixture(tuple(contributions), written, plain.hexdigest())
 
 
-def _pieces(source: str, field: str) -> Iterator[bytes]:
+def _pieces(source: str, field: str, longest: int) -> Iterator[bytes]:
     for document in documents(source.removeprefix(SPACED), field):
-        yield from cut(spaced(document) if source.startswith(SPACED) else document, PIECE)
+        yield from cut(spaced(document) if source.startswith(SPACED) else document, longest)
 
 
-def _choose(source: str, field: str, seed: int, wanted: float, progress: Callable[[int], None]) -> NDArray[np.bool_]:
+def _choose(
+    source: str, field: str, longest: int, seed: int, wanted: float, progress: Callable[[int], None]
+) -> NDArray[np.bool_]:
     """Which pieces to take: those with the lowest hashes, up to nearly `wanted` bytes; equal pieces once."""
     keys, sizes = array("Q"), array("q")
-    for piece in _pieces(source, field):
+    for piece in _pieces(source, field, longest):
         keys.append(
             int.from_bytes(hashlib.blake2b(piece, digest_size=8, salt=seed.to_bytes(16, "big")).digest(), "big")
         )

@@ -27,12 +27,12 @@ class Reader(Protocol):
     """The position of one text.
 
     `read` returns what was looked up for each byte (N, ...) before it was read, `look` the same for the byte that comes
-    next. `copy` is another reader at the same position.
+    next. `copy` is another reader at the same position. What a model has drawn is its `own`: nothing is learned from it.
     """
 
     def copy(self) -> "Reader": ...
     def look(self) -> NDArray[Any]: ...
-    def read(self, text: NDArray[np.uint8]) -> NDArray[Any]: ...
+    def read(self, text: NDArray[np.uint8], own: bool = False) -> NDArray[Any]: ...
 
 
 def table_reader(contexts: Sequence[int], rows: int) -> Reader:
@@ -73,7 +73,7 @@ class _PlainTables:
         hashes = [self._read.hash(context) >> shift for context in self.contexts]
         return np.array([k * self.rows + row for k, row in enumerate(hashes)], np.int32)
 
-    def read(self, text: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def read(self, text: NDArray[np.uint8], own: bool = False) -> NDArray[np.int32]:
         out = np.empty((len(text), len(self.contexts)), np.int32)
         for i, byte in enumerate(text.tolist()):
             out[i] = self.look()
@@ -94,7 +94,7 @@ class _NativeTables:
         self._tables.look(out)
         return out
 
-    def read(self, text: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def read(self, text: NDArray[np.uint8], own: bool = False) -> NDArray[np.int32]:
         out = np.empty((len(text), len(self.contexts)), np.int32)
         self._tables.read(np.ascontiguousarray(text, np.uint8), out)
         return out
@@ -112,8 +112,8 @@ class _PlainRecall:
     def look(self) -> NDArray[np.uint8]:
         return self._recall.look()
 
-    def read(self, text: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return self._recall.read(text.tobytes())
+    def read(self, text: NDArray[np.uint8], own: bool = False) -> NDArray[np.uint8]:
+        return self._recall.read(text.tobytes(), own)
 
 
 class _NativeRecall:
@@ -129,9 +129,9 @@ class _NativeRecall:
         self._recall.look(out)
         return out.reshape(-1, 3)
 
-    def read(self, text: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def read(self, text: NDArray[np.uint8], own: bool = False) -> NDArray[np.uint8]:
         out = np.empty((len(text), self.shape.code_size), np.uint8)
-        self._recall.read(np.ascontiguousarray(text, np.uint8), out)
+        self._recall.read(np.ascontiguousarray(text, np.uint8), own, out)
         return out.reshape(len(text), len(self.shape.contexts) + 1, 3)
 
 

@@ -99,12 +99,16 @@ class Recall:
         match = sum(self.agreed >= start for start in MATCH_FROM)
         return np.array([*codes, (first, second, 4 * match + beside)], np.uint8)
 
-    def read(self, text: bytes) -> NDArray[np.uint8]:
-        """Reads bytes; returns what was said of each before it was read (N, K + 1, 3)."""
+    def read(self, text: bytes, own: bool = False) -> NDArray[np.uint8]:
+        """Reads bytes; returns what was said of each before it was read (N, K + 1, 3).
+
+        Bytes that the model has drawn itself are its `own`: the text goes on there, but nothing is learned from them.
+        Else a word that was drawn once would be expected again.
+        """
         codes = np.empty((len(text), len(self.slots) + 1, 3), np.uint8)
         for i, byte in enumerate(text):
             codes[i] = self.look()
-            self._learn(byte)
+            self._read(byte, own)
         return codes
 
     def _find(self, i: int) -> tuple[int, Slot]:
@@ -119,14 +123,14 @@ class Recall:
         runs = [table[place].first_run if place in table else 0 for place in (one, one ^ 1)]
         return (one if runs[0] <= runs[1] else one ^ 1), Slot(check)
 
-    def _learn(self, byte: int) -> None:
-        for i in range(len(self.slots)):
+    def _read(self, byte: int, own: bool) -> None:
+        for i in range(0 if own else len(self.slots)):
             place, slot = self._find(i)
             self.slots[i][place] = slot.learned(byte)
         self.contexts.read(byte)
         self._follow(byte)
         self.text.append(byte)
-        self._match()
+        self._match(own)
 
     def _follow(self, byte: int) -> None:
         """The matches go on, or break."""
@@ -147,7 +151,7 @@ class Recall:
             self.beside, self.missed, self.held = self.ahead, 1, 0
         self.agreed = 0
 
-    def _match(self) -> None:
+    def _match(self, own: bool) -> None:
         """Where there is no match, one is looked for where the last bytes stood before."""
         position, length = len(self.text), self.shape.match
         if position < length:
@@ -162,4 +166,5 @@ class Recall:
                 self.agreed, self.ahead = same, last
                 if self.beside == self.ahead:
                     self.missed = 0
-        self.last[key] = position
+        if not own:
+            self.last[key] = position

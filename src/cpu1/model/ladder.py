@@ -46,13 +46,14 @@ class Scale:
     batch_bytes: int  # of text in a training step
     window_bytes: int  # of text in one training sequence
     rate: float  # peak learning rate
+    table_rows: int  # of NgramTables, for each context
 
 
 SCALES = {
-    "demo": Scale(128, 3, (64, 256), 1 / 16, 32, 4096, 1024, 6e-3),
-    "nano": Scale(192, 3, (96, 384), 1 / 16, 64, 4096, 1024, 6e-3),
-    "small": Scale(320, 8, (192, 864), 1, 64, 8192, 1024, 3e-3),
-    "base": Scale(512, 12, (192, 864), 1, 64, 16384, 1024, 2e-3),
+    "demo": Scale(128, 3, (64, 256), 1 / 16, 32, 4096, 1024, 6e-3, 4096),
+    "nano": Scale(192, 3, (96, 384), 1 / 16, 64, 4096, 1024, 6e-3, 32768),
+    "small": Scale(320, 8, (192, 864), 1, 64, 8192, 1024, 3e-3, 65536),
+    "base": Scale(512, 12, (192, 864), 1, 64, 16384, 1024, 2e-3, 65536),
 }
 
 
@@ -151,7 +152,7 @@ class Ladder:
 
 def scaled(recipe: Recipe, scale: Scale) -> Recipe:
     """A copy of the recipe with a scale's sizes."""
-    mixer, embedding, head = recipe.mixer, recipe.embedding, recipe.head
+    mixer, embedding, head, tables = recipe.mixer, recipe.embedding, recipe.head, recipe.tables
     if isinstance(mixer, Attention | FoldedAttention):
         mixer = replace(mixer, head_size=scale.head_size)
     if isinstance(head, LocalByteDecoder):
@@ -160,7 +161,11 @@ def scaled(recipe: Recipe, scale: Scale) -> Recipe:
     elif isinstance(head, TokenHead):
         vocabulary = max(512, round(head.vocabulary * scale.vocabulary_share))
         embedding, head = TokenEmbedding(vocabulary), TokenHead(vocabulary)
-    return recipe.replace(width=scale.width, layers=scale.layers, mixer=mixer, embedding=embedding, head=head)
+    if isinstance(tables, NgramTables):
+        tables = replace(tables, rows=scale.table_rows)
+    return recipe.replace(
+        width=scale.width, layers=scale.layers, mixer=mixer, embedding=embedding, head=head, tables=tables
+    )
 
 
 def find(run: str) -> Rung:
@@ -220,5 +225,5 @@ rung("15", "14", "Small CPU-1 byte + hidden distillation", ["hidden distillation
      distill=HiddenDistillation())  # fmt: skip
 
 # Rungs of our own follow here: rung(NAME, PARENT, TITLE, FIELD=INGREDIENT).
-rung("17", "04", "+ n-gram tables", tables=NgramTables())
+rung("17", "04", "+ n-gram tables", tables=NgramTables(rows=SCALES["base"].table_rows))
 rung("18", "17", "+ memory of the document", recall=DocumentMemory())

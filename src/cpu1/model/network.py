@@ -151,20 +151,28 @@ class Model(nn.Module):
         readers = [[module.reader() for _ in range(batch)] for module in self.lookups]
         return ModelState(s, recent, blocks, readers, keep)
 
-    def extend(self, units: Tensor, state: ModelState, hard: bool = True) -> tuple[Tensor, ModelState]:
-        """Reads whole steps of units (B, N) after `state`: their logits (B, N, V), and the state after them."""
+    def extend(
+        self, units: Tensor, state: ModelState, hard: bool = True, own: int = 0
+    ) -> tuple[Tensor, ModelState]:
+        """Reads whole steps of units (B, N) after `state`: their logits (B, N, V), and the state after them.
+
+        The model drew the last `own` of them itself: lookups remember nothing of those.
+        """
         after, blocks, keep = self._trunk(self.embedding(units), state.blocks, hard)
         s = torch.cat((state.s, after[:, :-1]), dim=1)
         recent = torch.cat((state.recent, units), dim=1)[:, units.shape[1] :]
-        found, readers = read_lookups(self.lookups, units, state.readers)
+        found, readers = read_lookups(self.lookups, units, state.readers, own)
         logits = self._logits(s, units, state.recent, found)
         return logits, ModelState(after[:, -1:], recent, blocks, readers, keep)
 
-    def next_logits(self, begun: Tensor, state: ModelState) -> Tensor:
-        """Logits (B, V) of the unit that follows `state` and the `begun` units (B, 0 to patch - 1) of its step."""
+    def next_logits(self, begun: Tensor, state: ModelState, own: int = 0) -> Tensor:
+        """Logits (B, V) of the unit that follows `state` and the `begun` units (B, 0 to patch - 1) of its step.
+
+        `own` is as in `extend`.
+        """
         count = begun.shape[1]
         units = nn.functional.pad(begun, (0, self.patch - count))
-        found, _ = read_lookups(self.lookups, units, state.readers)
+        found, _ = read_lookups(self.lookups, units, state.readers, own + self.patch - count)
         return self._logits(state.s, units, state.recent, found)[:, count]
 
     def _logits(self, s: Tensor, units: Tensor, recent: Tensor, found: Sequence[Tensor]) -> Tensor:

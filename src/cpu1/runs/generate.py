@@ -26,9 +26,9 @@ def generate(
     whole = units.shape[1] // model.patch * model.patch
     for begin in range(0, whole, BLOCK):
         _, state = model.extend(units[:, begin : min(whole, begin + BLOCK)], state)
-    begun, written = units[:, whole:], 0
+    begun, written, own = units[:, whole:], 0, 0
     while written < max_bytes:
-        logits = model.next_logits(begun, state)[0]
+        logits = model.next_logits(begun, state, own)[0]
         if not may_end:
             logits[SEPARATOR] = -1e30
         unit = sampler(logits.cpu().numpy())
@@ -37,10 +37,10 @@ def generate(
         text = trained.decode(unit)[: max_bytes - written]
         written += len(text)
         yield text
-        begun = torch.cat((begun, begun.new_tensor([[unit]])), dim=1)
+        begun, own = torch.cat((begun, begun.new_tensor([[unit]])), dim=1), own + 1
         if begun.shape[1] == model.patch:
-            _, state = model.extend(begun, state)
-            begun = begun[:, :0]
+            _, state = model.extend(begun, state, own=own)
+            begun, own = begun[:, :0], 0
 
 
 def continuation(trained: Trained, prompt: bytes, length: int, sampling: Sampling) -> bytes:

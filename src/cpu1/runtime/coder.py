@@ -34,6 +34,12 @@ def shares(logits: NDArray[np.float32]) -> list[int]:
     Each operation rounds once in IEEE double, so that every machine computes the same. ValueError unless all logits are
     finite.
     """
+    ends: list[int] = np.cumsum(1 + (weights(logits) * BEST).astype(np.int64)).tolist()
+    return ends
+
+
+def weights(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """exp(logit - the best logit) of each unit (V,), the same on every machine. ValueError unless all are finite."""
     if not np.isfinite(logits).all():
         raise ValueError("the model's scores are not finite; training diverged or the model file is damaged")
     x = np.maximum(logits.astype(np.float64) - np.float64(logits.max()), -708.0)
@@ -44,8 +50,8 @@ def shares(logits: NDArray[np.float32]) -> list[int]:
         p = p * r + factor
     p = p * r + 0.5
     p = p * (r * r) + r + 1.0
-    ends: list[int] = np.cumsum(1 + (np.ldexp(p, n.astype(np.int64)) * BEST).astype(np.int64)).tolist()
-    return ends
+    exact: NDArray[np.float64] = np.ldexp(p, n.astype(np.int64))
+    return exact
 
 
 class Encoder:

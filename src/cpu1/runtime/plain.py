@@ -6,41 +6,62 @@ Shapes: N units, V symbols.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cpu1.errors import UserError
 from cpu1.format.tokens import SEPARATOR
-from cpu1.runtime.coder import Decoder, Encoder
+from cpu1.lookups.learner import Learner
+from cpu1.runtime.coder import Decoder, Encoder, weights
 from cpu1.runtime.reference import Reference, State
 from cpu1.runtime.sampling import Sampler
 
 FORBIDDEN = np.float32(-1e30)
+OWN = 31  # the bit of a saved unit that the model drew itself
 
 
 class PlainSession:
     """One stream, at the start of a document. Its saved state is the text so far, which is read again to restore it."""
 
-    def __init__(self, reference: Reference) -> None:
-        self.reference = reference
+    def __init__(self, reference: Reference, learn: bool = False) -> None:
+        """`learn`: it learns from what it reads. UserError for a model of tokens."""
+        if learn and reference.program.level != "byte":
+            raise UserError("learning is for models that read bytes; this one reads tokens")
+        self.reference, self.learns = reference, learn
         self._begin()
 
     def _begin(self) -> None:
         self._read: list[int] = []
         self._begun: list[int] = []  # units of a step that is not whole yet
+        self._own = 0  # how many of the last of these were drawn
         self._state: State = self.reference.start()
+        parts = [len(op["contexts"]) + 1 for op in self.reference.program.lookups if op.name == "recall"]
+        self._learner = Learner(sum(parts)) if self.learns else None
 
     def advance(self, units: ArrayLike) -> None:
         """Reads units. Raises ValueError for units beyond the vocabulary."""
         for unit in np.asarray(units).tolist():
+            if self._learner is not None:
+                self.next_logits()
             self._advance(unit)
 
-    def _advance(self, unit: int) -> None:
-        self._read.append(unit)
+    def _advance(self, unit: int, own: bool = False) -> None:
+        """What learns must have been asked for the logits before."""
+        if self._learner is not None:
+            self._learner.learn(unit, self._code(), own)
+        self._read.append(unit | own << OWN)
         self._begun.append(unit)
+        self._own += own
         if len(self._begun) == self.reference.program.patch:
-            self._state = self.reference.advance(self._begun, self._state)
-            self._begun = []
+            self._state = self.reference.advance(self._begun, self._state, self._own)
+            self._begun, self._own = [], 0
 
     def next_logits(self) -> NDArray[np.float32]:
         """Logits (V,) of the next unit."""
-        return self.reference.next_logits(self._begun, self._state)
+        logits = self.reference.next_logits(self._begun, self._state, self._own)
+        if self._learner is not None:
+            self._learner.correct(logits, weights(logits), self._code())
+        return logits
+
+    def _code(self) -> NDArray[np.uint8]:
+        return self.reference.memory_code(self._begun, self._state, self._own)
 
     def score(self, units: ArrayLike) -> NDArray[np.float64]:
         """Reads units (N,); returns the cost of each in nats (N,)."""
@@ -65,7 +86,7 @@ class PlainSession:
             if unit == end:
                 break
             drawn.append(unit)
-            self._advance(unit)
+            self._advance(unit, own=True)
         return np.array(drawn, np.uint32)
 
     def encoder(self) -> Encoder:
@@ -86,4 +107,7 @@ class PlainSession:
         if len(state) % 4:
             raise ValueError("not a saved state")
         self._begin()
-        self.advance(np.frombuffer(state, np.uint32))
+        for unit in np.frombuffer(state, np.uint32).tolist():
+            if self._learner is not None:
+                self.next_logits()
+            self._advance(unit & (1 << OWN) - 1, bool(unit >> OWN))

@@ -62,28 +62,30 @@ class Reference:
         readers = tuple(self._reader(op) for op in self.program.lookups)
         return self._step(None, State(np.zeros(self.program.width, np.float32), 0, (), readers=readers))
 
-    def advance(self, units: ArrayLike, state: State) -> State:
-        """Reads whole steps: units (N,), N a multiple of the patch. Raises ValueError for other units."""
+    def advance(self, units: ArrayLike, state: State, own: int = 0) -> State:
+        """Reads whole steps: units (N,), N a multiple of the patch. Raises ValueError for other units.
+
+        The model drew the last `own` of them itself: lookups remember nothing of those.
+        """
         patch, units = self.program.patch, self._checked(units)
         if len(units) % patch:
             raise ValueError(f"{len(units)} units are not whole steps of {patch}")
         for first in range(0, len(units), patch):
-            state = self._step(units[first : first + patch], state)
+            drawn = max(0, min(patch, own - (len(units) - patch - first)))
+            state = self._step(units[first : first + patch], state, drawn)
         return state
 
-    def next_logits(self, begun: ArrayLike, state: State) -> Vector:
+    def next_logits(self, begun: ArrayLike, state: State, own: int = 0) -> Vector:
         """Logits (V,) of the unit after `state` and the `begun` units (0 to patch - 1) of its step.
 
-        Raises ValueError for more of them, and for units beyond the vocabulary.
+        `own` is as in `advance`. Raises ValueError for more of them, and for units beyond the vocabulary.
         """
         units = self._checked(begun)
         if len(units) >= self.program.patch:
             raise ValueError(f"{len(units)} units begun of a step of {self.program.patch}")
         step = Step(self, state)
         step.registers["s"] = state.s
-        found = [reader.copy() for reader in state.readers]
-        for op, reader in zip(self.program.lookups, found, strict=True):
-            reader.read(np.array(units, np.uint8))
+        for op, reader in zip(self.program.lookups, _read(state.readers, units, own), strict=True):
             step.look_up(op, reader.look())
         return step.head(self.program.head[-1], units)
 
@@ -106,7 +108,14 @@ class Reference:
             raise ValueError(f"units must be a row of numbers from 0 to {self.program.vocabulary - 1}")
         return numbers.tolist()
 
-    def _step(self, units: list[int] | None, state: State) -> State:
+    def memory_code(self, begun: list[int], state: State, own: int) -> NDArray[np.uint8]:
+        """What the memory of the document says of the unit after the `begun` ones; nothing without a memory."""
+        ops = [op.name for op in self.program.lookups]
+        if "recall" not in ops:
+            return np.zeros((0, 3), np.uint8)
+        return _read(state.readers, begun, own)[ops.index("recall")].look()
+
+    def _step(self, units: list[int] | None, state: State, own: int = 0) -> State:
         """One step of the trunk; `units` None is the first step of a document."""
         step = Step(self, state)
         step.embed(self.program.embed[0], units)
@@ -115,9 +124,7 @@ class Reference:
             index = step.run(self.program.trunk[index]) or index + 1
         read = (*state.recent, *(units or ()))
         recent = read[max(0, len(read) - self.program.look_back) :]
-        readers = tuple(reader.copy() for reader in state.readers)
-        for reader in readers:
-            reader.read(np.array(units or (), np.uint8))
+        readers = tuple(_read(state.readers, units or [], own))
         kept = not step.deleted
         return State(step.registers["s"], state.position + 1, recent, step.vectors, step.caches, readers, kept)
 
@@ -127,6 +134,16 @@ class Reference:
         if op.name == "table_rows":
             return plain_table_reader(op["contexts"], op["table_size"])
         return plain_recall_reader(RecallShape(op["contexts"], op["memory_size"], op["history"], op["match"]))
+
+
+def _read(readers: tuple[Reader, ...], units: list[int], own: int) -> list[Reader]:
+    """The readers after some units, of which the model drew the last `own`. Those that are given stay as they are."""
+    text, given = np.array(units, np.uint8), len(units) - own
+    after = [reader.copy() for reader in readers]
+    for reader in after:
+        reader.read(text[:given])
+        reader.read(text[given:], own=True)
+    return after
 
 
 class Step:

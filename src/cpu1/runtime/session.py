@@ -25,9 +25,12 @@ UnitsLike = bytes | ArrayLike  # (N,) whole numbers
 class Batch:
     """Independent streams, each at the start of a document. Each pass over the weights serves all of them."""
 
-    def __init__(self, engine: Engine, streams: int, threads: int = 1) -> None:
+    def __init__(self, engine: Engine, streams: int, threads: int = 1, learn: bool = False) -> None:
+        """`learn`: the streams learn from what they read (docs/lookups.md). ValueError for a model of tokens."""
         self.engine, self.streams = engine, streams
         self._session = native().Session(engine.model, streams, threads)
+        if learn:
+            self._session.learn()
 
     def advance(self, units: Sequence[UnitsLike]) -> None:
         """Reads units into each stream. Raises ValueError for units beyond the vocabulary."""
@@ -104,9 +107,10 @@ class Batch:
 class Session:
     """One stream: a batch of one, without the rows."""
 
-    def __init__(self, engine: Engine, threads: int = 1) -> None:
+    def __init__(self, engine: Engine, threads: int = 1, learn: bool = False) -> None:
+        """`learn`: see `Batch`."""
         self.engine = engine
-        self._batch = Batch(engine, 1, threads)
+        self._batch = Batch(engine, 1, threads, learn)
 
     def advance(self, units: UnitsLike) -> None:
         """Reads units. Raises ValueError for units beyond the vocabulary."""

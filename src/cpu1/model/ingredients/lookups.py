@@ -36,9 +36,9 @@ WORDS = {2: "two", 4: "four", 8: "eight"}  # bits of a value in a table
 class NgramTables:
     """A table for each context, with a row of `width` values for each hash of it; one projection of all rows."""
 
-    contexts: tuple[int, ...] = (3, 4, 6, 9, 10)  # see lookups.contexts
-    rows: int = 16384  # of each table, a power of two
-    width: int = 24  # values of a row
+    contexts: tuple[int, ...] = (3, 4, 5, 6, 9, 10)  # see lookups.contexts
+    rows: int = 32768  # of each table, a power of two
+    width: int = 16  # values of a row
     bits: int = 4  # of a value in the file, and in training too
 
     def build(self, width: int, quarter: int) -> nn.Module:
@@ -145,19 +145,24 @@ class DocumentMemoryModule(nn.Module):
 
 
 def read_lookups(
-    modules: Sequence[Any], units: Tensor, readers: Sequence[Sequence[Reader]] | None
+    modules: Sequence[Any], units: Tensor, readers: Sequence[Sequence[Reader]] | None, own: int = 0
 ) -> tuple[list[Tensor], list[list[Reader]]]:
     """What each of the modules looks up for units (B, N), and its readers (B of them) behind these.
 
-    `readers` None begins new texts. The readers that are given stay as they are.
+    `readers` None begins new texts. The readers that are given stay as they are. The model drew the last
+    `own` of the units itself.
     """
     if not modules:
         return [], []
     text = units.to("cpu", torch.uint8).numpy()
+    given = text.shape[1] - own
     found, after = [], []
     for i, module in enumerate(modules):
-        own = [module.reader() if readers is None else readers[i][b].copy() for b in range(len(text))]
-        said = np.stack([reader.read(row) for reader, row in zip(own, text, strict=True)])
-        found.append(torch.from_numpy(said).to(units.device))
-        after.append(own)
+        fresh = [module.reader() if readers is None else readers[i][b].copy() for b in range(len(text))]
+        said = [
+            np.concatenate((reader.read(row[:given]), reader.read(row[given:], own=True)))
+            for reader, row in zip(fresh, text, strict=True)
+        ]
+        found.append(torch.from_numpy(np.stack(said)).to(units.device))
+        after.append(fresh)
     return found, after
