@@ -86,15 +86,17 @@ def train(
     return run_job(job)
 
 
-def load(file: str | Path | None = None, threads: int = 1) -> "PackedModel":
+def load(file: str | Path | None = None, threads: int = 1, learn: bool = False) -> "PackedModel":
     """A packed model, ready to generate and to score; needs numpy only. UserError when the file is not valid.
+
+    With `learn` it learns from what it reads, text by text, and forgets it with the text (docs/lookups.md).
 
     Without a file, the model that `cpu1.runtime.default` finds: that of CPU1_MODEL, or of the installation.
     """
     from cpu1.runtime.default import default_model
     from cpu1.runtime.model import PackedModel
 
-    return PackedModel(default_model() if file is None else file, threads)
+    return PackedModel(default_model() if file is None else file, threads, learn=learn)
 
 
 def evaluate(

@@ -132,7 +132,7 @@ def test_saved_memories_are_checked() -> None:
     module = readers.native
     shape = readers.native_shape(LARGE)
     memory, codes = module.Recall(shape), np.empty((len(LOG), 18), np.uint8)
-    memory.read(text_of(LOG), codes)
+    memory.read(text_of(LOG), False, codes)
     state = memory.save()
     assert len(state) == 458_800  # what docs/lookups.md says
     other = module.Recall(shape)
@@ -150,5 +150,5 @@ def test_saved_memories_are_checked() -> None:
     garbage[-24:] = 0
     garbage[-24:-20] = 255  # the position: anything is a place in the history
     other.restore(garbage.tobytes())
-    other.read(text_of(LOG), codes)
+    other.read(text_of(LOG), False, codes)
     assert codes[:, 2::3].max() < 32

@@ -12,7 +12,16 @@ from cpu1.format.operations import Choice, Flag, Number, Operation, Read
 
 NATIVE = ROOT / "native"
 ENGINE = NATIVE / "engine"
-LAYERS = ["isa", "format", "kernels", "lookups", "learn", "run", "api", "tests"]  # each may include those before it, and itself
+LAYERS = [
+    "isa",
+    "format",
+    "kernels",
+    "lookups",
+    "learn",
+    "run",
+    "api",
+    "tests",
+]  # each may include those before it, and itself
 MADE = {"operations_table.h", "engine_sets.inc"}  # by the build
 SOURCES = sorted(path for ext in ("h", "cpp", "inl") for path in ENGINE.rglob(f"*.{ext}"))
 

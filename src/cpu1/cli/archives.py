@@ -31,7 +31,10 @@ def add(command: Command) -> None:
         type=byte_size,
         metavar="SIZE",
         help="bytes per block; threads work on different blocks, and the model starts fresh in each "
-        "(default: 128Ki; 8Ki for models with full attention)",
+        "(default: the whole file; 8Ki for models with full attention)",
+    )
+    p.add_argument(
+        "--frozen", action="store_true", help="do not let the model learn from the file: faster, and larger archives"
     )
 
     p = command(
@@ -58,7 +61,7 @@ def compress(args: argparse.Namespace) -> int:
     out = _target(args, Path(f"{args.file}{SUFFIX}"))
     model, text = PackedModel(model_path(args)), input_bytes(args.file)
     with Meter() as meter:
-        archive = make(text, model, args.block, args.threads, meter.look)
+        archive = make(text, model, args.block, args.threads, meter.look, False if args.frozen else None)
     _write(out, archive)
     _report(f"{args.file}: {len(text):,} bytes to {len(archive):,}", len(archive), len(text), meter)
     return 0

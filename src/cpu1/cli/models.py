@@ -16,6 +16,7 @@ from cpu1.cli.options import (
     device_option,
     input_bytes,
     json_option,
+    learn_option,
     model_option,
     model_path,
     positive,
@@ -85,12 +86,14 @@ def add(command: Command) -> None:
         "--stop", action="append", default=[], metavar="TEXT", help="stop before this text appears; repeatable"
     )
     p.add_argument("--echo", action="store_true", help="print the prompt before the text")
+    learn_option(p, "learn from the prompt, so that the text continues in its manner (packed byte models)")
     threads_option(p)
     device_option(p, "cpu", "device for a run folder; packed models run on the CPU")
 
     p = command(score, "score", "score book.txt", "score - -m model.cpu1 --json < book.txt")
     p.add_argument("file", type=Path, metavar="FILE", help="text to score, or - to read standard input")
     model_option(p)
+    learn_option(p, "let the model learn from the text while it reads; its figure is not that of the model alone")
     threads_option(p)
     json_option(p)
 
@@ -133,7 +136,7 @@ def generate(args: argparse.Namespace) -> int:
     prompt: bytes = sys.stdin.buffer.read() if standard else args.prompt.encode(errors="surrogateescape")
     if args.echo:
         print(prompt.decode(errors="replace"), end="", flush=True)
-    chunks = _continuation(model, prompt, args.max_bytes, sampling, args.threads, args.device)
+    chunks = _continuation(model, prompt, args.max_bytes, sampling, args.threads, args.device, args.learn)
     for text in stream_text(chunks, args.stop):
         print(text, end="", flush=True)
     print()
@@ -141,12 +144,14 @@ def generate(args: argparse.Namespace) -> int:
 
 
 def _continuation(
-    model: Path, prompt: bytes, size: int, sampling: "Sampling", threads: int, device: str
+    model: Path, prompt: bytes, size: int, sampling: "Sampling", threads: int, device: str, learn: bool
 ) -> Iterator[bytes]:
     if model.is_file() or model.suffix == PACKED:
         from cpu1.runtime.model import PackedModel
 
-        return PackedModel(model, threads).chunks(prompt, size, sampling)
+        return PackedModel(model, threads, learn=learn).chunks(prompt, size, sampling)
+    if learn:
+        raise UserError(f"--learn is for packed models: cpu1 pack {model} makes one")
     import torch
 
     from cpu1.device import choose
@@ -167,11 +172,11 @@ def score(args: argparse.Namespace) -> int:
     model, text = model_path(args), input_bytes(args.file)
     if not text:
         raise UserError(f"{args.file}: empty, nothing to score")
-    bits = PackedModel(model, args.threads).score(text)
-    if args.json:
-        print(json.dumps({"bytes": len(text), "bits": float(bits.sum()), "bpb": float(bits.mean())}))
-    else:
-        print(f"{args.file}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document")
+    bits = PackedModel(model, args.threads, learn=args.learn).score(text)
+    found = {"bytes": len(text), "bits": float(bits.sum()), "bpb": float(bits.mean()), "learning": args.learn}
+    how = ", learning while it reads" if args.learn else ""
+    line = f"{args.file}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document{how}"
+    print(json.dumps(found) if args.json else line)
     return 0
 
 

@@ -69,6 +69,11 @@ def quiet_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
+def learn_option(parser: argparse.ArgumentParser, help: str) -> None:
+    """--learn."""
+    parser.add_argument("--learn", action="store_true", help=help)
+
+
 def threads_option(parser: argparse.ArgumentParser, what: str = "number of threads", default: str = "1") -> None:
     """`default` is a number, or the meaning of None in words."""
     number = int(default) if default.isdigit() else None

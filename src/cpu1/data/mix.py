@@ -68,7 +68,8 @@ def mix(
 ) -> Mixture:
     """Writes about `size` bytes of text from `parts` in their shares to `out`, compressed if its name ends in `.zst`.
 
-    Documents longer than `piece` bytes are cut, others stay whole. Each text is read twice, in bounded memory, and no piece is taken twice. `progress` is called with the size of each
+    Documents longer than `piece` bytes are cut, others stay whole.
+    Each text is read twice, in bounded memory, and no piece is taken twice. `progress` is called with the size of each
     piece read. Raises UserError for shares that are not positive and for a text that has less than its share.
     """
     if not parts or not all(0 < part.share < float("inf") for part in parts):

@@ -27,7 +27,8 @@ class Reader(Protocol):
     """The position of one text.
 
     `read` returns what was looked up for each byte (N, ...) before it was read, `look` the same for the byte that comes
-    next. `copy` is another reader at the same position. What a model has drawn is its `own`: nothing is learned from it.
+    next. `copy` is another reader at the same position. What a model has drawn is its `own`: nothing is
+    learned from it.
     """
 
     def copy(self) -> "Reader": ...

@@ -151,9 +151,7 @@ class Model(nn.Module):
         readers = [[module.reader() for _ in range(batch)] for module in self.lookups]
         return ModelState(s, recent, blocks, readers, keep)
 
-    def extend(
-        self, units: Tensor, state: ModelState, hard: bool = True, own: int = 0
-    ) -> tuple[Tensor, ModelState]:
+    def extend(self, units: Tensor, state: ModelState, hard: bool = True, own: int = 0) -> tuple[Tensor, ModelState]:
         """Reads whole steps of units (B, N) after `state`: their logits (B, N, V), and the state after them.
 
         The model drew the last `own` of them itself: lookups remember nothing of those.

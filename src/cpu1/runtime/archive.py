@@ -3,8 +3,9 @@
     archive = compress(text, PackedModel("model.cpu1"))
     text = decompress(archive, "model.cpu1")
 
-Lossless for any bytes. Each block is coded separately, from the start of a document, so that several threads can share
-a text. docs/compression.md describes the format, and what an archive depends on.
+Lossless for any bytes. A model of bytes learns from the text while it codes it. Each block is coded separately, from
+the start of a document; by default a text is one block, so that the model remembers and learns to its end.
+docs/compression.md describes the format, and what an archive depends on.
 """
 
 import hashlib
@@ -21,13 +22,13 @@ from cpu1.errors import UserError
 from cpu1.files import digest
 from cpu1.runtime.model import PackedModel
 
-MAGIC, VERSION = b"cpu1z", 1
-HEAD = struct.Struct("<5sBB8sIQ")  # magic, version, arithmetic, fingerprint of the model, bytes a block, bytes in all
+MAGIC, VERSION = b"cpu1z", 2
+# magic, version, arithmetic, fingerprint of the model, bytes a block, bytes in all; since version 2: whether it learns
+HEADS = {1: struct.Struct("<5sBB8sIQ"), 2: struct.Struct("<5sBB8sIQB")}
 BLOCK = struct.Struct("<III")  # units, bytes of code, CRC-32 of the text
 CHECK_BYTES = FINGERPRINT_BYTES = 8
 ARITHMETICS = ("numpy", "plain", "fma")  # by their number in the file
 
-BLOCK_BYTES = 1 << 17  # a block costs 14 bytes and a cold start: 0.05% of a text at 2 bits per byte
 SHORT_BLOCK_BYTES = 1 << 13  # where attention sees the whole block: time and memory grow with it
 MOST_BLOCK_BYTES = 1 << 30
 PIECE = 2048  # units between two checks whether to stop
@@ -54,10 +55,14 @@ class Archive:
     block: int  # bytes of text in each block but the last
     size: int  # bytes of text in all
     blocks: list[CodedBlock]
+    learns: bool = False  # whether the model learned from the text
+    version: int = VERSION
 
     def write(self) -> bytes:
         """The bytes of the archive."""
-        head = HEAD.pack(MAGIC, VERSION, ARITHMETICS.index(self.arithmetic), self.fingerprint, self.block, self.size)
+        arithmetic = ARITHMETICS.index(self.arithmetic)
+        fields = [MAGIC, self.version, arithmetic, self.fingerprint, self.block, self.size, self.learns]
+        head = HEADS[self.version].pack(*fields[: len(fields) - (self.version == 1)])
         parts = [BLOCK.pack(block.units, len(block.code), block.crc) + block.code for block in self.blocks]
         data = head + b"".join(parts)
         return data + check(data)
@@ -67,20 +72,22 @@ class Archive:
         """The archive in `data`. Raises UserError for one that is damaged or of another version, and for other data."""
         if data[: len(MAGIC)] != MAGIC:
             raise UserError("not an archive of cpu1 compress")
-        if data[len(MAGIC) : len(MAGIC) + 1] not in (b"", bytes([VERSION])):
-            raise UserError(f"an archive of version {data[len(MAGIC)]}; this cpu1 reads version {VERSION}")
-        body = data[:-CHECK_BYTES]
-        if len(body) < HEAD.size or data[-CHECK_BYTES:] != check(body):
+        version = data[len(MAGIC)] if len(data) > len(MAGIC) else VERSION
+        if version not in HEADS:
+            raise UserError(f"an archive of version {version}; this cpu1 reads versions 1 to {VERSION}")
+        body, layout = data[:-CHECK_BYTES], HEADS[version]
+        if len(body) < layout.size or data[-CHECK_BYTES:] != check(body):
             raise UserError("the archive is damaged: changed, cut short, or followed by something else")
-        _, _, arithmetic, fingerprint, block, size = HEAD.unpack_from(body)
-        if arithmetic >= len(ARITHMETICS) or not 1 <= block <= MOST_BLOCK_BYTES:
+        _, _, arithmetic, fingerprint, block, size, *rest = layout.unpack_from(body)
+        learns = rest[0] if rest else 0
+        if arithmetic >= len(ARITHMETICS) or not 1 <= block <= MOST_BLOCK_BYTES or learns > 1:
             raise UserError("the archive is not valid: its head has a value out of range")
-        blocks, at = [], HEAD.size
+        blocks, at = [], layout.size
         while at + BLOCK.size <= len(body):
             units, length, crc = BLOCK.unpack_from(body, at)
             at += BLOCK.size + length
             blocks.append(CodedBlock(units, crc, body[at - length : at]))
-        archive = cls(ARITHMETICS[arithmetic], fingerprint, block, size, blocks)
+        archive = cls(ARITHMETICS[arithmetic], fingerprint, block, size, blocks, bool(learns), version)
         sizes = archive.sizes()
         if at != len(body) or len(blocks) != len(sizes) or any(map(mismatched, blocks, sizes)):
             raise UserError("the archive is not valid: its blocks do not make up its text")
@@ -110,25 +117,32 @@ def fingerprint_of(path: Path) -> bytes:
 def block_bytes(model: PackedModel) -> int:
     """The default size of a model's blocks."""
     whole = any(op["op"] == "attend" and not op["segment"] for op in model.about["program"]["trunk"])
-    return SHORT_BLOCK_BYTES if whole else BLOCK_BYTES
+    return SHORT_BLOCK_BYTES if whole else MOST_BLOCK_BYTES
 
 
 def compress(
-    text: bytes, model: PackedModel, block: int | None = None, threads: int = 1, progress: ByteProgress | None = None
+    text: bytes,
+    model: PackedModel,
+    block: int | None = None,
+    threads: int = 1,
+    progress: ByteProgress | None = None,
+    learn: bool | None = None,
 ) -> bytes:
     """The archive of a text in blocks of `block` bytes (default: the model's), of which `threads` are coded at once.
 
-    Raises UserError where the model's scores are not finite, or `block` is out of range.
+    `learn`: whether the model learns from each block; by default a model of bytes does. Raises UserError where the
+    model's scores are not finite, `block` is out of range, or a model of tokens shall learn.
     """
-    block = block or block_bytes(model)
+    block, learns = block or block_bytes(model), model.tokens is None if learn is None else learn
     if not 1 <= block <= MOST_BLOCK_BYTES:
         raise UserError(f"blocks of {block} bytes; they may have 1 to {MOST_BLOCK_BYTES}")
     texts = [text[i : i + block] for i in range(0, len(text), block)]
     try:
-        blocks = SharedWork(len(text), progress).map(lambda part, work: _encode(part, model, work), texts, threads)
+        work = SharedWork(len(text), progress)
+        blocks = work.map(lambda part, work: _encode(part, model, learns, work), texts, threads)
     except ValueError as error:
         raise UserError(f"{model.path}: {error}") from None
-    return Archive(model.arithmetic, fingerprint_of(model.path), block, len(text), blocks).write()
+    return Archive(model.arithmetic, fingerprint_of(model.path), block, len(text), blocks, learns).write()
 
 
 def decompress(data: bytes, path: str | Path, threads: int = 1, progress: ByteProgress | None = None) -> bytes:
@@ -144,12 +158,12 @@ def decompress(data: bytes, path: str | Path, threads: int = 1, progress: BytePr
         raise UserError(f"the archive was made with another model: {made_with}, and {path} is {given}")
     pairs = list(zip(archive.blocks, archive.sizes(), strict=True))
     work = SharedWork(archive.size, progress)
-    return b"".join(work.map(lambda pair, work: _decode(*pair, model, work), pairs, threads))
+    return b"".join(work.map(lambda pair, work: _decode(*pair, model, archive.learns, work), pairs, threads))
 
 
-def _encode(text: bytes, model: PackedModel, work: "SharedWork") -> CodedBlock:
+def _encode(text: bytes, model: PackedModel, learns: bool, work: "SharedWork") -> CodedBlock:
     units, crc = model.encode(text), zlib.crc32(text)
-    encoder = model.session().encoder()
+    encoder = model.session(learns).encoder()
     for i in range(0, len(units), PIECE):
         piece = units[i : i + PIECE]
         encoder.put(piece)
@@ -158,9 +172,9 @@ def _encode(text: bytes, model: PackedModel, work: "SharedWork") -> CodedBlock:
     return CodedBlock(len(units), crc, code) if len(code) < len(text) else CodedBlock(0, crc, text)
 
 
-def _decode(block: CodedBlock, size: int, model: PackedModel, work: "SharedWork") -> bytes:
+def _decode(block: CodedBlock, size: int, model: PackedModel, learns: bool, work: "SharedWork") -> bytes:
     text = bytearray(b"" if block.units else block.code)
-    decoder = model.session().decoder(block.code)
+    decoder = model.session(learns).decoder(block.code)
     for i in range(0, block.units, PIECE):
         try:
             text += (piece := model.decode(decoder.get(min(PIECE, block.units - i))))

@@ -60,18 +60,20 @@ class PackedModel:
     They may be used from several threads at once. `session` opens a stream with a state of its own.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1, arithmetic: str | None = None) -> None:
+    def __init__(self, path: str | Path, threads: int = 1, arithmetic: str | None = None, learn: bool = False) -> None:
         """`arithmetic` forces one that gives the same results to the bit, see the property (default: the fastest).
 
+        `learn`: its streams learn from what they read (docs/lookups.md). What a model draws itself it does not learn.
         Raises UserError naming the file and what is wrong with it, or an arithmetic that this machine lacks.
         """
-        self.path, self.threads = Path(path), threads
+        self.path, self.threads, self.learn = Path(path), threads, learn
         self._state: bytes | None = None  # the start of a document
         try:
             self._open = _open(self.path, arithmetic)
             self.tokens = Tokens.parse(self._open.tokenizer) if self._open.tokenizer else None
         except ValueError as error:
             raise UserError(f"{error}" if str(path) in str(error) else f"{path}: {error}") from None
+        self._check_learning(learn)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -88,12 +90,22 @@ class PackedModel:
         """The name of the model's arithmetic: the same file, text and arithmetic give the same bits."""
         return self._open.arithmetic
 
-    def session(self) -> Stream:
-        """A stream that starts from `state`, for one thread at a time."""
-        stream = self._open.session(self.threads)
+    def session(self, learn: bool | None = None) -> Stream:
+        """A stream that starts from `state`, for one thread at a time.
+
+        `learn`: whether it learns from what it reads; None: as the model was loaded. Raises UserError for a model of
+        tokens, ValueError where `state` is of streams that do otherwise.
+        """
+        learns = self.learn if learn is None else learn
+        self._check_learning(learns)
+        stream = self._open.session(self.threads, learns)
         if self._state is not None:
             stream.state = self._state
         return stream
+
+    def _check_learning(self, learns: bool) -> None:
+        if learns and self.tokens is not None:
+            raise UserError(f"{self.path}: learning is for models that read bytes; this one reads tokens")
 
     @property
     def state(self) -> bytes:
@@ -102,7 +114,7 @@ class PackedModel:
 
     @state.setter
     def state(self, state: bytes) -> None:
-        self._open.session(self.threads).state = state  # refuses what is not a state
+        self._open.session(self.threads, self.learn).state = state  # refuses what is not a state
         self._state = state
 
     def advance(self, text: bytes) -> None:
@@ -110,6 +122,10 @@ class PackedModel:
         stream = self.session()
         stream.advance(self.encode(text))
         self._state = stream.state
+
+    def prime(self, text: str) -> None:
+        """Reads a text of the user's own, so that what follows is remembered, and learned where the model learns."""
+        self.advance(text.encode(errors="surrogateescape"))
 
     def encode(self, text: bytes) -> Units:
         """Bytes to units: themselves, or BPE tokens."""
@@ -182,10 +198,10 @@ class _native:
         self.arithmetic = self.engine.arithmetic
         self.about, self.tokenizer = self.engine.about, self.engine.tokenizer
 
-    def session(self, threads: int) -> Stream:
+    def session(self, threads: int, learn: bool) -> Stream:
         from cpu1.runtime.session import Session
 
-        return Session(self.engine, threads)
+        return Session(self.engine, threads, learn)
 
 
 class _plain:
@@ -202,7 +218,7 @@ class _plain:
         self.tokenizer = packed.tokenizer
         self.about = {"program": packed.program.to_json(), "recipe": packed.recipe, "run": packed.run}
 
-    def session(self, threads: int) -> Stream:
+    def session(self, threads: int, learn: bool) -> Stream:
         from cpu1.runtime.plain import PlainSession
 
-        return PlainSession(self.reference)
+        return PlainSession(self.reference, learn)

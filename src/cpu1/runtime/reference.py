@@ -138,6 +138,8 @@ class Reference:
 
 def _read(readers: tuple[Reader, ...], units: list[int], own: int) -> list[Reader]:
     """The readers after some units, of which the model drew the last `own`. Those that are given stay as they are."""
+    if not readers:
+        return []
     text, given = np.array(units, np.uint8), len(units) - own
     after = [reader.copy() for reader in readers]
     for reader in after:
