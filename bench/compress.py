@@ -4,8 +4,10 @@
 
 For each file: bytes, bits per byte, and KB/s both ways, one thread; every compressor must give the text back. The
 model's file is not counted, as the others' programs are not. `scored` is what `cpu1 score` says of the text as one
-document. Speeds are medians over rounds in which all take turns. brotli -11 is in the table if it is installed
-(the extra `bench`); files that are themselves .zst, .gz or .xz are read as what they hold.
+document, and `learning` what it says with --learn. Speeds are medians over rounds in which all take turns. brotli -11
+is in the table if it is installed (the extra `bench`), zpaq -m5 and PPMd if the programs zpaq and 7z are (Debian's
+packages zpaq and p7zip-full). Files that are themselves .zst, .gz or .xz are read as what they hold. `bench/unlike.py`
+makes texts unlike English prose.
 
 What the code costs over drawing text at random: the model generates, encodes and decodes in turn, and ratios are
 medians over rounds.
@@ -15,8 +17,11 @@ import argparse
 import json
 import lzma
 import platform
+import shutil
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +57,34 @@ def usual() -> dict[str, Compressor]:
     if find_spec("brotli"):
         brotli = import_module("brotli")
         peers["brotli -11"] = Compressor(lambda text: brotli.compress(text, quality=11, lgwin=24), brotli.decompress)
+    for name, (shrink, restore) in PROGRAMS.items():
+        if shutil.which(shrink[0]):
+            peers[name] = by_program(shrink, restore)
     return peers
+
+
+def by_program(shrink: list[str], restore: list[str]) -> Compressor:
+    """A program that packs the file `text` to `small`, and unpacks it again, in a folder of its own."""
+
+    def run(words: list[str], given: str, wanted: str, data: bytes) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, given).write_bytes(data)
+            subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            return Path(folder, wanted).read_bytes()
+
+    return Compressor(
+        lambda text: run(shrink, "text", "small.zpaq" if shrink[0] == "zpaq" else "small.7z", text),
+        lambda data: run(restore, "small.zpaq" if shrink[0] == "zpaq" else "small.7z", "text", data),
+    )
+
+
+PROGRAMS = {
+    "zpaq -m5": (["zpaq", "a", "small.zpaq", "text", "-m5", "-t1"], ["zpaq", "x", "small.zpaq", "-t1"]),
+    "7z PPMd o=16": (
+        ["7z", "a", "-m0=PPMd:o=16:mem=512m", "-mmt=1", "small.7z", "text"],
+        ["7z", "x", "-y", "-mmt=1", "small.7z"],
+    ),
+}
 
 
 def seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
@@ -110,16 +142,23 @@ def coding(model: PackedModel, text: bytes, repeats: int) -> dict[str, float]:
 def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> dict[str, Any]:
     """All figures; what `--json` prints."""
     model = PackedModel(path)
-    ours = Compressor(lambda text: archive.compress(text, model), lambda data: archive.decompress(data, path))
-    compressors = {"cpu1": ours, **usual()}
+
+    def ours(learn: bool | None) -> Compressor:
+        return Compressor(
+            lambda text: archive.compress(text, model, learn=learn), lambda data: archive.decompress(data, path)
+        )
+
+    compressors = {"cpu1": ours(None), "cpu1 --frozen": ours(False), **usual()}
     rows: list[dict[str, Any]] = []
     for file in files:
         text = b"".join(read_chunks(file))[:most]
         if not text:
             raise UserError(f"{file}: empty")
-        scored = float(model.score(text).mean())
+        scored = {"scored_bpb": float(model.score(text).mean())}
+        if model.tokens is None:
+            scored["learning_bpb"] = float(PackedModel(path, learn=True).score(text).mean())
         figures = compare(text, compressors, repeats)
-        rows.append({"file": file.name, "bytes": len(text), "scored_bpb": scored, "compressors": figures})
+        rows.append({"file": file.name.removesuffix(".zst"), "bytes": len(text), **scored, "compressors": figures})
     return {
         "model": path.name,
         "run": model.about["run"].get("run", ""),
@@ -151,7 +190,7 @@ def show(results: dict[str, Any]) -> str:
                 f"{row['compress_kb_per_s']:>15,.1f}{row['decompress_kb_per_s']:>17,.1f}"
             )
         ours = next(row["bpb"] for row in file["compressors"] if row["name"] == "cpu1")
-        lines.append(f"cpu1 is {ours / file['scored_bpb'] - 1:+.3%} off what was scored")
+        lines.append(f"cpu1 is {ours / file.get('learning_bpb', file['scored_bpb']) - 1:+.3%} off what was scored")
     return "\n".join(lines)
 
 

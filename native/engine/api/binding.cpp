@@ -118,8 +118,8 @@ class Session {
     Session(const Session &) = delete;
     Session &operator=(const Session &) = delete;
 
-    void learn() {
-        call([&](cpu1_error *e) { return cpu1_session_learn(session_, e); });
+    void learn(int size) {
+        call([&](cpu1_error *e) { return cpu1_session_learn(session_, size, e); });
     }
 
     void advance(Array<const uint32_t, -1> units, Array<const int64_t, -1> counts) {
@@ -296,7 +296,7 @@ NB_MODULE(_engine, m) {
 
     nb::class_<Session>(m, "Session")
         .def(nb::init<const Model &, int64_t, int>(), "model"_a, "streams"_a, "threads"_a)
-        .def("learn", &Session::learn)
+        .def("learn", &Session::learn, "size"_a)
         .def("advance", &Session::advance, "units"_a.noconvert(), "counts"_a.noconvert())
         .def("logits", &Session::logits, "out"_a.noconvert())
         .def("score", &Session::score, "stream"_a, "units"_a.noconvert(), "nats"_a.noconvert())

@@ -92,8 +92,8 @@ cpu1_session *cpu1_session_new(const cpu1_model *model, int64_t streams, int thr
 
 void cpu1_session_close(cpu1_session *session) { delete session; }
 
-int cpu1_session_learn(cpu1_session *session, cpu1_error *error) {
-    return guarded(error, 0, [&] { return session->session.learn(), 1; });
+int cpu1_session_learn(cpu1_session *session, int size, cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.learn(size), 1; });
 }
 
 int cpu1_session_advance(cpu1_session *session, const uint32_t *const *units, const int64_t *counts,

@@ -53,8 +53,9 @@ cpu1_facts cpu1_model_facts(const cpu1_model *);
 // `streams` documents, each before its first unit. `threads` work on one call.
 cpu1_session *cpu1_session_new(const cpu1_model *, int64_t streams, int threads, cpu1_error *error);
 void cpu1_session_close(cpu1_session *);
-// From now on the streams learn from what they read (docs/lookups.md). For models of bytes.
-int cpu1_session_learn(cpu1_session *, cpu1_error *error);
+// From now on the streams learn from what they read, with 2^size counts for each context, 10 to 22 (docs/lookups.md). For
+// models of bytes. What was learned before is forgotten.
+int cpu1_session_learn(cpu1_session *, int size, cpu1_error *error);
 
 // Reads `counts[i]` units of `units[i]` into stream i.
 int cpu1_session_advance(cpu1_session *, const uint32_t *const *units, const int64_t *counts, cpu1_error *error);

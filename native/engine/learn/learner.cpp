@@ -9,8 +9,7 @@ namespace cpu1 {
 
 namespace {
 
-constexpr int64_t contexts[learned_contexts] = {1, 2, 3, 4, word_context};
-constexpr int count_bits = 16;     // counts of each context, as a power of two
+constexpr int64_t contexts[learned_contexts] = {1, 2, 3, 4, 6, word_context};
 constexpr int32_t most = 2816;     // 256 ln(p / (1 - p)) of the surest opinion
 constexpr int32_t bias = 77;
 constexpr int32_t one = 1 << 16;   // of a weight
@@ -67,9 +66,9 @@ int32_t taught(int32_t weight, int64_t error, int64_t opinion, int64_t rate) {
 
 }  // namespace
 
-Learner::Learner(int64_t remembered)
-    : remembered_(remembered), opinions_(2 + 2 * learned_contexts + 2 * remembered),
-      counts_(static_cast<size_t>(learned_contexts) << count_bits, Count{32768, 0}),
+Learner::Learner(int64_t remembered, int size)
+    : remembered_(remembered), opinions_(2 + 2 * learned_contexts + 2 * remembered), size_(size),
+      counts_(static_cast<size_t>(learned_contexts) << size, Count{32768, 0}),
       trusts_(static_cast<size_t>(remembered * 2 * levels * 8)), final_(3 * 256, one / 3), below_(257) {
     for (size_t i = 0; i < trusts_.size(); ++i) {
         const int32_t level = static_cast<int32_t>(i / 8 % levels), second = static_cast<int32_t>(i / 8 / levels % 2);
@@ -110,8 +109,8 @@ void Learner::decide(int64_t node, const uint8_t *code, Decision &decision) {
         ++opinion;
     }
     for (int64_t i = 0; i < learned_contexts; ++i) {
-        const uint64_t place = (hashes_[i] + static_cast<uint64_t>(node) * hash_factor) * hash_stir >> (64 - count_bits);
-        Count *count = &counts_[static_cast<size_t>(i << count_bits) + place];
+        const uint64_t place = (hashes_[i] + static_cast<uint64_t>(node) * hash_factor) * hash_stir >> (64 - size_);
+        Count *count = &counts_[static_cast<size_t>(i << size_) + place];
         decision.counts[i] = count;
         *opinion++ = known.opinion[count->chance];
         *opinion++ =
@@ -226,7 +225,7 @@ void Learner::save(uint8_t *to) const {
 }
 
 bool Learner::restore(const uint8_t *from) {
-    Learner next(remembered_);
+    Learner next(remembered_, size_);
     const auto take = [&](void *to, size_t size) {
         memcpy(to, from, size);
         from += size;

@@ -16,13 +16,15 @@
 
 namespace cpu1 {
 
-constexpr int64_t learned_contexts = 5;
+constexpr int64_t learned_contexts = 6;
+constexpr int least_counts = 10, most_counts = 22;  // of a context, as powers of two
 constexpr int64_t most_opinions = 2 + 2 * learned_contexts + 2 * (most_contexts + 1);
 
 class Learner {
   public:
-    // `remembered`: the parts of a code (recall.h), 0 without a memory of the document.
-    explicit Learner(int64_t remembered);
+    // `remembered`: the parts of a code (recall.h), 0 without a memory of the document. `size`: how many counts each
+    // context has, as a power of two.
+    Learner(int64_t remembered, int size);
 
     // logits (256) of the model, corrected in place; `code` is what the memory says of the next byte.
     void correct(const cpu1_kernels &kernels, float *logits, const uint8_t *code);
@@ -54,6 +56,7 @@ class Learner {
     int32_t model_opinion(int64_t node, int depth) const;
 
     int64_t remembered_, opinions_;
+    int size_;
     std::vector<Count> counts_, trusts_;
     std::vector<int32_t> weights_, final_;
     Contexts contexts_;

@@ -54,12 +54,15 @@ void Session::look_at(Stream &stream, uint32_t unit, bool own) const {
     if (stream.recall) stream.recall->read(static_cast<uint8_t>(unit), own);
 }
 
-void Session::learn() {
+int64_t Session::remembered_parts() const {
+    return model_->memory ? static_cast<int64_t>(model_->memory->contexts.size()) + 1 : 0;
+}
+
+void Session::learn(int size) {
     require(model_->program.bytes, "learning is for models that read bytes; this one reads tokens");
-    for (Stream &stream : streams_) {
-        const int64_t parts = model_->memory ? static_cast<int64_t>(model_->memory->contexts.size()) + 1 : 0;
-        if (!stream.learner) stream.learner.emplace(parts);
-    }
+    require(size >= least_counts && size <= most_counts, "a learner has 2^10 to 2^22 counts a context");
+    learner_size_ = size;
+    for (Stream &stream : streams_) stream.learner.emplace(remembered_parts(), size);
 }
 
 // The model's logits of the next unit, by what the stream has learned.
@@ -421,7 +424,7 @@ void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
     const bool learns = streams_[static_cast<size_t>(index)].learner.has_value();
     require(taker.get<uint32_t>() == static_cast<uint32_t>(learns),
             learns ? "the state is of a session that does not learn" : "the state is of a session that learns");
-    if (learns) stream.learner.emplace(model_->memory ? static_cast<int64_t>(model_->memory->contexts.size()) + 1 : 0);
+    if (learns) stream.learner.emplace(remembered_parts(), learner_size_);
     restore_part(stream.learner);
     if (model_->record) find(stream, stream.found.data());
     for (size_t i = 0; i < stream.caches.size(); ++i) {

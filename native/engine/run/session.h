@@ -18,8 +18,8 @@ class Session {
     const Model &model() const { return *model_; }
     Runner &runner() { return runner_; }
 
-    // From now on all streams learn from what they read. Invalid for a model of tokens.
-    void learn();
+    // From now on all streams learn from what they read, with so many counts (learner.h). Invalid for tokens.
+    void learn(int size);
     void advance(const uint32_t *const *units, const int64_t *counts);
     void logits(float *out);
     void score(int64_t stream, const uint32_t *units, int64_t count, double *nats);
@@ -48,7 +48,10 @@ class Session {
     void predict_steps(Stream &stream, const uint32_t *units, int64_t steps, const Each &each);
     Stream fresh() const;
 
+    int64_t remembered_parts() const;
+
     std::shared_ptr<const Model> model_;
+    int learner_size_ = 0;  // of sessions that learn
     Runner runner_;
     std::vector<Stream> streams_;
 };

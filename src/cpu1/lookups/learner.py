@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from cpu1.lookups.contexts import FACTOR, STIR, WHOLE, WORD, Contexts
 
-CONTEXTS = (1, 2, 3, 4, WORD)
-COUNT_BITS = 16  # counts of each context, as a power of two
+CONTEXTS = (1, 2, 3, 4, 6, WORD)
+COUNTS = 16  # of each context, as a power of two, where nothing else is asked for
+LEAST_COUNTS, MOST_COUNTS = 10, 22
 MOST = 2816  # 256 ln(p / (1 - p)) of the surest opinion
 BIAS = 77
 ONE = 1 << 16  # of a weight
@@ -55,11 +56,12 @@ class Decision(NamedTuple):
 class Learner:
     """What one text has taught."""
 
-    def __init__(self, remembered: int) -> None:
-        """`remembered`: the parts of a memory's code, 0 without a memory of the document."""
+    def __init__(self, remembered: int, size: int = COUNTS) -> None:
+        """`remembered`: the parts of a memory's code, 0 without a memory of the document. 2^`size` counts a context."""
+        self.size = size
         self.remembered, opinions = remembered, 2 + 2 * len(CONTEXTS) + 2 * remembered
         # chance of 65536 and how often seen
-        self.counts = np.full((len(CONTEXTS), 1 << COUNT_BITS, 2), (32768, 0), np.int64)
+        self.counts = np.full((len(CONTEXTS), 1 << size, 2), (32768, 0), np.int64)
         self.trusts = np.full((2 * remembered, LEVELS, 8, 2), (32768, 0), np.int64)
         self.trusts[0::2, :, :, 0] = (39321 + 3277 * (np.arange(LEVELS) // 4))[None, :, None]
         self.weights = np.zeros((256 + LEVELS + 256, opinions), np.int64)
@@ -117,7 +119,7 @@ class Learner:
             opinions.append(opinion)
         for i, context in enumerate(CONTEXTS):
             hash_ = (self.contexts.hash(context) + node * FACTOR & WHOLE) * STIR & WHOLE
-            counts.append((i, hash_ >> (64 - COUNT_BITS)))
+            counts.append((i, hash_ >> (64 - self.size)))
             chance, seen = map(int, self.counts[counts[-1]])
             opinions += [int(OPINION[chance]), (chance - 32768) * SURENESS[seen] >> 22]
         opinions.append(BIAS)

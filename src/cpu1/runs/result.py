@@ -186,8 +186,9 @@ class HeldOut:
     """A run on a text other than its own."""
 
     corpus: Scored
-    bpb: Amount
+    bpb: Amount  # of windows
     documents: Documents
+    document_bpb: Amount | None = later(default=None)  # of whole documents; older results lack it
 
 
 @dataclass(frozen=True)

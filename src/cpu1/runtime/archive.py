@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from cpu1.errors import UserError
 from cpu1.files import digest
+from cpu1.lookups.learner import LEAST_COUNTS, MOST_COUNTS
 from cpu1.runtime.model import PackedModel
 
 MAGIC, VERSION = b"cpu1z", 2
@@ -99,6 +100,11 @@ class Archive:
         return [min(self.block, self.size - i * self.block) for i in range(count)]
 
 
+def counts_for(size: int) -> int:
+    """How large a learner a block of `size` bytes gets: eight decisions a byte, but no more than 100 MB in all."""
+    return min(max((8 * size).bit_length(), LEAST_COUNTS), MOST_COUNTS)
+
+
 def mismatched(block: CodedBlock, size: int) -> bool:
     """Whether a block cannot hold `size` bytes of text."""
     return block.units > size or (block.units == 0 and len(block.code) != size)
@@ -163,7 +169,7 @@ def decompress(data: bytes, path: str | Path, threads: int = 1, progress: BytePr
 
 def _encode(text: bytes, model: PackedModel, learns: bool, work: "SharedWork") -> CodedBlock:
     units, crc = model.encode(text), zlib.crc32(text)
-    encoder = model.session(learns).encoder()
+    encoder = model.session(learns, counts_for(len(text))).encoder()
     for i in range(0, len(units), PIECE):
         piece = units[i : i + PIECE]
         encoder.put(piece)
@@ -174,7 +180,7 @@ def _encode(text: bytes, model: PackedModel, learns: bool, work: "SharedWork") -
 
 def _decode(block: CodedBlock, size: int, model: PackedModel, learns: bool, work: "SharedWork") -> bytes:
     text = bytearray(b"" if block.units else block.code)
-    decoder = model.session(learns).decoder(block.code)
+    decoder = model.session(learns, counts_for(size)).decoder(block.code)
     for i in range(0, block.units, PIECE):
         try:
             text += (piece := model.decode(decoder.get(min(PIECE, block.units - i))))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cpu1.errors import UserError
 from cpu1.format.tokens import SEPARATOR, Tokens
+from cpu1.lookups.learner import COUNTS
 from cpu1.runtime import engine
 from cpu1.runtime.sampling import Sampler, Sampling
 from cpu1.runtime.text import stream_text
@@ -90,15 +91,16 @@ class PackedModel:
         """The name of the model's arithmetic: the same file, text and arithmetic give the same bits."""
         return self._open.arithmetic
 
-    def session(self, learn: bool | None = None) -> Stream:
+    def session(self, learn: bool | None = None, counts: int = COUNTS) -> Stream:
         """A stream that starts from `state`, for one thread at a time.
 
-        `learn`: whether it learns from what it reads; None: as the model was loaded. Raises UserError for a model of
+        `learn`: whether it learns from what it reads, with 2^`counts` counts a context; None: as the model was loaded.
+        Raises UserError for a model of
         tokens, ValueError where `state` is of streams that do otherwise.
         """
         learns = self.learn if learn is None else learn
         self._check_learning(learns)
-        stream = self._open.session(self.threads, learns)
+        stream = self._open.session(self.threads, learns, counts)
         if self._state is not None:
             stream.state = self._state
         return stream
@@ -114,7 +116,7 @@ class PackedModel:
 
     @state.setter
     def state(self, state: bytes) -> None:
-        self._open.session(self.threads, self.learn).state = state  # refuses what is not a state
+        self._open.session(self.threads, self.learn, COUNTS).state = state  # refuses what is not a state
         self._state = state
 
     def advance(self, text: bytes) -> None:
@@ -198,10 +200,10 @@ class _native:
         self.arithmetic = self.engine.arithmetic
         self.about, self.tokenizer = self.engine.about, self.engine.tokenizer
 
-    def session(self, threads: int, learn: bool) -> Stream:
+    def session(self, threads: int, learn: bool, counts: int) -> Stream:
         from cpu1.runtime.session import Session
 
-        return Session(self.engine, threads, learn)
+        return Session(self.engine, threads, learn, counts)
 
 
 class _plain:
@@ -218,7 +220,7 @@ class _plain:
         self.tokenizer = packed.tokenizer
         self.about = {"program": packed.program.to_json(), "recipe": packed.recipe, "run": packed.run}
 
-    def session(self, threads: int, learn: bool) -> Stream:
+    def session(self, threads: int, learn: bool, counts: int) -> Stream:
         from cpu1.runtime.plain import PlainSession
 
-        return PlainSession(self.reference, learn)
+        return PlainSession(self.reference, learn, counts)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cpu1.errors import UserError
 from cpu1.format.tokens import SEPARATOR
-from cpu1.lookups.learner import Learner
+from cpu1.lookups.learner import COUNTS, Learner
 from cpu1.runtime.coder import Decoder, Encoder, weights
 from cpu1.runtime.reference import Reference, State
 from cpu1.runtime.sampling import Sampler
@@ -20,11 +20,11 @@ OWN = 31  # the bit of a saved unit that the model drew itself
 class PlainSession:
     """One stream, at the start of a document. Its saved state is the text so far, which is read again to restore it."""
 
-    def __init__(self, reference: Reference, learn: bool = False) -> None:
-        """`learn`: it learns from what it reads. UserError for a model of tokens."""
+    def __init__(self, reference: Reference, learn: bool = False, counts: int = COUNTS) -> None:
+        """`learn`: it learns from what it reads, with 2^`counts` counts a context. UserError for a model of tokens."""
         if learn and reference.program.level != "byte":
             raise UserError("learning is for models that read bytes; this one reads tokens")
-        self.reference, self.learns = reference, learn
+        self.reference, self.learns, self.counts = reference, learn, counts
         self._begin()
 
     def _begin(self) -> None:
@@ -33,7 +33,7 @@ class PlainSession:
         self._own = 0  # how many of the last of these were drawn
         self._state: State = self.reference.start()
         parts = [len(op["contexts"]) + 1 for op in self.reference.program.lookups if op.name == "recall"]
-        self._learner = Learner(sum(parts)) if self.learns else None
+        self._learner = Learner(sum(parts), self.counts) if self.learns else None
 
     def advance(self, units: ArrayLike) -> None:
         """Reads units. Raises ValueError for units beyond the vocabulary."""

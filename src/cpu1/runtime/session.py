@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cpu1.format.tokens import SEPARATOR
+from cpu1.lookups.learner import COUNTS
 from cpu1.runtime.engine import Engine, native
 from cpu1.runtime.sampling import Sampler
 
@@ -25,12 +26,17 @@ UnitsLike = bytes | ArrayLike  # (N,) whole numbers
 class Batch:
     """Independent streams, each at the start of a document. Each pass over the weights serves all of them."""
 
-    def __init__(self, engine: Engine, streams: int, threads: int = 1, learn: bool = False) -> None:
-        """`learn`: the streams learn from what they read (docs/lookups.md). ValueError for a model of tokens."""
+    def __init__(
+        self, engine: Engine, streams: int, threads: int = 1, learn: bool = False, counts: int = COUNTS
+    ) -> None:
+        """`learn`: the streams learn from what they read (docs/lookups.md), with 2^`counts` counts a context.
+
+        ValueError for a model of tokens.
+        """
         self.engine, self.streams = engine, streams
         self._session = native().Session(engine.model, streams, threads)
         if learn:
-            self._session.learn()
+            self._session.learn(counts)
 
     def advance(self, units: Sequence[UnitsLike]) -> None:
         """Reads units into each stream. Raises ValueError for units beyond the vocabulary."""
@@ -107,10 +113,10 @@ class Batch:
 class Session:
     """One stream: a batch of one, without the rows."""
 
-    def __init__(self, engine: Engine, threads: int = 1, learn: bool = False) -> None:
-        """`learn`: see `Batch`."""
+    def __init__(self, engine: Engine, threads: int = 1, learn: bool = False, counts: int = COUNTS) -> None:
+        """`learn` and `counts`: see `Batch`."""
         self.engine = engine
-        self._batch = Batch(engine, 1, threads, learn)
+        self._batch = Batch(engine, 1, threads, learn, counts)
 
     def advance(self, units: UnitsLike) -> None:
         """Reads units. Raises ValueError for units beyond the vocabulary."""

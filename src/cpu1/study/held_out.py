@@ -1,6 +1,7 @@
 """The runs of a study on texts other than their own, scored once and kept in each run's folder.
 
-A text is scored as a training text's held-out split is: excerpts of its documents, windows that start cold.
+A text is scored as a training text's held-out split is: excerpts of its documents in windows that start cold, and
+longer parts of its documents from their beginning.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
-from cpu1.evaluation.bits import context_bytes, score
-from cpu1.evaluation.report import EXCERPT_BYTES
+from cpu1.evaluation.bits import context_bytes, score, score_documents
+from cpu1.evaluation.report import DOCUMENT_BYTES, EXCERPT_BYTES
 from cpu1.files import write_json
 from cpu1.records import to_json
 from cpu1.runs.folders import HELD_OUT, Run, load_folders
@@ -52,11 +53,15 @@ class Text:
     name: str
     corpus: Corpus
     documents: list[NDArray[np.uint8]]
+    whole: list[NDArray[np.uint8]]  # read from their beginning
 
 
 def _select(name: str, corpus: Corpus, request: Request) -> Text:
-    excerpts = (corpus.select(split, request.max_bytes, EXCERPT_BYTES) for split in corpus.splits)
-    return Text(name, corpus, [document for part in excerpts for document in part])
+    def sample(longest: int) -> list[NDArray[np.uint8]]:
+        parts = (corpus.select(split, request.max_bytes, longest) for split in corpus.splits)
+        return [document for part in parts for document in part]
+
+    return Text(name, corpus, sample(EXCERPT_BYTES), sample(DOCUMENT_BYTES))
 
 
 def _score_run(run: Run, texts: list[Text], request: Request, progress: Callable[[str], None]) -> int:
@@ -65,7 +70,7 @@ def _score_run(run: Run, texts: list[Text], request: Request, progress: Callable
         raise UserError(f"{run.path}: no settings.json, which says how far the model looks back")
     known, context = dict(run.held_out), context_bytes(run.settings.window, run.settings.level)
     missing = [(text, _about(text, context)) for text in texts]
-    missing = [(text, about) for text, about in missing if text.name not in known or known[text.name].corpus != about]
+    missing = [(text, about) for text, about in missing if not _is_scored(known.get(text.name), about)]
     if not missing:
         return 0
     trained = load(run.path, request.device)
@@ -73,9 +78,15 @@ def _score_run(run: Run, texts: list[Text], request: Request, progress: Callable
         progress(f"{run.key.folder} on {text.name}")
         found = score(trained.model, text.documents, context, trained.tokenizer)
         documents = Documents(tuple(found.bytes.tolist()), tuple(found.nats.tolist()))
-        known[text.name] = HeldOut(about, found.bpb, documents)
+        nats = score_documents(trained.model, text.whole, trained.tokenizer)
+        whole = float(nats.sum() / sum(map(len, text.whole)) / np.log(2))
+        known[text.name] = HeldOut(about, found.bpb, documents, whole)
         write_json(run.path / HELD_OUT, to_json(known))
     return len(missing)
+
+
+def _is_scored(known: HeldOut | None, about: Scored) -> bool:
+    return known is not None and known.corpus == about and known.document_bpb is not None
 
 
 def _about(text: Text, context: int) -> Scored:
