@@ -120,7 +120,7 @@ class Rows(optim.Optimizer):
                 if not state:
                     state["square"] = table.new_zeros(len(table))
                 if gradient.is_sparse:
-                    self._step_sparse(table, gradient.coalesce(), state["square"], group["lr"])
+                    self._step_sparse(table, _unique(gradient), state["square"], group["lr"])
                 else:
                     self._step_dense(table, gradient, state["square"], group["lr"], skip)
 
@@ -140,6 +140,14 @@ class Rows(optim.Optimizer):
         square.copy_(torch.where(moves, moment, square))
         # not gradient times a mask: what is not finite would stay so
         own.sub_(torch.where(moves[:, None], gradient * _inverse_root(moment)[:, None], 0) * rate)
+
+
+def _unique(gradient: Tensor) -> Tensor:
+    """A sparse gradient with each row once. That of one lookup has its rows in order, which autograd does not know."""
+    rows = gradient._indices()[0]
+    if bool((rows[1:] > rows[:-1]).all()):
+        gradient._coalesced_(True)
+    return gradient.coalesce()
 
 
 def _inverse_root(moment: Tensor) -> Tensor:
