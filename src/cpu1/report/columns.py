@@ -150,6 +150,7 @@ PARAMS = Column("Params M", of(lambda f: f.params / 1e6, figure))
 BPB = Column("BPB", of(lambda f: f.bpb, fixed(4)))
 INTERVAL = Column("BPB, 95%", lambda row: bounds(row.figures.bpb_interval) if row.figures else NONE)
 DIFFERENCE = Column("BPB less parent's, 95%", difference)
+DOCUMENT = Column("BPB, documents", of(lambda f: f.document_bpb, fixed(4)))
 SEEDS = Column("Seeds", finished)
 SPEED = Column("Bytes/s", of(lambda f: f.bytes_per_s, fixed(0)))
 FILE = Column("File MB", of(lambda f: f.file_bytes / 1e6, figure))
@@ -179,6 +180,7 @@ BESIDE = (
     INTERVAL,
     PARENT,
     DIFFERENCE,
+    DOCUMENT,
     Column("Non-finite steps", of(lambda f: f.nonfinite_steps, fixed(0))),
     VERDICT,
     FILE,
@@ -215,8 +217,8 @@ ORIGINAL = (
 )
 
 
-def on_text(name: str) -> tuple[Column, Column]:
-    """A text's columns: BPB with its interval, and what it is less than the parent's."""
+def on_text(name: str) -> tuple[Column, ...]:
+    """A text's columns: BPB with its interval, what it is less than the parent's, and that of whole documents."""
 
     def value(row: Row) -> str:
         found = row.figures and row.figures.held_out.get(name)
@@ -226,7 +228,12 @@ def on_text(name: str) -> tuple[Column, Column]:
         found = row.figures and row.figures.held_out.get(name)
         return against_parent(found.difference) if found and found.difference else NONE
 
-    return Column(f"{name}: BPB, 95%", value), Column(f"{name}: less parent's", less)
+    def whole(row: Row) -> str:
+        found = row.figures and row.figures.held_out.get(name)
+        return number(found.document_bpb, 4) if found else NONE
+
+    columns = (f"{name}: BPB, 95%", value), (f"{name}: less parent's", less), (f"{name}: documents", whole)
+    return tuple(Column(*each) for each in columns)
 
 
 def groups(table: Table) -> dict[str, tuple[Column, ...]]:

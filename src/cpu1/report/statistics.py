@@ -23,6 +23,7 @@ class OnText:
     bpb: float
     bpb_interval: Interval
     difference: Interval | None  # less the parent rung's on the same text
+    document_bpb: float | None = None  # of whole documents, where all seeds have it
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Figures:
     loss_r1: float | None = None  # in round 2, the same run's round 1, as the original has it
     ppl_r1: float | None = None
     delta_loss: float | None = None
+    document_bpb: float | None = None  # of whole documents, where all seeds have it
 
 
 def build_figures(done: list[Run], parents: list[Run], before: "Figures | None") -> Figures:
@@ -100,6 +102,7 @@ def build_figures(done: list[Run], parents: list[Run], before: "Figures | None")
         loss_r1=before.val_loss if before else None,
         ppl_r1=before.ppl if before else None,
         delta_loss=loss - before.val_loss if before else None,
+        document_bpb=mean_if_all([result.document_bpb for result in results]),
     )
 
 
@@ -112,7 +115,8 @@ def on_text(name: str, done: list[Run], parents: list[Run]) -> OnText:
     """A run's finished seeds on another text."""
     interval = bpb_interval(nats(done, name), bytes_of(done, name))
     paired = bool(parents) and name in texts(parents)
-    return OnText(interval.value, interval, compare(done, parents, name) if paired else None)
+    whole = mean_if_all([folder.held_out[name].document_bpb for folder in done])
+    return OnText(interval.value, interval, compare(done, parents, name) if paired else None, whole)
 
 
 def in_common(one: list[Run], other: list[Run]) -> tuple[list[Run], list[Run]]:
@@ -153,6 +157,12 @@ def bytes_of(folders: list[Run], text: str = "") -> np.ndarray:
 def mean(values: Sequence[float]) -> float:
     """The arithmetic mean, summed exactly."""
     return math.fsum(values) / len(values)
+
+
+def mean_if_all(values: Sequence[float | None]) -> float | None:
+    """The mean of values that are all there, else None."""
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) == len(values) else None
 
 
 def mean_positions(results: Sequence[Result]) -> Positions | None:

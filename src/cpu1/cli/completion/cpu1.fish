@@ -51,7 +51,7 @@ function _shtab_cpu1_using
 end
 
 set -g _shtab_cpu1_commands generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --blimp --block --bytes --checkpoint-seconds --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --out --part --repeats --round --runs --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
+set -g _shtab_cpu1_opts_with_value --about-text --blimp --block --bytes --checkpoint-seconds --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --out --part --piece --repeats --round --runs --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -69,11 +69,13 @@ complete -c cpu1 -n '_shtab_cpu1_using generate' -l min-p -x -d 'drop what is le
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l seed -x -d 'seed of the random choices (default: 0)'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l stop -x -d 'stop before this text appears; repeatable'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l echo -d 'print the prompt before the text'
+complete -c cpu1 -n '_shtab_cpu1_using generate' -l learn -d 'learn from the prompt, so that the text continues in its manner (packed byte models)'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l threads -x -d 'number of threads (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l device -xka "auto cpu cuda" -d 'device for a run folder; packed models run on the CPU (default: cpu)'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a score -d 'Measure how well a model predicts a text, in bits per byte.'
 complete -c cpu1 -n '_shtab_cpu1_using score' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using score' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, a .cpu1 file (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using score' -l learn -d 'let the model learn from the text while it reads; its figure is not that of the model alone'
 complete -c cpu1 -n '_shtab_cpu1_using score' -l threads -x -d 'number of threads (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using score' -l json -d 'print JSON instead of text'
 complete -c cpu1 -n '_shtab_cpu1_using score; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'text to score, or - to read standard input'
@@ -89,7 +91,8 @@ complete -c cpu1 -n '_shtab_cpu1_using compress' -s h -l help -d 'show this help
 complete -c cpu1 -n '_shtab_cpu1_using compress' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'archive to write, or - for standard output (default: FILE.cpz)'
 complete -c cpu1 -n '_shtab_cpu1_using compress' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, the same for compress and decompress (default: the file in CPU1_MODEL, else the bundled model)'
 complete -c cpu1 -n '_shtab_cpu1_using compress' -l threads -x -d 'number of blocks to work on at once (default: 1)'
-complete -c cpu1 -n '_shtab_cpu1_using compress' -l block -x -d 'bytes per block; threads work on different blocks, and the model starts fresh in each (default: 128Ki; 8Ki for models with full attention)'
+complete -c cpu1 -n '_shtab_cpu1_using compress' -l block -x -d 'bytes per block; threads work on different blocks, and the model starts fresh in each (default: the whole file; 8Ki for models with full attention)'
+complete -c cpu1 -n '_shtab_cpu1_using compress' -l frozen -d 'do not let the model learn from the file: faster, and larger archives'
 complete -c cpu1 -n '_shtab_cpu1_using compress; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'any file, or - to read standard input'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a decompress -d 'Restore a file that `cpu1 compress` made.'
 complete -c cpu1 -n '_shtab_cpu1_using decompress' -s h -l help -d 'show this help message and exit'
@@ -161,6 +164,7 @@ complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a mix
 complete -c cpu1 -n '_shtab_cpu1_using mix' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using mix' -l part -x -d 'a text and its share, in any unit; repeatable. spaced:SOURCE puts spaces around the punctuation of English text, as WikiText does (needs cpu1[spacing])'
 complete -c cpu1 -n '_shtab_cpu1_using mix' -l bytes -x -d 'size of the mixture, like 24M'
+complete -c cpu1 -n '_shtab_cpu1_using mix' -l piece -x -d 'cut documents longer than this; others stay whole (default: 64Ki)'
 complete -c cpu1 -n '_shtab_cpu1_using mix' -l field -x -d 'field or column that holds the text in JSONL and Parquet files (default: text)'
 complete -c cpu1 -n '_shtab_cpu1_using mix' -l seed -x -d 'seed of the choice of pieces (default: 0)'
 complete -c cpu1 -n '_shtab_cpu1_using mix' -l quiet -d 'show no progress bar'

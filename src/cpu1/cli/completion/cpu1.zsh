@@ -115,7 +115,8 @@ _shtab_cpu1_compress_options=(
   {-o,--out}"[archive to write, or - for standard output (default\: FILE.cpz)]:FILE:_files"
   {-m,--model}"[packed model, the same for compress and decompress (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
   "--threads[number of blocks to work on at once (default\: 1)]:N:"
-  "--block[bytes per block\; threads work on different blocks, and the model starts fresh in each (default\: 128Ki\; 8Ki for models with full attention)]:SIZE:"
+  "--block[bytes per block\; threads work on different blocks, and the model starts fresh in each (default\: the whole file\; 8Ki for models with full attention)]:SIZE:"
+  "--frozen[do not let the model learn from the file\: faster, and larger archives]"
   ":any file, or - to read standard input:_files"
 )
 
@@ -178,6 +179,7 @@ _shtab_cpu1_generate_options=(
   "--seed[seed of the random choices (default\: 0)]:N:"
   "*--stop[stop before this text appears\; repeatable]:TEXT:"
   "--echo[print the prompt before the text]"
+  "--learn[learn from the prompt, so that the text continues in its manner (packed byte models)]"
   "--threads[number of threads (default\: 1)]:N:"
   "--device[device for a run folder\; packed models run on the CPU (default\: cpu)]:device:(auto cpu cuda)"
   ":text to continue, or - to read it from standard input (default\: none):()"
@@ -213,6 +215,7 @@ _shtab_cpu1_mix_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "*--part[a text and its share, in any unit\; repeatable. spaced\:SOURCE puts spaces around the punctuation of English text, as WikiText does (needs cpu1\[spacing\])]:SOURCE=SHARE:"
   "--bytes[size of the mixture, like 24M]:SIZE:"
+  "--piece[cut documents longer than this\; others stay whole (default\: 64Ki)]:SIZE:"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   "--seed[seed of the choice of pieces (default\: 0)]:N:"
   "--quiet[show no progress bar]"
@@ -259,6 +262,7 @@ _shtab_cpu1_report_defaults_added=0
 _shtab_cpu1_score_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-m,--model}"[packed model, a .cpu1 file (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
+  "--learn[let the model learn from the text while it reads\; its figure is not that of the model alone]"
   "--threads[number of threads (default\: 1)]:N:"
   "--json[print JSON instead of text]"
   ":text to score, or - to read standard input:_files"
