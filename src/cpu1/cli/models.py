@@ -1,4 +1,4 @@
-"""Commands that run a model: generate, score, bench."""
+"""Commands that run a model: generate, score, learn, bench."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from cpu1.cli.options import (
     PACKED,
     STANDARD,
     Command,
+    adapter_option,
     byte_size,
     count,
     device_option,
@@ -19,6 +20,7 @@ from cpu1.cli.options import (
     learn_option,
     model_option,
     model_path,
+    out_option,
     positive,
     seed_option,
     threads_option,
@@ -26,11 +28,12 @@ from cpu1.cli.options import (
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
+    from cpu1.runtime.model import PackedModel
     from cpu1.runtime.sampling import Sampling
 
 
 def add(command: Command) -> None:
-    """Adds the commands `generate`, `score` and `bench`."""
+    """Adds the commands `generate`, `score`, `learn` and `bench`."""
     p = command(
         generate,
         "generate",
@@ -87,6 +90,7 @@ def add(command: Command) -> None:
     )
     p.add_argument("--echo", action="store_true", help="print the prompt before the text")
     learn_option(p, "learn from the prompt, so that the text continues in its manner (packed byte models)")
+    adapter_option(p)
     threads_option(p)
     device_option(p, "cpu", "device for a run folder; packed models run on the CPU")
 
@@ -94,8 +98,16 @@ def add(command: Command) -> None:
     p.add_argument("file", type=Path, metavar="FILE", help="text to score, or - to read standard input")
     model_option(p)
     learn_option(p, "let the model learn from the text while it reads; its figure is not that of the model alone")
+    adapter_option(p)
     threads_option(p)
     json_option(p)
+
+    p = command(learn, "learn", "learn notes.txt -o mine.cpa", "learn mail/*.txt -o mine.cpa -m model.cpu1")
+    p.add_argument("files", type=Path, nargs="+", metavar="FILE", help="text to learn from, or - for standard input")
+    out_option(p, "adapter to write", required=True)
+    model_option(p)
+    adapter_option(p)
+    threads_option(p)
 
     p = command(bench, "bench", "bench", "bench -m model.cpu1 --threads 2 --json")
     model_option(p)
@@ -136,7 +148,7 @@ def generate(args: argparse.Namespace) -> int:
     prompt: bytes = sys.stdin.buffer.read() if standard else args.prompt.encode(errors="surrogateescape")
     if args.echo:
         print(prompt.decode(errors="replace"), end="", flush=True)
-    chunks = _continuation(model, prompt, args.max_bytes, sampling, args.threads, args.device, args.learn)
+    chunks = _continuation(model, prompt, args.max_bytes, sampling, args)
     for text in stream_text(chunks, args.stop):
         print(text, end="", flush=True)
     print()
@@ -144,22 +156,31 @@ def generate(args: argparse.Namespace) -> int:
 
 
 def _continuation(
-    model: Path, prompt: bytes, size: int, sampling: "Sampling", threads: int, device: str, learn: bool
+    model: Path, prompt: bytes, size: int, sampling: "Sampling", args: argparse.Namespace
 ) -> Iterator[bytes]:
     if model.is_file() or model.suffix == PACKED:
-        from cpu1.runtime.model import PackedModel
-
-        return PackedModel(model, threads, learn=learn).chunks(prompt, size, sampling)
-    if learn:
-        raise UserError(f"--learn is for packed models: cpu1 pack {model} makes one")
+        return _opened(model, args).chunks(prompt, size, sampling)
+    if args.learn or args.adapter:
+        raise UserError(f"--learn and --adapter are for packed models: cpu1 pack {model} makes one")
     import torch
 
     from cpu1.device import choose
     from cpu1.runs.generate import generate as continue_text
     from cpu1.runs.trained import load
 
-    torch.set_num_threads(threads)
-    return continue_text(load(model, choose(device)), prompt, size, sampling)
+    torch.set_num_threads(args.threads)
+    return continue_text(load(model, choose(args.device)), prompt, size, sampling)
+
+
+def _opened(model: Path, args: argparse.Namespace, learn: bool = False) -> "PackedModel":
+    """The model, where its adapter left it. An adapter is of a model that learns."""
+    from cpu1.runtime.adapter import read
+    from cpu1.runtime.model import PackedModel
+
+    opened = PackedModel(model, args.threads, learn=learn or args.learn or args.adapter is not None)
+    if args.adapter is not None:
+        read(opened, args.adapter)
+    return opened
 
 
 def score(args: argparse.Namespace) -> int:
@@ -167,16 +188,33 @@ def score(args: argparse.Namespace) -> int:
 
     Lower is better. The file is read as one document.
     """
-    from cpu1.runtime.model import PackedModel
-
     model, text = model_path(args), input_bytes(args.file)
     if not text:
         raise UserError(f"{args.file}: empty, nothing to score")
-    bits = PackedModel(model, args.threads, learn=args.learn).score(text)
-    found = {"bytes": len(text), "bits": float(bits.sum()), "bpb": float(bits.mean()), "learning": args.learn}
-    how = ", learning while it reads" if args.learn else ""
+    opened = _opened(model, args)
+    bits = opened.score(text)
+    found = {"bytes": len(text), "bits": float(bits.sum()), "bpb": float(bits.mean()), "learning": opened.learn}
+    how = ", learning while it reads" if opened.learn else ""
     line = f"{args.file}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document{how}"
     print(json.dumps(found) if args.json else line)
+    return 0
+
+
+def learn(args: argparse.Namespace) -> int:
+    """Let a model read texts, and keep what it learns in a file.
+
+    The file is an adapter: `cpu1 generate --adapter` and `cpu1 score --adapter` start from it, with the same model.
+    """
+    from cpu1.runtime.adapter import write
+
+    texts = [input_bytes(file) for file in args.files]
+    args.learn = True
+    model = _opened(model_path(args), args)
+    for file, text in zip(args.files, texts, strict=True):
+        model.advance(text)
+        print(f"{file}: {len(text):,} bytes read", file=sys.stderr)
+    size = write(model, args.out)
+    print(f"{args.out}: {size:,} bytes", file=sys.stderr)
     return 0
 
 

@@ -74,6 +74,13 @@ def learn_option(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--learn", action="store_true", help=help)
 
 
+def adapter_option(parser: argparse.ArgumentParser) -> None:
+    """--adapter."""
+    parser.add_argument(
+        "--adapter", type=Path, metavar="FILE", help="start from what `cpu1 learn` wrote, and learn on from there"
+    )
+
+
 def threads_option(parser: argparse.ArgumentParser, what: str = "number of threads", default: str = "1") -> None:
     """`default` is a number, or the meaning of None in words."""
     number = int(default) if default.isdigit() else None

@@ -26,7 +26,7 @@ class Group(NamedTuple):
 
 
 GROUPS = (
-    Group("use", "use a model", ("generate", "score", "compress", "decompress", "check", "bench")),
+    Group("use", "use a model", ("generate", "score", "learn", "compress", "decompress", "check", "bench")),
     Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
     Group("study", "compare models", ("ladder", "study", "sweep", "held-out", "compare", "report", "gather")),
     Group("publish", "publish models", ("publish", "checkpoints")),

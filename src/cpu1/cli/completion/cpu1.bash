@@ -5,10 +5,11 @@
 #    source ~/.local/share/bash_completion/cpu1
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_cpu1_subparsers=(generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_subparsers=(generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
-_shtab_cpu1_generate_option_strings=(-h --help -m --model --max-bytes --temperature --top-k --top-p --min-p --seed --stop --echo --learn --threads --device)
-_shtab_cpu1_score_option_strings=(-h --help -m --model --learn --threads --json)
+_shtab_cpu1_generate_option_strings=(-h --help -m --model --max-bytes --temperature --top-k --top-p --min-p --seed --stop --echo --learn --adapter --threads --device)
+_shtab_cpu1_score_option_strings=(-h --help -m --model --learn --adapter --threads --json)
+_shtab_cpu1_learn_option_strings=(-h --help -o --out -m --model --adapter --threads)
 _shtab_cpu1_bench_option_strings=(-h --help -m --model --steps --repeats --threads --json)
 _shtab_cpu1_compress_option_strings=(-h --help -o --out -m --model --threads --block --frozen)
 _shtab_cpu1_decompress_option_strings=(-h --help -o --out -m --model --threads)
@@ -35,9 +36,17 @@ _shtab_cpu1_option_strings=(-h --help --version)
 _shtab_cpu1_generate_pos_0_COMPGEN=''
 _shtab_cpu1_generate__m_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_generate___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_generate___adapter_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_score_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_score__m_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_score___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_score___adapter_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_learn_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_learn__o_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_learn___out_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_learn__m_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_learn___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_learn___adapter_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_bench__m_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_bench___model_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_compress_pos_0_COMPGEN=_shtab_compgen_files
@@ -123,7 +132,7 @@ _shtab_cpu1_held_out___device_choices=(auto cpu cuda)
 _shtab_cpu1_publish___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_checkpoints___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_completion_pos_0_choices=(bash zsh fish)
-_shtab_cpu1_pos_0_choices=(generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_pos_0_choices=(generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_generate__h_nargs=0
 _shtab_cpu1_generate___help_nargs=0
@@ -133,6 +142,9 @@ _shtab_cpu1_score__h_nargs=0
 _shtab_cpu1_score___help_nargs=0
 _shtab_cpu1_score___learn_nargs=0
 _shtab_cpu1_score___json_nargs=0
+_shtab_cpu1_learn_pos_0_nargs=+
+_shtab_cpu1_learn__h_nargs=0
+_shtab_cpu1_learn___help_nargs=0
 _shtab_cpu1_bench__h_nargs=0
 _shtab_cpu1_bench___help_nargs=0
 _shtab_cpu1_bench___json_nargs=0

@@ -50,8 +50,8 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands generate score bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --blimp --block --bytes --checkpoint-seconds --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --out --part --piece --repeats --round --runs --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
+set -g _shtab_cpu1_commands generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --checkpoint-seconds --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --out --part --piece --repeats --round --runs --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -70,15 +70,24 @@ complete -c cpu1 -n '_shtab_cpu1_using generate' -l seed -x -d 'seed of the rand
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l stop -x -d 'stop before this text appears; repeatable'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l echo -d 'print the prompt before the text'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l learn -d 'learn from the prompt, so that the text continues in its manner (packed byte models)'
+complete -c cpu1 -n '_shtab_cpu1_using generate' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'start from what `cpu1 learn` wrote, and learn on from there'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l threads -x -d 'number of threads (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l device -xka "auto cpu cuda" -d 'device for a run folder; packed models run on the CPU (default: cpu)'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a score -d 'Measure how well a model predicts a text, in bits per byte.'
 complete -c cpu1 -n '_shtab_cpu1_using score' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using score' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, a .cpu1 file (default: the file in CPU1_MODEL, else the bundled model)'
 complete -c cpu1 -n '_shtab_cpu1_using score' -l learn -d 'let the model learn from the text while it reads; its figure is not that of the model alone'
+complete -c cpu1 -n '_shtab_cpu1_using score' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'start from what `cpu1 learn` wrote, and learn on from there'
 complete -c cpu1 -n '_shtab_cpu1_using score' -l threads -x -d 'number of threads (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using score' -l json -d 'print JSON instead of text'
 complete -c cpu1 -n '_shtab_cpu1_using score; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'text to score, or - to read standard input'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a learn -d 'Let a model read texts, and keep what it learns in a file.'
+complete -c cpu1 -n '_shtab_cpu1_using learn' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using learn' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'adapter to write'
+complete -c cpu1 -n '_shtab_cpu1_using learn' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, a .cpu1 file (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using learn' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'start from what `cpu1 learn` wrote, and learn on from there'
+complete -c cpu1 -n '_shtab_cpu1_using learn' -l threads -x -d 'number of threads (default: 1)'
+complete -c cpu1 -n '_shtab_cpu1_using learn; and test $_shtab_cpu1_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'text to learn from, or - for standard input'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a bench -d 'Measure a model'"'"'s speed and memory on this machine.'
 complete -c cpu1 -n '_shtab_cpu1_using bench' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using bench' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, a .cpu1 file (default: the file in CPU1_MODEL, else the bundled model)'

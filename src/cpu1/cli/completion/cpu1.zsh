@@ -23,6 +23,7 @@ _shtab_cpu1_commands() {
     generate:'Continue a prompt.'
     held-out:'Score the runs of a study on other texts.'
     ladder:'List the models of the ladder and what each one changes.'
+    learn:'Let a model read texts, and keep what it learns in a file.'
     mix:'Mix several texts into one, in given shares.'
     pack:'Pack a trained run into one small file that runs without torch.'
     publish:'Write or upload a run as a Hugging Face model.'
@@ -180,6 +181,7 @@ _shtab_cpu1_generate_options=(
   "*--stop[stop before this text appears\; repeatable]:TEXT:"
   "--echo[print the prompt before the text]"
   "--learn[learn from the prompt, so that the text continues in its manner (packed byte models)]"
+  "--adapter[start from what \`cpu1 learn\` wrote, and learn on from there]:FILE:_files"
   "--threads[number of threads (default\: 1)]:N:"
   "--device[device for a run folder\; packed models run on the CPU (default\: cpu)]:device:(auto cpu cuda)"
   ":text to continue, or - to read it from standard input (default\: none):()"
@@ -210,6 +212,18 @@ _shtab_cpu1_ladder_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_ladder_defaults_added=0
+
+_shtab_cpu1_learn_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--out}"[adapter to write]:FILE:_files"
+  {-m,--model}"[packed model, a .cpu1 file (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
+  "--adapter[start from what \`cpu1 learn\` wrote, and learn on from there]:FILE:_files"
+  "--threads[number of threads (default\: 1)]:N:"
+  "(*):text to learn from, or - for standard input:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_learn_defaults_added=0
 
 _shtab_cpu1_mix_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -263,6 +277,7 @@ _shtab_cpu1_score_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-m,--model}"[packed model, a .cpu1 file (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
   "--learn[let the model learn from the text while it reads\; its figure is not that of the model alone]"
+  "--adapter[start from what \`cpu1 learn\` wrote, and learn on from there]:FILE:_files"
   "--threads[number of threads (default\: 1)]:N:"
   "--json[print JSON instead of text]"
   ":text to score, or - to read standard input:_files"
@@ -407,6 +422,7 @@ _shtab_cpu1() {
         generate) _arguments -C -s $_shtab_cpu1_generate_options ;;
         held-out) _arguments -C -s $_shtab_cpu1_held_out_options ;;
         ladder) _arguments -C -s $_shtab_cpu1_ladder_options ;;
+        learn) _arguments -C -s $_shtab_cpu1_learn_options ;;
         mix) _arguments -C -s $_shtab_cpu1_mix_options ;;
         pack) _arguments -C -s $_shtab_cpu1_pack_options ;;
         publish) _arguments -C -s $_shtab_cpu1_publish_options ;;
