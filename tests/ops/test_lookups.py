@@ -1,7 +1,5 @@
 """Rows of tables and what a memory says: every form against the reference; packing rounds as training does."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -10,23 +8,10 @@ from torch import Tensor, nn
 
 from cpu1 import ops
 from cpu1.format.tensors import load_rows, store_rows, to_rows
-from cpu1.ops import native, reference
+from cpu1.ops import reference
 from cpu1.training.optim import Rows, Together, parts_of
 
 CONTEXTS, ROWS, WIDTH, LEVELS = 3, 50, 24, 32
-
-
-@pytest.fixture(params=["portable", "avx2", "avx512"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Runs the test on each instruction set that this machine has."""
-    if not ops.native_available():
-        pytest.skip("built without native kernels")
-    try:
-        native.train.use_isa(request.param)
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
-    yield request.param
-    native.train.use_isa("")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Every fast operation against the reference: outputs, gradients, integers; on every instruction set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,25 +10,10 @@ from torch import Tensor
 from cpu1 import ops
 from cpu1.ops import native, reference, ternary
 
-ISAS = ("portable", "avx2", "avx512")
-
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Runs the test on each instruction set that this machine has."""
-    if not ops.native_available():
-        pytest.skip("built without native kernels")
-    try:
-        native.train.use_isa(request.param)
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
-    yield request.param
-    native.train.use_isa("")
 
 
 @pytest.mark.skipif(not ops.native_available(), reason="built without native kernels")
