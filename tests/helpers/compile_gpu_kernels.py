@@ -23,6 +23,7 @@ POINTERS = {
     torch.float64: "*fp64",
     torch.int8: "*i8",
     torch.int32: "*i32",
+    torch.uint8: "*u8",
 }
 
 
@@ -75,12 +76,18 @@ def call_all(batch: int, time: int, size: int) -> None:
     for gain in (None, torch.randn(size)):
         call["mlgru_quantise"](stacked, gain, None, None, True)
         call["mlgru_quantise_backward"](x.bfloat16(), stacked, gain, None, None, row, row, x)
+    index = torch.zeros(batch, time, 3, dtype=torch.int32)
+    call["gather_rows"](torch.randn(30, size), index, 7)
+    codes = torch.zeros(batch, time, 3, 3, dtype=torch.uint8)
+    said = [torch.randn(256, 3, size)] * 2 + [torch.randn(3, 32, size)] * 3
+    call["recall"](x, codes, *said)
+    call["recall_backward"](x, codes, *said)
     for path in ((None, None), (torch.randn(batch, time, 8), torch.randn(wide, 4))):
         call["ternary_linear"](q_real, q, s, torch.randn(wide, size), [size, size], *path)
 
 
 if __name__ == "__main__":
-    for module in (gpu.chunks, gpu.mlgru, gpu.norm, gpu.quantise, gpu.scan, gpu.swiglu, gpu.ternary):
+    for module in (gpu.chunks, gpu.lookups, gpu.mlgru, gpu.norm, gpu.quantise, gpu.scan, gpu.swiglu, gpu.ternary):
         module.launch = compiled
     for form in ("order", "chunks"):
         choice.FORCED = form

@@ -20,6 +20,7 @@ from helpers.settings import PLAN
 from torch import Tensor
 
 from cpu1 import ops
+from cpu1.data.split import Split
 from cpu1.model import ladder
 from cpu1.model.network import build
 from cpu1.ops import native, reference
@@ -261,6 +262,24 @@ def test_product_swiglu_and_quantiser_at_once(shape: tuple[int, int, int], width
         close_to_plain(apply, (torch.randn(shape), torch.randn(2 * width, shape[-1]), *gain), precision)
 
 
+@pytest.mark.parametrize("levels", [1, 7, 127])
+def test_rows_of_tables(levels: int) -> None:
+    table = torch.randn(60, 10) * torch.exp(4 * torch.randn(60, 1))
+    table[3] = 0
+    index = (torch.randint(0, 20, (2, 5, 3)) + torch.arange(3) * 20).int()
+    assert torch.equal(ops.gather_rows(table, index, levels), reference.gather_rows(table, index, levels))
+    check(lambda t: ops.gather_rows(t, index, levels), lambda t: reference.gather_rows(t, index, levels), table)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_recall() -> None:
+    level = torch.randint(0, 32, (2, 5, 3)) * torch.randint(0, 2, (2, 5, 3))
+    codes = torch.stack([*torch.randint(0, 256, (2, 2, 5, 3)), level], -1).to(torch.uint8)
+    tensors = [torch.randn(256, 3, 12) for _ in range(2)] + [torch.randn(3, 32, 12) for _ in range(3)]
+    fast, plain = (lambda x, *t, form=form: form(x, codes, *t) for form in (ops.recall, reference.recall))
+    check(fast, plain, torch.randn(2, 5, 12), *tensors)
+
+
 @pytest.mark.parametrize("number", ["03", "07", "10"])
 def test_a_model_learns_the_same(number: str, device: str) -> None:
     """Loss and gradients of a whole model, beside those of the plain reference on the CPU."""
@@ -287,7 +306,7 @@ def test_a_model_learns_the_same(number: str, device: str) -> None:
 
 
 @pytest.mark.parametrize("number", ladder.LADDER)
-def test_every_run_takes_a_step(number: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_run_takes_a_step(number: str, device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As `make gpu` trains it, with chunks for the recurrences: the figures of the first step, and what it changed."""
     monkeypatch.setattr("cpu1.ops.gpu.choice.FORCED", "chunks")
     recipe = replace(ladder.recipe(number, "demo"), distill=None)
@@ -300,10 +319,12 @@ def test_every_run_takes_a_step(number: str, device: str, monkeypatch: pytest.Mo
         plain, model = build(recipe).train(), build(recipe).train()
         with ops.use_reference():
             units = torch.from_numpy(text[places[:, None] + np.arange(16)].astype(np.int64))
-            batch = Windowed(units, places)
+            lookups = [each.of_text(Split(text, np.array([0, 60, 100])), tmp_path / "text") for each in plain.lookups]
+            found = [torch.from_numpy(lookup.windows(places, 16)) for lookup in lookups]
+            batch = Windowed(units, places, found)
             want = step(plain, optimizer(plain, settings), batch, 0, replace(settings, precision="fp32"), None, alone)
     model = model.to(device)
-    queue = Ahead(model, model, optimizer(model, settings), text, settings, Group(torch.device(device)))
+    queue = Ahead(model, model, optimizer(model, settings), text, settings, Group(torch.device(device)), lookups)
     (got,) = queue.take(places, 0, wait=True)
     assert got.finite
     assert got.nats == pytest.approx(want.nats, rel=1e-2 if GPU else 1e-4)

@@ -4,6 +4,6 @@ What has no kernel here uses the plain reference there: products in bf16, which 
 around them.
 """
 
-from cpu1.ops.gpu import chunks, mlgru, norm, quantise, scan, swiglu, ternary
+from cpu1.ops.gpu import chunks, lookups, mlgru, norm, quantise, scan, swiglu, ternary
 
-__all__ = ["chunks", "mlgru", "norm", "quantise", "scan", "swiglu", "ternary"]
+__all__ = ["chunks", "lookups", "mlgru", "norm", "quantise", "scan", "swiglu", "ternary"]
