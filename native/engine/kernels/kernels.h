@@ -83,6 +83,10 @@ typedef struct {
     float (*dot)(const float *a, const float *b, int64_t width);
     void (*attend)(const cpu1_attention *);
     void (*recall)(const cpu1_recall *);
+    // Integers, exact: the sum of weights[i] opinions[i]; and weights[i] += step opinions[i] / 2^20, rounded, within
+    // +-most. |opinions| < 2^12, |step| < 2^24, |weights| < 2^30; count is a multiple of 16.
+    int64_t (*mix)(const int32_t *weights, const int32_t *opinions, int64_t count);
+    void (*adapt)(int32_t *weights, const int32_t *opinions, int64_t count, int32_t step, int32_t most);
     // -log softmax(logits)[target]; weights[i] = exp((logits[i] - max) / temperature), logits finite
     double (*nats)(const float *logits, int64_t count, int64_t target);
     void (*weigh)(const float *logits, int64_t count, double temperature, double *weights);

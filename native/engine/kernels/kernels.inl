@@ -110,6 +110,20 @@ void recall(const cpu1_recall *a) {
     }
 }
 
+int64_t mix(const int32_t *weights, const int32_t *opinions, int64_t count) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < count; ++i) sum += static_cast<int64_t>(weights[i]) * opinions[i];
+    return sum;
+}
+
+void adapt(int32_t *weights, const int32_t *opinions, int64_t count, int32_t step, int32_t most) {
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t change = (static_cast<int64_t>(step) * opinions[i] + (1 << 19)) >> 20;
+        const int32_t next = weights[i] + static_cast<int32_t>(change);
+        weights[i] = next < -most ? -most : next > most ? most : next;
+    }
+}
+
 constexpr cpu1_kernels table_of(const char *isa, const char *arithmetic) {
     return {isa,
             arithmetic,
@@ -124,6 +138,8 @@ constexpr cpu1_kernels table_of(const char *isa, const char *arithmetic) {
             dot,
             attend,
             recall,
+            mix,
+            adapt,
             nats,
             weigh,
             finite,

@@ -59,15 +59,11 @@ int32_t moved(int32_t chance, int bit, int32_t rate) {
     return std::clamp(chance + static_cast<int32_t>(step), least_chance, most_chance);
 }
 
-int32_t taught(int32_t weight, int64_t error, int64_t opinion, int64_t rate) {
-    const int64_t next = weight + ((error * opinion * rate + (1 << 19)) >> 20);
-    return static_cast<int32_t>(std::clamp<int64_t>(next, -most_weight, most_weight));
-}
-
 }  // namespace
 
-Learner::Learner(int64_t remembered, int size)
-    : remembered_(remembered), opinions_(2 + 2 * learned_contexts + 2 * remembered), size_(size),
+Learner::Learner(const cpu1_kernels &kernels, int64_t remembered, int size)
+    : kernels_(&kernels), remembered_(remembered),
+      opinions_((2 + 2 * learned_contexts + 2 * remembered + 15) / 16 * 16), size_(size),
       counts_(static_cast<size_t>(learned_contexts) << size, Count{32768, 0}),
       trusts_(static_cast<size_t>(remembered * 2 * levels * 8)), final_(3 * 256, one / 3), below_(257) {
     for (size_t i = 0; i < trusts_.size(); ++i) {
@@ -76,7 +72,23 @@ Learner::Learner(int64_t remembered, int size)
     }
     weights_.resize(static_cast<size_t>((sets[0] + sets[1] + sets[2]) * opinions_));
     for (size_t i = 0; i < weights_.size(); i += static_cast<size_t>(opinions_)) weights_[i] = one;
+    begin();
+}
+
+// The contexts of the next byte.
+void Learner::begin() {
     for (int64_t i = 0; i < learned_contexts; ++i) hashes_[i] = contexts_.hash(contexts[i]);
+    locate(1);
+}
+
+// Where a decision's counts lie. They are fetched long before they are read: each is somewhere else in memory.
+void Learner::locate(int64_t node) {
+    for (int64_t i = 0; i < learned_contexts; ++i) {
+        const uint64_t hash = (hashes_[i] + static_cast<uint64_t>(node) * hash_factor) * hash_stir;
+        const uint32_t place = static_cast<uint32_t>(static_cast<uint64_t>(i) << size_ | hash >> (64 - size_));
+        places_[node][i] = place;
+        __builtin_prefetch(&counts_[place]);
+    }
 }
 
 // A node of the tree of decisions is 1 followed by the bits so far; `depth` of them are decided.
@@ -109,14 +121,14 @@ void Learner::decide(int64_t node, const uint8_t *code, Decision &decision) {
         ++opinion;
     }
     for (int64_t i = 0; i < learned_contexts; ++i) {
-        const uint64_t place = (hashes_[i] + static_cast<uint64_t>(node) * hash_factor) * hash_stir >> (64 - size_);
-        Count *count = &counts_[static_cast<size_t>(i << size_) + place];
+        Count *count = &counts_[places_[node][i]];
         decision.counts[i] = count;
         *opinion++ = known.opinion[count->chance];
         *opinion++ =
             static_cast<int32_t>((static_cast<int64_t>(count->chance) - 32768) * known.sureness[count->seen] >> 22);
     }
-    *opinion = bias;
+    *opinion++ = bias;
+    std::fill(opinion, decision.opinions + opinions_, 0);
 
     const int64_t set[3] = {node, sets[0] + (remembered_ ? code[3 * remembered_ - 1] : 0),
                             sets[0] + sets[1] + static_cast<int64_t>(contexts_.recent & 255)};
@@ -124,10 +136,7 @@ void Learner::decide(int64_t node, const uint8_t *code, Decision &decision) {
     int64_t result = 0;
     for (int i = 0; i < 3; ++i) {
         decision.weights[i] = weights_.data() + set[i] * opinions_;
-        int64_t sum = 0;
-        for (int64_t j = 0; j < opinions_; ++j)
-            sum += static_cast<int64_t>(decision.weights[i][j]) * decision.opinions[j];
-        decision.mixed[i] = bounded(sum >> 16);
+        decision.mixed[i] = bounded(kernels_->mix(decision.weights[i], decision.opinions, opinions_) >> 16);
         result += static_cast<int64_t>(decision.final_weights[i]) * decision.mixed[i];
     }
     decision.result = bounded(result >> 16);
@@ -137,12 +146,14 @@ void Learner::teach(Decision &decision, int bit, int64_t rate) {
     const int64_t target = bit ? one : 0;
     for (int i = 0; i < 3; ++i) {
         const int64_t error = target - chance_of(decision.mixed[i]);
-        for (int64_t j = 0; j < opinions_; ++j)
-            decision.weights[i][j] = taught(decision.weights[i][j], error, decision.opinions[j], rate);
+        kernels_->adapt(decision.weights[i], decision.opinions, opinions_, static_cast<int32_t>(error * rate),
+                        most_weight);
     }
-    const int64_t error = target - chance_of(decision.result);
-    for (int i = 0; i < 3; ++i)
-        decision.final_weights[i] = taught(decision.final_weights[i], error, decision.mixed[i], rate * 5 >> 4);
+    const int64_t step = (target - chance_of(decision.result)) * (rate * 5 >> 4);
+    for (int i = 0; i < 3; ++i) {
+        const int64_t next = decision.final_weights[i] + ((step * decision.mixed[i] + (1 << 19)) >> 20);
+        decision.final_weights[i] = static_cast<int32_t>(std::clamp<int64_t>(next, -most_weight, most_weight));
+    }
     const Tables &known = tables();
     for (int64_t i = 0; i < decision.trusted; ++i) {
         Count &trust = *decision.trusts[i];
@@ -156,9 +167,9 @@ void Learner::teach(Decision &decision, int bit, int64_t rate) {
     }
 }
 
-void Learner::correct(const cpu1_kernels &kernels, float *logits, const uint8_t *code) {
+void Learner::correct(float *logits, const uint8_t *code) {
     double weights[256];
-    kernels.weigh(logits, 256, 1.0, weights);
+    kernels_->weigh(logits, 256, 1.0, weights);
     below_[0] = 0;
     for (size_t i = 0; i < 256; ++i) below_[i + 1] = below_[i] + weights[i];
 
@@ -181,6 +192,8 @@ void Learner::correct(const cpu1_kernels &kernels, float *logits, const uint8_t 
         if (node < 128) {
             mass[2 * node + 1] = mass[node] * static_cast<uint64_t>(chance_of(after)) >> 16;
             mass[2 * node] = mass[node] - mass[2 * node + 1];
+            for (int64_t child = 2 * node; child < 2 * node + 2; ++child)
+                if (mass[child] >= worth_deciding) locate(child);
         }
     }
     for (int64_t i = 0; i < 256; ++i) logits[i] += static_cast<float>(change[256 + i]) * 0x1p-16f;
@@ -200,7 +213,7 @@ void Learner::learn(uint8_t byte, const uint8_t *code, bool own) {
     }
     if (!own) learned_ = std::min(learned_ + 1, settled);
     contexts_.read(byte);
-    for (int64_t i = 0; i < learned_contexts; ++i) hashes_[i] = contexts_.hash(contexts[i]);
+    begin();
 }
 
 // ---- the state as bytes ------------------------------------------------------------------------------------------
@@ -225,7 +238,7 @@ void Learner::save(uint8_t *to) const {
 }
 
 bool Learner::restore(const uint8_t *from) {
-    Learner next(remembered_, size_);
+    Learner next(*kernels_, remembered_, size_);
     const auto take = [&](void *to, size_t size) {
         memcpy(to, from, size);
         from += size;
@@ -243,7 +256,7 @@ bool Learner::restore(const uint8_t *from) {
         !std::all_of(next.weights_.begin(), next.weights_.end(), fits) ||
         !std::all_of(next.final_.begin(), next.final_.end(), fits) || next.learned_ > settled)
         return false;
-    for (int64_t i = 0; i < learned_contexts; ++i) next.hashes_[i] = next.contexts_.hash(contexts[i]);
+    next.begin();
     *this = std::move(next);
     return true;
 }

@@ -18,16 +18,16 @@ namespace cpu1 {
 
 constexpr int64_t learned_contexts = 6;
 constexpr int least_counts = 10, most_counts = 22;  // of a context, as powers of two
-constexpr int64_t most_opinions = 2 + 2 * learned_contexts + 2 * (most_contexts + 1);
+constexpr int64_t most_opinions = (2 + 2 * learned_contexts + 2 * (most_contexts + 1) + 15) / 16 * 16;
 
 class Learner {
   public:
     // `remembered`: the parts of a code (recall.h), 0 without a memory of the document. `size`: how many counts each
     // context has, as a power of two.
-    Learner(int64_t remembered, int size);
+    Learner(const cpu1_kernels &kernels, int64_t remembered, int size);
 
     // logits (256) of the model, corrected in place; `code` is what the memory says of the next byte.
-    void correct(const cpu1_kernels &kernels, float *logits, const uint8_t *code);
+    void correct(float *logits, const uint8_t *code);
     // The byte came, after `correct` for it. Nothing is learned from the model's `own`.
     void learn(uint8_t byte, const uint8_t *code, bool own);
 
@@ -51,17 +51,21 @@ class Learner {
         int32_t mixed[3], result;
     };
 
+    void begin();
+    void locate(int64_t node);
     void decide(int64_t node, const uint8_t *code, Decision &decision);
     void teach(Decision &decision, int bit, int64_t rate);
     int32_t model_opinion(int64_t node, int depth) const;
 
-    int64_t remembered_, opinions_;
+    const cpu1_kernels *kernels_;
+    int64_t remembered_, opinions_;  // the latter a multiple of 16, the last ones zero
     int size_;
     std::vector<Count> counts_, trusts_;
     std::vector<int32_t> weights_, final_;
     Contexts contexts_;
     uint32_t learned_ = 0;                // bytes, as far as rates care
     uint64_t hashes_[learned_contexts];   // of the next byte's contexts
+    uint32_t places_[256][learned_contexts];  // of the counts of decisions that `correct` takes, while it takes them
     std::vector<double> below_;           // the model's mass of all bytes below each (257), for the next byte
 };
 

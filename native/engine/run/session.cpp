@@ -62,7 +62,7 @@ void Session::learn(int size) {
     require(model_->program.bytes, "learning is for models that read bytes; this one reads tokens");
     require(size >= least_counts && size <= most_counts, "a learner has 2^10 to 2^22 counts a context");
     learner_size_ = size;
-    for (Stream &stream : streams_) stream.learner.emplace(remembered_parts(), size);
+    for (Stream &stream : streams_) stream.learner.emplace(*model_->kernels, remembered_parts(), size);
 }
 
 // The model's logits of the next unit, by what the stream has learned.
@@ -70,7 +70,7 @@ void Session::correct(Stream &stream, float *logits, const uint8_t *record) cons
     if (!stream.learner) return;
     if (!model_->kernels->finite(logits, model_->program.vocabulary))
         refuse("the model's scores are not finite; training diverged or the model file is damaged");
-    stream.learner->correct(*model_->kernels, logits, remembered(record));
+    stream.learner->correct(logits, remembered(record));
 }
 
 void Session::check_units(const uint32_t *units, int64_t count) const {
@@ -424,7 +424,7 @@ void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
     const bool learns = streams_[static_cast<size_t>(index)].learner.has_value();
     require(taker.get<uint32_t>() == static_cast<uint32_t>(learns),
             learns ? "the state is of a session that does not learn" : "the state is of a session that learns");
-    if (learns) stream.learner.emplace(remembered_parts(), learner_size_);
+    if (learns) stream.learner.emplace(*model_->kernels, remembered_parts(), learner_size_);
     restore_part(stream.learner);
     if (model_->record) find(stream, stream.found.data());
     for (size_t i = 0; i < stream.caches.size(); ++i) {

@@ -15,6 +15,15 @@ float from_bf16(uint16_t bits) {
     return value;
 }
 
+// The values of packed bytes, the first in the lowest bits.
+template <int Bits>
+void spread(const uint8_t *from, int64_t bytes, float scale, float *out) {
+    constexpr int each = 8 / Bits, mask = (1 << Bits) - 1, middle = 1 << (Bits - 1);
+    for (int64_t i = 0; i < bytes; ++i)
+        for (int part = 0; part < each; ++part)
+            out[i * each + part] = scale * static_cast<float>((from[i] >> part * Bits & mask) - middle);
+}
+
 }  // namespace
 
 // out += scale * row, of whatever width
@@ -43,9 +52,14 @@ void PackedRows::copy_to(int64_t row, float *out) const {
     const uint32_t power = static_cast<uint32_t>(static_cast<int8_t>(*from++) + 127) << 23;
     float scale;
     memcpy(&scale, &power, sizeof scale);
-    const int each = 8 / bits, mask = (1 << bits) - 1, middle = 1 << (bits - 1);
-    for (int64_t i = 0; i < width; ++i)
-        out[i] = scale * static_cast<float>((from[i / each] >> i % each * bits & mask) - middle);
+    switch (bits) {
+        case 2:
+            return spread<2>(from, stride - 1, scale, out);
+        case 4:
+            return spread<4>(from, stride - 1, scale, out);
+        default:
+            return spread<8>(from, stride - 1, scale, out);
+    }
 }
 
 void Table::copy_to(int64_t row, float *out) const {
