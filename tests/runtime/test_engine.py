@@ -29,7 +29,7 @@ UNITS = 80
 def pairs(tmp_path_factory) -> dict[str, Pair]:
     """Runs that have every operation between them."""
     folder = tmp_path_factory.mktemp("packed")
-    return {run: packed_run(run, folder) for run in ("01", "02a", "08", "10")}
+    return {run: packed_run(run, folder) for run in ("01", "02a", "08", "10", "18")}
 
 
 def torch_nats(pair: Pair, units: np.ndarray) -> np.ndarray:
@@ -319,10 +319,11 @@ def test_a_missing_file_is_named(tmp_path):
         Engine(tmp_path / "none.cpu1")
 
 
-def test_a_short_run_of_the_fuzzer(pairs):
+@pytest.mark.parametrize("run", ["10", "18"])
+def test_a_short_run_of_the_fuzzer(pairs, run):
     """The loader without sanitizers; docs/engine.md has the command of the fuzzer with them."""
     rng = np.random.default_rng(0)
-    data = pairs["10"].path.read_bytes()
+    data = pairs[run].path.read_bytes()
     for _ in range(300):
         damaged = bytearray(data)
         for place in rng.integers(0, min(len(data), 12_000), rng.integers(1, 6)):
@@ -336,10 +337,11 @@ def test_a_short_run_of_the_fuzzer(pairs):
 
 
 @pytest.mark.slow
-def test_the_fuzzer_under_sanitizers(pairs, tmp_path):
+@pytest.mark.parametrize("run", ["10", "18"])
+def test_the_fuzzer_under_sanitizers(pairs, tmp_path, run):
     options = {"CPU1_SANITIZE": "ON", "CPU1_SETS": "portable", "CPU1_OPTIMISE": "-O1"}
     folder = build(ROOT / "native", tmp_path, ["fuzz"], **options)
-    words = [folder / "engine" / "fuzz", pairs["10"].path, "150"]
+    words = [folder / "engine" / "fuzz", pairs[run].path, "150"]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     assert "150 files" in run.stdout

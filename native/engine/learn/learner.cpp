@@ -226,7 +226,7 @@ int64_t Learner::state_size() const {
 
 void Learner::save(uint8_t *to) const {
     const auto put = [&](const void *from, size_t size) {
-        memcpy(to, from, size);
+        if (size) memcpy(to, from, size);  // without a memory there is no trust in it
         to += size;
     };
     put(counts_.data(), counts_.size() * sizeof(Count));
@@ -240,7 +240,7 @@ void Learner::save(uint8_t *to) const {
 bool Learner::restore(const uint8_t *from) {
     Learner next(*kernels_, remembered_, size_);
     const auto take = [&](void *to, size_t size) {
-        memcpy(to, from, size);
+        if (size) memcpy(to, from, size);
         from += size;
     };
     take(next.counts_.data(), counts_.size() * sizeof(Count));

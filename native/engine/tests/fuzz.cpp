@@ -193,6 +193,7 @@ void run_model(const cpu1_model *model, Random &random) {
     const int64_t streams = 1 + static_cast<int64_t>(below(random, 3));
     cpu1_session *session = cpu1_session_new(model, streams, 1, &error);
     if (!session) return;
+    if (below(random, 2)) cpu1_session_learn(session, 10, &error);  // refused by models of tokens
     std::vector<uint32_t> units;
     for (int64_t i = 0; i < 3 * facts.patch + 1; ++i)
         units.push_back(static_cast<uint32_t>(below(random, static_cast<uint64_t>(facts.vocabulary))));
