@@ -185,19 +185,3 @@ def lookups() -> Table:
             file = f"{figures.file_bytes / 1e3:,.0f} KB"
             lines.append([text, run, f"{figures.bpb:.3f}", f"{whole[0]:.3f}", percent(*whole), file, speed])
     return Table(["text", "run", "windows", "documents", "less than 04", "file", "generates"], "llrrrrr", lines)
-
-
-@table("lookups-texts")
-def lookups_texts() -> Table:
-    """Whole documents of the held-out sets: bits per byte, and how much less than the run without lookups."""
-    lines, names = [], ("en-books", "en-reference", "en-tech", "wikitext2")
-    for study, text in LOOKUPS.items():
-        found = {row.run: row.figures for row in load(study).report.rows if row.figures}
-        plain = found[PLAIN].held_out
-        for run, figures in found.items():
-            cells = []
-            for name in names:
-                one, other = figures.held_out[name].document_bpb or 0.0, plain[name].document_bpb or 0.0
-                cells.append(f"{one:.3f}" if run == PLAIN else f"{one:.3f} ({percent(one, other)})")
-            lines.append([text, run, *cells])
-    return Table(["text", "run", *names], "llrrrr", lines)

@@ -79,9 +79,9 @@ def test_a_study_trains_it_packs_it_and_reports_the_difference(copy):
     study = ["study", "--runs", "07,19", "--seeds", "1", "--scale", "demo", "--bytes", "40k", "--out", "study"]
     run(copy, *study, "--data", str(README), "--eval-bytes", "2k")
     report = (copy[0] / "study/report.md").read_text()
-    assert re.search(r"\| 17 +\|.*self-gated", report)
+    assert re.search(r"\| 19 +\|.*self-gated", report)
     assert json.loads(run(copy, "compare", "study", "19", "07", "--json"))
-    packed = copy[0] / "study/17-demo-custom-s0/model.cpu1"
+    packed = copy[0] / "study/19-demo-custom-s0/model.cpu1"
     text = run(copy, "generate", "-m", str(packed), "--max-bytes", "20", "--seed", "0", "The ")
     assert text.strip()
 
