@@ -1,5 +1,6 @@
 """Tables of benchmarks: what a script of bench/ measured and wrote with `--json`."""
 
+from statistics import median
 from typing import Any
 
 from cpu1.model.ladder import LADDER
@@ -89,15 +90,28 @@ def stability_short() -> Table:
     return Table(head, "lrrrr", lines)
 
 
+COMPRESSORS = ("cpu1", "zpaq -m5", "7z PPMd o=16", "xz -9e", "zstd --ultra -22")
+
+
 @table("compression")
 def compression() -> Table:
-    """Our compressor beside the usual ones, as `bench/compress.py --json` measured them (without the model itself)."""
+    """Bits per byte by our compressor and the usual ones, as `bench/compress.py --json` measured them."""
     lines = []
     for file in bench("compress")["files"]:
-        for row in sorted(file["compressors"], key=lambda row: row["bytes"]):
-            speeds = (f"{row[f'{way}compress_kb_per_s']:,.0f}" for way in ("", "de"))
-            lines.append([file["file"], row["name"], f"{row['bytes']:,}", f"{row['bpb']:.4f}", *speeds])
-    return Table(["text", "compressor", "bytes", "bits per byte", "KB/s", "KB/s back"], "llrrrr", lines)
+        found = {row["name"]: f"{row['bpb']:.3f}" for row in file["compressors"]}
+        lines.append([file["file"], f"{file['bytes'] / 1e3:,.0f}", *(found[name] for name in COMPRESSORS)])
+    return Table(["text", "KB", *COMPRESSORS], "lrrrrrr", lines)
+
+
+@table("compression-speed")
+def compression_speed() -> Table:
+    """Speeds on the same texts: medians over them."""
+    lines = []
+    for name in ("cpu1", "cpu1 --frozen", *COMPRESSORS[1:]):
+        rows = [row for file in bench("compress")["files"] for row in file["compressors"] if row["name"] == name]
+        speeds = (median(row[f"{way}compress_kb_per_s"] for row in rows) for way in ("", "de"))
+        lines.append([name, *(f"{speed:,.0f}" for speed in speeds)])
+    return Table(["compressor", "KB/s", "KB/s back"], "lrr", lines)
 
 
 @table("noise")

@@ -77,7 +77,8 @@ def test_any_bytes_come_back_in_blocks_of_any_size(folder, text, block, threads,
 def test_the_size_is_what_the_scores_say(folder, run):
     model = PackedModel(folder / f"{run}.cpu1")
     text = TEXT if run == "07" else TEXT[:20_000]
-    expected = PackedModel(model.path, learn=run == "07").score(text).sum() / 8
+    session = model.session(run == "07", archive.counts_for(len(text)))
+    expected = session.score(model.encode(text)).sum() / np.log(2) / 8
     made = compress(text, model, block=len(text))
     overhead = 36 + 12  # the head and the check, and a block
     assert len(made) - overhead == pytest.approx(expected, rel=1e-4)

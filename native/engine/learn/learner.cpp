@@ -204,6 +204,7 @@ void Learner::learn(uint8_t byte, const uint8_t *code, bool own) {
     uint64_t mass = own ? 0 : whole;
     Decision decision;
     for (int64_t node = 1; node < 256 && mass >= worth_deciding;) {
+        locate(node);  // `correct` may have left it to the model: what the bits before have taught counts already
         decide(node, code, decision);
         const int bit = byte >> (7 - (63 - __builtin_clzll(static_cast<uint64_t>(node)))) & 1;
         const uint64_t upper = mass * static_cast<uint64_t>(chance_of(decision.result)) >> 16;
