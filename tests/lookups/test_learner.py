@@ -8,7 +8,8 @@ from helpers.packing import packed_run
 from numpy.typing import NDArray
 
 from cpu1.lookups import readers
-from cpu1.lookups.learner import CHANCE, LEAST_COUNTS, MOST, OPINION, Learner
+from cpu1.lookups.contexts import LEAST_COUNTS
+from cpu1.lookups.learner import CHANCE, MOST, OPINION, Learner
 from cpu1.lookups.recall import RecallShape
 from cpu1.runtime import engine
 from cpu1.runtime.coder import weights

@@ -11,6 +11,7 @@ from helpers.packing import packed_run
 from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.runtime import adapter, engine
+from cpu1.runtime.archive import CHECK_BYTES, check
 from cpu1.runtime.model import PackedModel
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="built without the engine")
@@ -44,9 +45,9 @@ def damaged(data: bytes) -> dict[str, bytes]:
     """Files that are no adapter of this model, by what is said of them."""
 
     def again(body: bytes) -> bytes:
-        return body + adapter._check(body)
+        return body + check(body)
 
-    body = data[: -adapter.CHECK_BYTES]
+    body = data[:-CHECK_BYTES]
     head, rest = body[: adapter.HEAD.size], body[adapter.HEAD.size :]
     size = struct.unpack_from("<I", head, 15)[0]
     state = zlib.decompress(rest)

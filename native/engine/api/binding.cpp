@@ -1,7 +1,6 @@
 // The engine for Python: arrays go in and come out as they are (a wrong type is an error, not a copy), failures are
 // ValueErrors, and other threads run meanwhile.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -11,6 +10,7 @@
 
 #include <nanobind/stl/tuple.h>
 
+#include "api/arrays.h"
 #include "api/engine.h"
 #include "api/lookups_binding.h"
 #include "kernels/kernels.h"
@@ -20,14 +20,7 @@ using nb::literals::operator""_a;
 
 namespace {
 
-template <class Value, int... Sizes>
-using Array = nb::ndarray<Value, nb::shape<Sizes...>, nb::c_contig, nb::device::cpu>;
-
 [[noreturn]] void fail(const cpu1_error &error) { throw nb::value_error(error.text); }
-void require(bool holds, const char *what) {
-    if (!holds) throw nb::value_error(what);
-}
-int64_t length(size_t n) { return static_cast<int64_t>(n); }
 
 class Model {
   public:

@@ -1,11 +1,11 @@
 // The lookups for Python: what training and evaluation need of them outside of a session.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "api/arrays.h"
 #include "api/lookups_binding.h"
 #include "lookups/recall.h"
 
@@ -17,14 +17,6 @@ namespace {
 using cpu1::Contexts;
 using cpu1::Recall;
 using cpu1::RecallShape;
-
-template <class Value, int... Sizes>
-using Array = nb::ndarray<Value, nb::shape<Sizes...>, nb::c_contig, nb::device::cpu>;
-
-int64_t length(size_t n) { return static_cast<int64_t>(n); }
-void require(bool holds, const char *what) {
-    if (!holds) throw nb::value_error(what);
-}
 
 void check_contexts(const std::vector<int64_t> &contexts) {
     require(!contexts.empty() && length(contexts.size()) <= cpu1::most_contexts, "1 to 16 contexts");
@@ -84,8 +76,7 @@ class Tables {
 
     void look(int32_t *row) const {
         int64_t k = 0;
-        for (const int64_t context : contexts_)
-            *row++ = static_cast<int32_t>(k++ << bits_ | static_cast<int64_t>(read_.hash(context) >> (64 - bits_)));
+        for (const int64_t context : contexts_) *row++ = read_.row(context, k++, bits_);
     }
 
     void look_at(Array<int32_t, -1> row) const {

@@ -14,7 +14,7 @@ constexpr int32_t most = 2816;     // 256 ln(p / (1 - p)) of the surest opinion
 constexpr int32_t bias = 77;
 constexpr int32_t one = 1 << 16;   // of a weight
 constexpr int32_t most_weight = 64 * one;
-constexpr int64_t levels = 32;     // of a code
+constexpr int64_t levels = recall_levels;
 constexpr int64_t sets[3] = {256, levels, 256};  // by the decision, by the level of the match, by the last byte
 constexpr uint16_t most_seen = 255, most_trusted = 250;
 constexpr int32_t least_chance = 13, most_chance = 65523;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "lookups/contexts.h"
+#include "lookups/recall.h"
 
 namespace cpu1 {
 

@@ -12,6 +12,13 @@ constexpr int64_t most_contexts = 16;
 constexpr uint64_t hash_factor = 0x9e3779b97f4a7c15u;
 constexpr uint64_t hash_stir = 0xd6e8feb86659fd93u;
 
+// The hash of a context's key.
+inline uint64_t stirred(uint64_t key, int64_t context) {
+    uint64_t h = (key + static_cast<uint64_t>(context) * hash_stir) * hash_factor;
+    h ^= h >> 32;
+    return h * hash_stir;
+}
+
 // The last bytes of one text. Bytes before its beginning count as zeros.
 struct Contexts {
     uint64_t recent = 0;  // the last eight bytes, the latest lowest
@@ -35,9 +42,12 @@ struct Contexts {
         if (context < longest_order) key = recent & ((uint64_t{1} << 8 * context) - 1);
         else if (context == longest_order) key = recent;
         else key = (word ? word : recent & 255) + (context == pair_context ? before * hash_stir : 0);
-        uint64_t h = (key + static_cast<uint64_t>(context) * hash_stir) * hash_factor;
-        h ^= h >> 32;
-        return h * hash_stir;
+        return stirred(key, context);
+    }
+
+    // The row of tables of 2^bits rows each, one below the other, that the context of table `number` selects.
+    int32_t row(int64_t context, int64_t number, int64_t bits) const {
+        return static_cast<int32_t>(number << bits | static_cast<int64_t>(hash(context) >> (64 - bits)));
     }
 };
 

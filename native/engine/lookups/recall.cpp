@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint32_t longest_match = 32;  // as far as agreement is counted
 constexpr int64_t match_index = 14;     // entries of `last_`, as a power of two
-constexpr uint64_t match_key = 11;      // so that its hash is not that of a context
+constexpr int64_t match_key = 11;      // so that its hash is not that of a context
 constexpr uint8_t most_runs = 15;
 constexpr uint32_t worth_keeping = 16;  // agreed bytes for which a broken match goes on beside
 constexpr uint32_t most_held = 8, most_missed = 8;
@@ -118,9 +118,7 @@ void Recall::follow(uint8_t byte, bool own) {
     place(position_++) = byte;
     if (position_ < shape_.match) return;
     const uint64_t key = contexts_.recent & (~uint64_t{0} >> (64 - 8 * shape_.match));
-    uint64_t hash = (key + match_key * hash_stir) * hash_factor;
-    hash ^= hash >> 32;
-    uint32_t &last = last_[(hash * hash_stir) >> (64 - match_index)];
+    uint32_t &last = last_[stirred(key, match_key) >> (64 - match_index)];
     if (!agreed_ && last && position_ - last <= history_mask_ - longest_match) {
         uint32_t same = 0;
         while (same < longest_match && same < last && place(last - 1 - same) == place(position_ - 1 - same)) ++same;

@@ -21,9 +21,6 @@ struct RecallShape {
     int64_t match = 6;     // bytes that must agree
 
     int64_t code_size() const { return 3 * static_cast<int64_t>(contexts.size() + 1); }
-    bool operator==(const RecallShape &other) const {
-        return contexts == other.contexts && slots == other.slots && history == other.history && match == other.match;
-    }
 };
 
 class Recall {
@@ -34,7 +31,6 @@ class Recall {
     // A byte that the model has drawn itself is its `own`: it is where the text goes on, but nothing is learned from it.
     void read(uint8_t byte, bool own = false);
     void read(const uint8_t *bytes, int64_t count, bool own, uint8_t *codes);  // and what was said of each of them
-    const Contexts &contexts() const { return contexts_; }
     const RecallShape &shape() const { return shape_; }
 
     // The state as bytes: always so many.

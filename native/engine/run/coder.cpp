@@ -13,13 +13,17 @@ constexpr uint64_t least_range = uint64_t{1} << 56;
 
 }  // namespace
 
+void check_finite(const cpu1_kernels &kernels, const float *logits, int64_t count) {
+    if (!kernels.finite(logits, count))
+        refuse("the model's scores are not finite; training diverged or the model file is damaged");
+}
+
 Frequencies::Frequencies(const cpu1_kernels &kernels, int64_t vocabulary)
     : kernels_(kernels), weights_(static_cast<size_t>(vocabulary)), ends_(static_cast<size_t>(vocabulary)) {}
 
 void Frequencies::set(const float *logits) {
     const int64_t count = static_cast<int64_t>(ends_.size());
-    if (!kernels_.finite(logits, count))
-        refuse("the model's scores are not finite; training diverged or the model file is damaged");
+    check_finite(kernels_, logits, count);
     kernels_.weigh(logits, count, 1.0, weights_.data());
     uint64_t end = 0;
     for (size_t i = 0; i < ends_.size(); ++i)

@@ -15,6 +15,8 @@ struct Share {
     uint64_t begin, size, total;
 };
 
+void check_finite(const cpu1_kernels &kernels, const float *logits, int64_t count);  // Invalid where they are not
+
 // What each unit counts for: 1 + floor(2^32 exp(logit - the best logit)).
 class Frequencies {
   public:

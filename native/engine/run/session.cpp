@@ -40,9 +40,8 @@ void Session::find(const Stream &stream, uint8_t *record) const {
         }
         const int bits = __builtin_ctzll(static_cast<uint64_t>(op.table_size));
         for (size_t k = 0; k < op.contexts.size(); ++k) {
-            const uint64_t row = stream.contexts.hash(op.contexts[k]) >> (64 - bits);
-            const int32_t place = static_cast<int32_t>(k * static_cast<size_t>(op.table_size) + row);
-            memcpy(to + 4 * k, &place, sizeof place);
+            const int32_t row = stream.contexts.row(op.contexts[k], static_cast<int64_t>(k), bits);
+            memcpy(to + 4 * k, &row, sizeof row);
         }
     }
 }
@@ -68,8 +67,7 @@ void Session::learn(int size) {
 // The model's logits of the next unit, by what the stream has learned.
 void Session::correct(Stream &stream, float *logits, const uint8_t *record) const {
     if (!stream.learner) return;
-    if (!model_->kernels->finite(logits, model_->program.vocabulary))
-        refuse("the model's scores are not finite; training diverged or the model file is damaged");
+    check_finite(*model_->kernels, logits, model_->program.vocabulary);
     stream.learner->correct(logits, remembered(record));
 }
 

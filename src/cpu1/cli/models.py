@@ -108,6 +108,7 @@ def add(command: Command) -> None:
     model_option(p)
     adapter_option(p)
     threads_option(p)
+    p.set_defaults(learn=True)
 
     p = command(bench, "bench", "bench", "bench -m model.cpu1 --threads 2 --json")
     model_option(p)
@@ -172,12 +173,12 @@ def _continuation(
     return continue_text(load(model, choose(args.device)), prompt, size, sampling)
 
 
-def _opened(model: Path, args: argparse.Namespace, learn: bool = False) -> "PackedModel":
+def _opened(model: Path, args: argparse.Namespace) -> "PackedModel":
     """The model, where its adapter left it. An adapter is of a model that learns."""
     from cpu1.runtime.adapter import read
     from cpu1.runtime.model import PackedModel
 
-    opened = PackedModel(model, args.threads, learn=learn or args.learn or args.adapter is not None)
+    opened = PackedModel(model, args.threads, learn=args.learn or args.adapter is not None)
     if args.adapter is not None:
         read(opened, args.adapter)
     return opened
@@ -208,7 +209,6 @@ def learn(args: argparse.Namespace) -> int:
     from cpu1.runtime.adapter import write
 
     texts = [input_bytes(file) for file in args.files]
-    args.learn = True
     model = _opened(model_path(args), args)
     for file, text in zip(args.files, texts, strict=True):
         model.advance(text)

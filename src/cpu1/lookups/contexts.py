@@ -10,12 +10,16 @@ Tables of n-grams and the memory of a document use the same hash. `native/engine
 from collections.abc import Sequence
 
 from cpu1.errors import UserError
+from cpu1.format.operations import CONTEXTS
 
 LONGEST = 8  # bytes of an order
 WORD, PAIR = 9, 10
-MOST = 16  # contexts of a table or a memory
 FACTOR, STIR = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 WHOLE = (1 << 64) - 1
+# Counts that a learner keeps of each context, as powers of two. They are here so that whoever asks for a learner need
+# not import it: that makes its tables.
+COUNTS = 16  # where nothing else is asked for
+LEAST_COUNTS, MOST_COUNTS = 10, 22
 
 
 class Contexts:
@@ -52,8 +56,8 @@ def stirred(key: int, context: int) -> int:
 
 def check_contexts(contexts: Sequence[int], owner: str) -> None:
     """Raises UserError unless these are 1 to 16 different contexts."""
-    if not 1 <= len(contexts) <= MOST or len(set(contexts)) != len(contexts):
-        raise UserError(f"{owner}: contexts are {list(contexts)}; give 1 to {MOST} different ones")
+    if not 1 <= len(contexts) <= CONTEXTS or len(set(contexts)) != len(contexts):
+        raise UserError(f"{owner}: contexts are {list(contexts)}; give 1 to {CONTEXTS} different ones")
     if unknown := [context for context in contexts if not 1 <= context <= PAIR]:
         raise UserError(
             f"{owner}: no context {unknown[0]}; there are 1 to {LONGEST} (bytes), {WORD} (the word so far) and {PAIR} "

@@ -14,16 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu1.lookups.contexts import FACTOR, STIR, WHOLE, WORD, Contexts
+from cpu1.lookups.contexts import COUNTS, FACTOR, STIR, WHOLE, WORD, Contexts
+from cpu1.lookups.recall import LEVELS
 
 CONTEXTS = (1, 2, 3, 4, 6, WORD)
-COUNTS = 16  # of each context, as a power of two, where nothing else is asked for
-LEAST_COUNTS, MOST_COUNTS = 10, 22
 MOST = 2816  # 256 ln(p / (1 - p)) of the surest opinion
 BIAS = 77
 ONE = 1 << 16  # of a weight
 MOST_WEIGHT = 64 * ONE
-LEVELS = 32  # of a code
 MOST_SEEN, MOST_TRUSTED = 255, 250
 LEAST_CHANCE, MOST_CHANCE = 13, 65523
 SETTLED = 1 << 20  # bytes after which rates stay

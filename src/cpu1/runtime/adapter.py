@@ -10,18 +10,17 @@ The file holds a session's state, deflated. It is checked before use: whole, of 
 is; and the session refuses a state that no text leads to.
 """
 
-import hashlib
 import struct
 import zlib
 from pathlib import Path
 
 from cpu1.errors import UserError
-from cpu1.files import digest, write_atomic
+from cpu1.files import write_atomic
+from cpu1.runtime.archive import CHECK_BYTES, check, fingerprint_of
 from cpu1.runtime.model import PackedModel
 
 MAGIC, VERSION = b"cpu1a", 1
 HEAD = struct.Struct("<5sBB8sI")  # magic, version, which engine, fingerprint of the model, bytes of the state
-CHECK_BYTES = FINGERPRINT_BYTES = 8
 FORMS = ("numpy", "native")  # by their number in the file
 MOST_BYTES = 1 << 28  # of a file and of a state
 
@@ -29,10 +28,10 @@ MOST_BYTES = 1 << 28  # of a file and of a state
 def write(model: PackedModel, path: str | Path) -> int:
     """Writes the model's `state`, atomically; returns the size of the file. UserError where it cannot be written."""
     state = model.state
-    head = HEAD.pack(MAGIC, VERSION, _form(model), digest(model.path)[:FINGERPRINT_BYTES], len(state))
+    head = HEAD.pack(MAGIC, VERSION, _form(model), fingerprint_of(model.path), len(state))
     body = head + zlib.compress(state, 9)
     try:
-        write_atomic(path, body + _check(body))
+        write_atomic(path, body + check(body))
     except OSError as error:
         raise UserError(f"{path}: not writable ({error.strerror})") from None
     return len(body) + CHECK_BYTES
@@ -56,12 +55,12 @@ def _state(model: PackedModel, path: Path) -> bytes:
     if data[: len(MAGIC)] != MAGIC:
         raise ValueError("not an adapter of cpu1 learn")
     body = data[:-CHECK_BYTES]
-    if len(body) < HEAD.size or data[-CHECK_BYTES:] != _check(body):
+    if len(body) < HEAD.size or data[-CHECK_BYTES:] != check(body):
         raise ValueError("the adapter is damaged: changed, cut short, or followed by something else")
     _, version, form, fingerprint, size = HEAD.unpack_from(body)
     if version != VERSION:
         raise ValueError(f"an adapter of version {version}; this cpu1 reads version {VERSION}")
-    if fingerprint != (given := digest(model.path)[:FINGERPRINT_BYTES]):
+    if fingerprint != (given := fingerprint_of(model.path)):
         raise ValueError(f"made with another model: {fingerprint.hex()}, and {model.path} is {given.hex()}")
     if form >= len(FORMS) or size > MOST_BYTES:
         raise ValueError("the adapter is not valid: its head has a value out of range")
@@ -79,8 +78,3 @@ def _state(model: PackedModel, path: Path) -> bytes:
 
 def _form(model: PackedModel) -> int:
     return FORMS.index("numpy" if model.arithmetic == "numpy" else "native")
-
-
-def _check(data: bytes) -> bytes:
-    """The check at an adapter's end: the first bytes of the SHA-256 of all before it."""
-    return hashlib.sha256(data).digest()[:CHECK_BYTES]

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from cpu1.errors import UserError
 from cpu1.files import digest
-from cpu1.lookups.learner import LEAST_COUNTS, MOST_COUNTS
+from cpu1.lookups.contexts import LEAST_COUNTS, MOST_COUNTS
 from cpu1.runtime.model import PackedModel
 
 MAGIC, VERSION = b"cpu1z", 2

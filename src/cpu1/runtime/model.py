@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cpu1.errors import UserError
 from cpu1.format.tokens import SEPARATOR, Tokens
-from cpu1.lookups.learner import COUNTS
+from cpu1.lookups.contexts import COUNTS
 from cpu1.runtime import engine
 from cpu1.runtime.sampling import Sampler, Sampling
 from cpu1.runtime.text import stream_text

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cpu1.errors import UserError
 from cpu1.format.tokens import SEPARATOR
-from cpu1.lookups.learner import COUNTS, Learner
+from cpu1.lookups.contexts import COUNTS
+from cpu1.lookups.learner import Learner
 from cpu1.runtime.coder import Decoder, Encoder, weights
 from cpu1.runtime.reference import Reference, State
 from cpu1.runtime.sampling import Sampler

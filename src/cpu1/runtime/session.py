@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cpu1.format.tokens import SEPARATOR
-from cpu1.lookups.learner import COUNTS
+from cpu1.lookups.contexts import COUNTS
 from cpu1.runtime.engine import Engine, native
 from cpu1.runtime.sampling import Sampler
 
