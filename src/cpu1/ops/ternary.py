@@ -4,13 +4,13 @@ Shapes: M rows (all leading dimensions as one), K inputs, N outputs, R rank of a
 `row_scale` (N,) holds γ once for each row of the weight; `parts` are the rows of the matrices stacked in it.
 """
 
-import platform
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cpu1.device import has_integer_products
 from cpu1.ops import reference
 from cpu1.ops.native import address, addresses, dense, fast_form_of, gradient_dtype, optional, rows, train
 from cpu1.ops.operator import Operator, absent, none_if_absent
@@ -123,7 +123,7 @@ cast_int8_op = Operator(
 
 def integer_product(q: Tensor, w: Tensor) -> Tensor:
     """q wᵀ in int32 (M, N) from int8 q (M, K) and ternary int8 w (N, K): exact, by the way that is fast here."""
-    if platform.machine() in ("x86_64", "AMD64"):  # where torch has integer kernels
+    if has_integer_products():
         return torch._int_mm(q, w.t())
     exact = torch.float32 if q.shape[1] * LEVELS < EXACT_IN_FP32 else torch.float64
     with torch.autocast("cpu", enabled=False):  # it would round the sums to bf16
