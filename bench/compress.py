@@ -2,9 +2,10 @@
 
     python bench/compress.py model.cpu1 wikitext2.test.raw.txt.zst books.txt --max-bytes 1M
 
-For each file: bytes, bits per byte, and KB/s both ways, one thread; every compressor must give the text back. The
-model's file is not counted, as the others' programs are not. `scored` is what `cpu1 score` says of the text as one
-document, and `learning` what it says with --learn. Speeds are medians over rounds in which all take turns. brotli -11
+For each file: bytes, bits per byte, and speed both ways, one thread; every compressor must give the text back. The
+model's file is not counted, as the others' programs are not; a last line counts it, once for all files. `scored` is
+what `cpu1 score` says of the text as one document, and `learning` what it says with --learn. Speeds are medians over
+rounds in which all take turns. `--json` prints {file: {method: figures}}, with MB/s of 10^6 bytes. brotli -11
 is in the table if it is installed (the extra `bench`), zpaq -m5 and PPMd if the programs zpaq and 7z are (Debian's
 packages zpaq and p7zip-full). Files that are themselves .zst, .gz or .xz are read as what they hold. `bench/unlike.py`
 makes texts unlike English prose.
@@ -16,7 +17,6 @@ medians over rounds.
 import argparse
 import json
 import lzma
-import platform
 import shutil
 import statistics
 import subprocess
@@ -93,8 +93,8 @@ def seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     return time.perf_counter() - begun, result
 
 
-def compare(text: bytes, compressors: dict[str, Compressor], repeats: int) -> list[dict[str, Any]]:
-    """One row a compressor. Raises UserError where one does not give the text back."""
+def compare(text: bytes, compressors: dict[str, Compressor], repeats: int) -> dict[str, dict[str, float]]:
+    """Figures of each compressor. Raises UserError where one does not give the text back."""
     sizes: dict[str, int] = {}
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in compressors}
     for _ in range(repeats):
@@ -106,17 +106,16 @@ def compare(text: bytes, compressors: dict[str, Compressor], repeats: int) -> li
             sizes[name] = len(small)
             times[name][0].append(there)
             times[name][1].append(back)
-    kilobytes = len(text) / 1e3
-    return [
-        {
-            "name": name,
+    megabytes = len(text) / 1e6
+    return {
+        name: {
             "bytes": size,
-            "bpb": 8 * size / len(text),
-            "compress_kb_per_s": kilobytes / statistics.median(times[name][0]),
-            "decompress_kb_per_s": kilobytes / statistics.median(times[name][1]),
+            "bits_per_byte": 8 * size / len(text),
+            "mb_per_s": megabytes / statistics.median(times[name][0]),
+            "mb_per_s_back": megabytes / statistics.median(times[name][1]),
         }
         for name, size in sizes.items()
-    ]
+    }
 
 
 def coding(model: PackedModel, text: bytes, repeats: int) -> dict[str, float]:
@@ -140,7 +139,10 @@ def coding(model: PackedModel, text: bytes, repeats: int) -> dict[str, float]:
 
 
 def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> dict[str, Any]:
-    """All figures; what `--json` prints."""
+    """{file: {method: figures}}: of every compressor, of the text itself (`plain`), and as `cpu1 score` has it.
+
+    `bits_per_byte` is in all of them, sizes and speeds where there is an archive.
+    """
     model = PackedModel(path)
 
     def ours(learn: bool | None) -> Compressor:
@@ -149,49 +151,47 @@ def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> di
         )
 
     compressors = {"cpu1": ours(None), "cpu1 --frozen": ours(False), **usual()}
-    rows: list[dict[str, Any]] = []
+    results: dict[str, Any] = {}
     for file in files:
-        text = b"".join(read_chunks(file))[:most]
+        name, text = file.name.removesuffix(".zst"), b"".join(read_chunks(file))[:most]
         if not text:
             raise UserError(f"{file}: empty")
-        scored = {"scored_bpb": float(model.score(text).mean())}
+        if name in results:
+            raise UserError(f"{file}: there are two files called {name}; rename one")
+        results[name] = {
+            "plain": {"bytes": len(text), "bits_per_byte": 8.0},
+            "scored": {"bits_per_byte": float(model.score(text).mean())},
+        }
         if model.tokens is None:
-            scored["learning_bpb"] = float(PackedModel(path, learn=True).score(text).mean())
-        figures = compare(text, compressors, repeats)
-        rows.append({"file": file.name.removesuffix(".zst"), "bytes": len(text), **scored, "compressors": figures})
-    return {
-        "model": path.name,
-        "run": model.about["run"].get("run", ""),
-        "model_bytes": path.stat().st_size,
-        "arithmetic": model.arithmetic,
-        "machine": platform.machine(),
-        "coding": coding(model, text, repeats),
-        "files": rows,
-    }
+            results[name]["learning"] = {"bits_per_byte": float(PackedModel(path, learn=True).score(text).mean())}
+        results[name] |= compare(text, compressors, repeats)
+    return results
 
 
-def show(results: dict[str, Any]) -> str:
-    share = results["coding"]
+def show(results: dict[str, Any], model: Path, coding: dict[str, float]) -> str:
+    size = model.stat().st_size
     lines = [
-        f"{results['model']}: {results['model_bytes']:,} bytes; units a second: generate "
-        f"{share['generate_units_per_s']:,.0f}, encode {share['encode_units_per_s']:,.0f} "
-        f"({share['encode_of_generation']:.2f} x), decode {share['decode_units_per_s']:,.0f} "
-        f"({share['decode_of_generation']:.2f} x)"
+        f"{model.name}: {size:,} bytes; units a second: generate {coding['generate_units_per_s']:,.0f}, "
+        f"encode {coding['encode_units_per_s']:,.0f} ({coding['encode_of_generation']:.2f} x), "
+        f"decode {coding['decode_units_per_s']:,.0f} ({coding['decode_of_generation']:.2f} x)"
     ]
-    for file in results["files"]:
+    for file, methods in results.items():
         lines += [
             "",
-            f"{file['file']}: {file['bytes']:,} bytes, scored {file['scored_bpb']:.4f} bits per byte",
+            f"{file}: {methods['plain']['bytes']:,} bytes, scored {methods['scored']['bits_per_byte']:.4f} bits a byte",
             f"{'':18}{'bytes':>12}{'bits/byte':>11}{'compress KB/s':>15}{'decompress KB/s':>17}",
         ]
-        for row in sorted(file["compressors"], key=lambda row: row["bytes"]):
+        archives = {name: row for name, row in methods.items() if "mb_per_s" in row}
+        for name, row in sorted(archives.items(), key=lambda item: item[1]["bytes"]):
             lines.append(
-                f"{row['name']:18}{row['bytes']:>12,}{row['bpb']:>11.4f}"
-                f"{row['compress_kb_per_s']:>15,.1f}{row['decompress_kb_per_s']:>17,.1f}"
+                f"{name:18}{row['bytes']:>12,}{row['bits_per_byte']:>11.4f}"
+                f"{1e3 * row['mb_per_s']:>15,.1f}{1e3 * row['mb_per_s_back']:>17,.1f}"
             )
-        ours = next(row["bpb"] for row in file["compressors"] if row["name"] == "cpu1")
-        lines.append(f"cpu1 is {ours / file.get('learning_bpb', file['scored_bpb']) - 1:+.3%} off what was scored")
-    return "\n".join(lines)
+        expected = methods.get("learning", methods["scored"])["bits_per_byte"]
+        lines.append(f"cpu1 is {archives['cpu1']['bits_per_byte'] / expected - 1:+.3%} off what was scored")
+    total = {name: sum(methods[name]["bytes"] for methods in results.values()) for name in ("plain", "cpu1")}
+    share = 8 * (total["cpu1"] + size) / total["plain"]
+    return "\n".join([*lines, "", f"cpu1, all files and the model's own file once: {share:.4f} bits per byte"])
 
 
 def main() -> int:
@@ -204,10 +204,15 @@ def main() -> int:
     args = parser.parse_args()
     try:
         results = measure(args.model, args.files, args.max_bytes, args.repeats)
+        if args.json:
+            text = json.dumps(results, indent=1)
+        else:
+            last = b"".join(read_chunks(args.files[-1]))[: args.max_bytes]
+            text = show(results, args.model, coding(PackedModel(args.model), last, args.repeats))
     except UserError as error:
         print(f"bench/compress.py: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(results, indent=1) if args.json else show(results))
+    print(text)
     return 0
 
 

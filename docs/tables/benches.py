@@ -97,9 +97,9 @@ COMPRESSORS = ("cpu1", "zpaq -m5", "7z PPMd o=16", "xz -9e", "zstd --ultra -22")
 def compression() -> Table:
     """Bits per byte by our compressor and the usual ones, as `bench/compress.py --json` measured them."""
     lines = []
-    for file in bench("compress")["files"]:
-        found = {row["name"]: f"{row['bpb']:.3f}" for row in file["compressors"]}
-        lines.append([file["file"], f"{file['bytes'] / 1e3:,.0f}", *(found[name] for name in COMPRESSORS)])
+    for file, methods in bench("compress").items():
+        found = (f"{methods[name]['bits_per_byte']:.3f}" for name in COMPRESSORS)
+        lines.append([file, f"{methods['plain']['bytes'] / 1e3:,.0f}", *found])
     return Table(["text", "KB", *COMPRESSORS], "lrrrrrr", lines)
 
 
@@ -108,8 +108,8 @@ def compression_speed() -> Table:
     """Speeds on the same texts: medians over them."""
     lines = []
     for name in ("cpu1", "cpu1 --frozen", *COMPRESSORS[1:]):
-        rows = [row for file in bench("compress")["files"] for row in file["compressors"] if row["name"] == name]
-        speeds = (median(row[f"{way}compress_kb_per_s"] for row in rows) for way in ("", "de"))
+        rows = [methods[name] for methods in bench("compress").values()]
+        speeds = (1e3 * median(row[way] for row in rows) for way in ("mb_per_s", "mb_per_s_back"))
         lines.append([name, *(f"{speed:,.0f}" for speed in speeds)])
     return Table(["compressor", "KB/s", "KB/s back"], "lrr", lines)
 
