@@ -88,6 +88,17 @@ def test_runs_what_is_missing_and_nothing_twice(tmp_path: Path, command: list[st
     assert "6 of 6 done" in text
 
 
+def test_a_text_is_known_by_its_content(tmp_path: Path, command: list[str]) -> None:
+    plan = make_plan(tmp_path, "03", data_sha256="ab" * 32)
+    assert study(plan, command)[0] == 0
+    assert study(replace(plan, data="moved/text.txt", runs=("04",)), command)[0] == 0
+    for other in (replace(plan, data_sha256="cd" * 32), replace(plan, field="title"), replace(plan, extra=("--x",))):
+        before = {path: path.read_bytes() for path in plan.folder.glob("*.json")}
+        with pytest.raises(UserError, match="would not compare"):
+            run_study(other, {}, command=command, beside={"baselines.json": {}})
+        assert {path: path.read_bytes() for path in plan.folder.glob("*.json")} == before
+
+
 def test_teachers_are_added_and_trained_first(tmp_path: Path, command: list[str]) -> None:
     plan = make_plan(tmp_path, "03", "14", jobs=1)
     assert study(plan, command, {"14": "02", "15": "02"})[0] == 0

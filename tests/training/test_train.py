@@ -2,10 +2,12 @@
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,13 +214,76 @@ def test_a_finished_folder_of_another_recipe_is_not_taken_for_this_one(job, teac
         train(replace(job, run="02", folder=teacher, changes=(("ffn", "ReLU2"),)))
 
 
-def test_another_run_does_not_fit_into_a_folder(job, teacher):
-    (teacher / "result.json").rename(teacher / "hidden.json")
-    try:
-        with pytest.raises(UserError, match="the folder holds a run with seed = 0, asked for is 1"):
-            train(replace(job, run="02", folder=teacher, seed=1))
-    finally:
-        (teacher / "hidden.json").rename(teacher / "result.json")
+def content(folder):
+    """Every file of a folder with its bytes."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [("seed", {"seed": 1}), ("rate", {"overrides": (*SHORT, ("rate", 1e-3))}), ("data", {"data": "other.txt"}),
+     ("round", {"overrides": SHORT[1:], "budget": Budget(bytes=5000)}), ("width", {"scale": "nano"})],
+)  # fmt: skip
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_run_does_not_fit_into_a_folder(job, teacher, tmp_path, key, asked, finished):
+    shutil.copytree(teacher, tmp_path / "run")
+    if not finished:
+        (tmp_path / "run/result.json").unlink()
+    if "data" in asked:
+        (tmp_path / "other.txt").write_bytes(Path(job.data).read_bytes().upper())
+        asked = {"data": str(tmp_path / "other.txt")}
+    before = content(tmp_path / "run")
+    with pytest.raises(UserError, match=f"the folder holds a run with {key}.* = "):
+        train(replace(job, run="02", folder=tmp_path / "run", **asked))
+    assert content(tmp_path / "run") == before  # not even an error.json
+
+
+def test_a_text_that_has_moved_is_the_same_text(job, tmp_path):
+    (tmp_path / "there").mkdir()
+    moved = shutil.copy(job.data, tmp_path / "there/text.txt")
+    part = replace(job, folder=tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(part, stop_at(3))
+    resumed = train(replace(part, data=str(moved)))
+    assert train(replace(part, data=str(moved))) == train(part) == resumed  # done, from either place
+
+
+@pytest.mark.parametrize("names", [["checkpoints/mine.pt"], ["model.safetensors"], ["notes.txt", "error.json"]])
+def test_a_folder_that_is_no_run_is_left_alone(job, tmp_path, names):
+    for name in names:
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_bytes(b"precious")
+    before = content(tmp_path / "out")
+    with pytest.raises(UserError, match=r"and no run; name a new or empty folder with --out"):
+        train(replace(job, folder=tmp_path / "out"))
+    assert content(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("settings", ['{"editor.tabSize": 4}', "[1, 2]"])
+def test_settings_of_another_program_are_left_alone(job, tmp_path, settings):
+    (tmp_path / "settings.json").write_text(settings)
+    with pytest.raises(UserError):
+        train(replace(job, folder=tmp_path))
+    assert content(tmp_path) == {Path("settings.json"): settings.encode()}
+
+
+def test_a_file_is_not_a_run_folder(job, tmp_path):
+    (tmp_path / "out").write_text("precious")
+    with pytest.raises(UserError, match="is a file; name a folder"):
+        train(replace(job, folder=tmp_path / "out"))
+
+
+def test_only_own_checkpoints_are_removed(job, tmp_path):
+    """What a user puts beside them stays, hidden files too."""
+    part = replace(job, folder=tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(part, stop_at(3))
+    theirs = {"mine.pt", ".gitkeep", "1.safetensors", "best/000000001.safetensors"}
+    (tmp_path / "run/checkpoints/best").mkdir()
+    for name in (*theirs, ".000000002.safetensors.half"):
+        (tmp_path / "run/checkpoints" / name).write_bytes(b"precious")
+    train(part)
+    assert {str(path) for path in content(tmp_path / "run/checkpoints")} == theirs
 
 
 def test_distillation_needs_a_teacher_that_reads_bytes(job, tmp_path):

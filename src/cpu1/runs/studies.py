@@ -38,6 +38,7 @@ class StudyPlan:
     data: str
     field: str
     plans: tuple[Planned, ...]
+    data_sha256: str | None = later(default=None)  # of the text's content
 
 
 @dataclass(frozen=True)

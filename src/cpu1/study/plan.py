@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import write_json
@@ -31,6 +32,7 @@ class Plan:
     extra: tuple[str, ...] = ()
     tuned: tuple[tuple[str, str], ...] = ()  # run, and a setting that it alone gets, like "rate=3e-3"
     name: str = ""  # prefix of its runs where other plans are trained along with it
+    data_sha256: str | None = None  # of the text's content
 
     def own(self, run: str) -> tuple[str, ...]:
         """The settings that this run alone gets."""
@@ -88,18 +90,19 @@ def make_jobs(plan: Plan, teachers: Mapping[str, str], titles: Mapping[str, str]
     return list(jobs.values())
 
 
-def record(plan: Plan) -> None:
-    """Enters the plan into the folder's study.json; UserError where it would mix runs that do not compare.
+def agreed(plan: Plan) -> StudyPlan:
+    """The folder's study.json with the plan in it; UserError where it would mix runs that do not compare.
 
-    All runs of a study share the text; those of a scale and round the extra words too, and all seeds of a run its own
-    settings. Runs and seeds add up.
+    Writes nothing. All runs of a study share the text, wherever it lies; those of a scale and round the extra words
+    too, and all seeds of a run its own settings. Runs and seeds add up.
     """
     path = plan.folder / "study.json"
     held = read_plan(path) if path.exists() else StudyPlan(FORMAT, plan.data, plan.field, ())
     parts = {(part.scale, part.round): part for part in held.plans}
     part = parts.get((plan.scale, plan.round), Planned(plan.scale, plan.round, plan.extra))
+    known = held.data_sha256 is not None and plan.data_sha256 is not None
     for setting, old, new in (
-        ("data", held.data, plan.data),
+        ("a text of SHA-256", held.data_sha256, plan.data_sha256) if known else ("data", held.data, plan.data),
         ("field", held.field, plan.field),
         (f"the options of {plan.scale} {plan.round}", part.extra, plan.extra),
         *((f"run {run} tuned by", part.tuned.get(run, ()), plan.own(run)) for run in plan.runs if run in part.runs),
@@ -112,4 +115,11 @@ def record(plan: Plan) -> None:
     tuned = {run: words for run in plan.runs if (words := plan.own(run))}
     seeds = {run: tuple(sorted({*part.runs.get(run, ()), *plan.seeds})) for run in plan.runs}
     parts[plan.scale, plan.round] = replace(part, tuned=part.tuned | tuned, runs=part.runs | seeds)
-    write_json(path, to_json(replace(held, plans=tuple(parts.values()))))
+    return replace(held, plans=tuple(parts.values()), data_sha256=held.data_sha256 or plan.data_sha256)
+
+
+def record(plan: Plan, beside: Mapping[str, Any] | None = None) -> None:
+    """Writes study.json with the plan in it, and the JSON files `beside` it; UserError, and nothing, see `agreed`."""
+    files = {"study.json": to_json(agreed(plan)), **(beside or {})}
+    for name, value in files.items():
+        write_json(plan.folder / name, value)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -40,11 +41,13 @@ def run_study(
     titles: Mapping[str, str] | None = None,
     command: Sequence[str] = TRAIN,
     console: Console | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> int:
     """Trains the runs of `plan` that are not done, and shows how they come on.
 
     teachers: each student's teacher, e.g. {"14": "02"}; it is added to the plan, trained first and handed on
-    as `--teacher FOLDER`. titles: what to call runs that have not started. command: the training command.
+    as `--teacher FOLDER`. titles: what to call runs that have not started. command: the training command. beside:
+    JSON files of the study's folder, written with its plan.
 
     Returns 0 when all are done, 1 when some failed (listed; the others finish), 130 when interrupted by
     SIGINT, SIGTERM or SIGHUP (runs are asked to save). UserError: a plan that does not fit the folder, or a
@@ -52,7 +55,7 @@ def run_study(
     """
     plan = with_teachers(plan, teachers)
     with at_work(plan.folder):
-        record(plan)
+        record(plan, beside)
         return run_jobs(make_jobs(plan, teachers, titles or {}), plan.jobs, command, console or Console())
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +13,6 @@ from cpu1.errors import UserError
 from cpu1.evaluation.baselines import baselines
 from cpu1.evaluation.report import EXCERPT_BYTES
 from cpu1.evaluation.speed import measure
-from cpu1.files import write_json
 from cpu1.model import ladder
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe, changed
@@ -21,6 +20,7 @@ from cpu1.report.render.terminal import print_report
 from cpu1.report.write import write_report
 from cpu1.runs.folders import Key
 from cpu1.runs.settings import KNOBS
+from cpu1.study.plan import agreed
 from cpu1.study.runner import Plan, run_study
 from cpu1.teachers.cache import Cache
 from cpu1.training.plan import Budget
@@ -58,16 +58,18 @@ def start(request: Request, console: Console | None = None) -> int:
     recipes = [changed(ladder.recipe(run, request.scale), request.changes) for run in plan.runs]
     with console.status("preparing the text"):
         corpus = prepare_text(request, recipes)
+        plan = replace(plan, data_sha256=corpus.sha256)
+        agreed(plan)
         if request.teacher_cache:
             _check_cache(request.teacher_cache, plan, corpus)
         documents = corpus.select("valid", request.eval_bytes, EXCERPT_BYTES)
         lines = baselines(corpus.splits["train"].stream, documents)
-        write_json(request.folder / "baselines.json", {name: asdict(line) for name, line in lines.items()})
     console.print(describe(corpus), highlight=False)
 
     teachers = _teachers()
     titles = {run: rung.title for run, rung in ladder.LADDER.items()}
-    status = run_study(plan, teachers, titles, console=console)
+    beside = {"baselines.json": {name: asdict(line) for name, line in lines.items()}}
+    status = run_study(plan, teachers, titles, console=console, beside=beside)
     if status == 130:
         return status
 

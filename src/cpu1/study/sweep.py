@@ -23,7 +23,7 @@ from cpu1.files import write_atomic, write_json
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe
 from cpu1.runs.settings import KNOBS, read_value
-from cpu1.study.plan import make_jobs, record
+from cpu1.study.plan import agreed, make_jobs, record
 from cpu1.study.runner import TRAIN, at_work, run_jobs
 from cpu1.study.start import Request, make_plan, measure_speeds, prepare_text
 from cpu1.study.sweep_table import Member, markdown, tabulate
@@ -58,6 +58,9 @@ def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] =
     with console.status("preparing the text"):
         corpus = prepare_text(sweep.request, recipes)
     check(jobs, recipes, corpus)
+    members = [replace(member, plan=replace(member.plan, data_sha256=corpus.sha256)) for member in members]
+    for member in members:
+        agreed(member.plan)
     console.print(describe(corpus), highlight=False)
 
     with at_work(sweep.request.folder):

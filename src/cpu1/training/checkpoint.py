@@ -7,8 +7,8 @@ that any number of processes may go on; in a group only the leading process read
 Shapes: those of the model's weights.
 """
 
+import contextlib
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from cpu1.training.parallel import Group, placed
 
 FORMAT: Final = 1
 KEPT = 2  # newest checkpoints kept
+NAME: Final = "[0-9]" * 9 + ".safetensors"  # of the files that are ours, by their step
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Checkpoints:
             write_atomic(path, save({k: t.contiguous() for k, t in tensors.items()}, {"cpu1": json.dumps(header)}))
         except OSError as error:
             raise UserError(f"{path}: checkpoint not written ({error.strerror}); the one before it is good") from None
-        for old in (*self._paths()[KEPT:], *self.folder.glob(".*")):  # and what a killed process left half-written
+        for old in (*self._paths()[KEPT:], *self._halves()):
             old.unlink(missing_ok=True)
         return path
 
@@ -102,11 +103,18 @@ class Checkpoints:
         return None, {}
 
     def clear(self) -> None:
-        """Deletes all checkpoints of the run."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Deletes all checkpoints of the run, and the folder unless something else lies in it."""
+        for path in (*self._paths(), *self._halves()):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*.safetensors"), reverse=True)
+        return sorted(self.folder.glob(NAME), reverse=True)
+
+    def _halves(self) -> list[Path]:
+        """What a killed process left half-written."""
+        return list(self.folder.glob(f".{NAME}.*"))
 
     def _checked(self, path: Path, value: Any) -> Header:
         header = parse(Header, value, str(path), "not a checkpoint of this version of cpu1")

@@ -18,13 +18,14 @@ from cpu1.records import read, to_json
 from cpu1.runs.folders import AGAIN
 from cpu1.runs.pack import pack_trained
 from cpu1.runs.result import FORMAT, Curve, Fault, Result, Ternary, Train
-from cpu1.runs.settings import Settings
 from cpu1.runs.trained import Metrics, Trained, environment, save_weights
 from cpu1.training import guards, loop, parallel
 from cpu1.training.checkpoint import Checkpoints, Progress
-from cpu1.training.plan import Job, Plan, find_start, make_plan, make_recipe
+from cpu1.training.plan import Job, OtherRun, Plan, make_plan
 
 CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
+OWN = ("recipe.json", "settings.json")  # mark a folder as a run's, and say which
+BEFORE = {"log.txt", "error.json"}  # what a study may have left in a run's folder before the run began
 LABELS = ("run", "title", "level", "parent", "scale", "round", "seed")  # of the settings, in a result too
 
 Report = Callable[[str | dict[str, Any]], None]
@@ -36,20 +37,19 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     In a group of processes (`parallel`) all call this; the one that leads writes and reports, and the others
     return {} when their part is done.
 
-    Raises UserError for bad input (also written to `error.json` where there is a folder), loop.Interrupted when a
-    signal ended it.
+    Raises UserError for bad input (also written to `error.json` where there is a folder of this run), OtherRun for a
+    folder that is not this run's, and loop.Interrupted when a signal ended it.
     """
     _check_folder(job)
     device = devices.choose(job.device, parallel.Ranks.read().local_rank)
     fault = job.folder / "error.json"
     with parallel.join(device, job.shard) as group:
-        finished = (job.folder / "result.json").exists()
-        if group.leads and not finished:
-            fault.unlink(missing_ok=True)
-        if group.first(finished):
-            return _finished(job, report) if group.leads else {}
+        if group.first((job.folder / "result.json").exists()):
+            return _finished(job, report, group)
         try:
             return _train(job, report if group.leads else lambda _: None, group)
+        except OtherRun:
+            raise
         except UserError as error:
             _write_fault(fault, error)
             raise
@@ -65,20 +65,36 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
 
 
 def _check_folder(job: Job) -> None:
-    """Raises UserError for a folder in which no run can be: nothing is written there, not even the error."""
+    """Raises OtherRun for a folder in which no run can be: nothing is written there, not even the error."""
+    if job.folder.exists() and not job.folder.is_dir():
+        raise OtherRun(f"{job.folder}: is a file; name a folder for the run with --out")
     if (job.folder / UNPACKED).exists():
-        raise UserError(
+        raise OtherRun(
             f"{job.folder}: holds a model unpacked from a file, not a run; train on from it with "
             f"--from {job.folder} --out NEW"
         )
     if job.start and job.start.resolve() == job.folder.resolve():
-        raise UserError(f"{job.folder}: is what --from names; give the new run a folder of its own with --out")
+        raise OtherRun(f"{job.folder}: is what --from names; give the new run a folder of its own with --out")
+    names = {path.name for path in job.folder.iterdir()} if job.folder.exists() else set()
+    if names.isdisjoint(OWN) and (strangers := sorted(name for name in names if not _may_precede(name))):
+        raise OtherRun(
+            f"{job.folder}: holds {', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''} and no run; "
+            "name a new or empty folder with --out"
+        )
 
 
-def _finished(job: Job, report: Report) -> dict[str, Any]:
+def _may_precede(name: str) -> bool:
+    """Whether a file may lie in a folder before its run begins; a killed process leaves hidden halves of its own."""
+    return name in BEFORE or name.startswith(tuple(f".{own}." for own in (*OWN, *BEFORE)))
+
+
+def _finished(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
+    """The result of a run that is done; OtherRun where what is asked for would have become another one."""
+    plan = make_plan(job, group)
+    if not group.leads:
+        return {}
     result = read(Result, job.folder / "result.json", AGAIN)
-    start = find_start(job, Settings.read(job.folder / "settings.json"), begun=True) if job.start else None
-    _agree_with_folder(job, {"recipe.json": make_recipe(job, start).to_json()})
+    _agree_with_folder(job, _wanted(plan))
     report(f"{job.folder}: already done")
     return to_json(result)
 
@@ -106,15 +122,20 @@ def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
 
 
 def _write_plan(plan: Plan, group: parallel.Group) -> None:
-    """What a run folder holds from the start; UserError, and nothing is written, where it holds another run."""
-    folder = plan.job.folder
-    wanted = {"recipe.json": plan.recipe.to_json(), "settings.json": plan.settings.to_json()}
+    """What a run folder holds from the start; OtherRun, and nothing is written, where it holds another run."""
+    folder, wanted = plan.job.folder, _wanted(plan)
     _agree_with_folder(plan.job, wanted)
+    (folder / "error.json").unlink(missing_ok=True)
     for name, value in wanted.items():
         write_json(folder / name, value)
     write_json(folder / "env.json", to_json(environment(group.device, group.ranks.world)))
     if plan.tokenizer:
         plan.tokenizer.save(folder / "tokenizer.json")
+
+
+def _wanted(plan: Plan) -> dict[str, Any]:
+    """Everything that decides a run's weights, by the file of its folder that holds it."""
+    return dict(zip(OWN, (plan.recipe.to_json(), plan.settings.to_json()), strict=True))
 
 
 def _report_start(plan: Plan, report: Report) -> None:
@@ -176,12 +197,14 @@ def _finish(plan: Plan, model: Model, progress: Progress, report: Report) -> Res
 
 
 def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
-    """Raises UserError where one of the files `wanted` holds something else in the folder: it is another run's."""
+    """Raises OtherRun where one of the files `wanted` holds something else in the folder: it is another run's."""
     for name, value in wanted.items():
         path = job.folder / name
         if path.exists() and (found := read_json(path)) != value:
+            if not isinstance(found, dict):
+                raise OtherRun(f"{path}: is not a run's; name a new or empty folder with --out")
             key = next(k for k in {**found, **value} if found.get(k) != value.get(k))
-            raise UserError(
+            raise OtherRun(
                 f"{path}: the folder holds a run with {key} = {found.get(key)!r}, asked for is {value.get(key)!r}; "
                 "choose another folder or remove this one"
             )

@@ -29,6 +29,10 @@ from cpu1.training.start import RATE_SHARE, TUNED, Start, fitting, open_start, r
 SCALE = "nano"  # where nothing says another
 
 
+class OtherRun(UserError):
+    """The folder holds another run, or none: not even the error may be written there."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """How long to train: exactly one of the three is given."""
@@ -132,12 +136,12 @@ def find_start(job: Job, started: Settings | None, begun: bool) -> Start | None:
     if job.start is None:
         return None
     if started and started.start is None:
-        raise UserError(f"{job.folder}: holds a run that began from scratch, not from weights; choose another --out")
+        raise OtherRun(f"{job.folder}: holds a run that began from scratch, not from weights; choose another --out")
     if started and begun:
         return reopen_start(job.folder, started)
     start = open_start(job.start)
     if started and started.start != start.content:
-        raise UserError(
+        raise OtherRun(
             f"{job.start}: its weights have changed since {job.folder} was started from them (SHA-256 "
             f"{started.start}, now {start.content}), and no checkpoint was written yet; remove {job.folder} or put "
             "them back"
@@ -200,8 +204,9 @@ def draft(
 ) -> Settings:
     """The settings of a job, but for the steps that its budget comes to. UserError for what does not fit.
 
-    `started`: those that the run began with, if it did.
+    `started`: those that the run began with, if it did. A text that has only moved since is the same text.
     """
+    moved = started if started and started.data_sha256 == corpus.sha256 else None
     rung = ladder.find(job.run or (start.run if start else ""))
     name = job.scale or (start.scale if start else SCALE)
     scale = ladder.SCALES[rung.scale if name in ladder.ORIGINAL else name]
@@ -215,8 +220,8 @@ def draft(
         scale=name,
         round=round,
         seed=job.seed,
-        data=corpus.name,
-        data_source=job.data,
+        data=moved.data if moved else corpus.name,
+        data_source=moved.data_source if moved else job.data,
         data_sha256=corpus.sha256,
         steps=1,
         batch=scale.batch_bytes // scale.window_bytes,
@@ -242,7 +247,10 @@ def _weights(recipe: Recipe) -> dict[str, Any]:
 def _started(folder: Path) -> Settings | None:
     """The settings that a run began with. What its machine decided then stays: a resumed run is the same run."""
     path = folder / "settings.json"
-    return Settings.read(path) if path.exists() else None
+    try:
+        return Settings.read(path) if path.exists() else None
+    except UserError as error:
+        raise OtherRun(str(error)) from None
 
 
 def _begun(folder: Path) -> bool:
