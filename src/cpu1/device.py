@@ -1,6 +1,5 @@
 """The device that holds tensors: the processor, or a GPU of this machine."""
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 from cpu1.errors import UserError
@@ -38,23 +37,7 @@ def fast_precision(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if _processor_has("avx512_bf16", "amx_bf16", "bf16") else "fp32"
-
-
-@cache
-def has_integer_products() -> bool:
-    """Returns True where the processor sums products of bytes in one instruction and torch uses it.
-
-    Elsewhere `torch._int_mm` is a plain loop: 8 to 25 times as slow as the same product in fp32 with AVX2 alone.
-    """
-    return _processor_has("avx512_vnni")
-
-
-def _processor_has(*names: str) -> bool:
-    """Returns True where the processor has one of these instruction sets, by torch's names of them."""
-    import torch
-
     if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.13, on a machine lent for its GPU
-        return False
+        return "fp32"
     capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in names)
+    return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"

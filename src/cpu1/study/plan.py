@@ -100,9 +100,8 @@ def agreed(plan: Plan) -> StudyPlan:
     held = read_plan(path) if path.exists() else StudyPlan(FORMAT, plan.data, plan.field, ())
     parts = {(part.scale, part.round): part for part in held.plans}
     part = parts.get((plan.scale, plan.round), Planned(plan.scale, plan.round, plan.extra))
-    known = held.data_sha256 is not None and plan.data_sha256 is not None
     for setting, old, new in (
-        ("a text of SHA-256", held.data_sha256, plan.data_sha256) if known else ("data", held.data, plan.data),
+        ("data", *_texts(held, plan)),
         ("field", held.field, plan.field),
         (f"the options of {plan.scale} {plan.round}", part.extra, plan.extra),
         *((f"run {run} tuned by", part.tuned.get(run, ()), plan.own(run)) for run in plan.runs if run in part.runs),
@@ -116,6 +115,14 @@ def agreed(plan: Plan) -> StudyPlan:
     seeds = {run: tuple(sorted({*part.runs.get(run, ()), *plan.seeds})) for run in plan.runs}
     parts[plan.scale, plan.round] = replace(part, tuned=part.tuned | tuned, runs=part.runs | seeds)
     return replace(held, plans=tuple(parts.values()), data_sha256=held.data_sha256 or plan.data_sha256)
+
+
+def _texts(held: StudyPlan, plan: Plan) -> tuple[str, str]:
+    """The text of a study and that of a plan: the same where the content is, or else as they are called."""
+    if held.data_sha256 is None or plan.data_sha256 is None:
+        return held.data, plan.data
+    old, new = (f"{one.data} (SHA-256 {str(one.data_sha256)[:16]})" for one in (held, plan))
+    return old, old if held.data_sha256 == plan.data_sha256 else new
 
 
 def record(plan: Plan, beside: Mapping[str, Any] | None = None) -> None:
