@@ -21,7 +21,7 @@ from cpu1.model.network import Model, parameter_count
 from cpu1.model.recipe import Recipe, changed
 from cpu1.runs.settings import Settings
 from cpu1.teachers.cache import Manifest
-from cpu1.training import loop
+from cpu1.training import checkpoint, loop
 from cpu1.training.lessons import StepTeacher, open_teacher
 from cpu1.training.parallel import Group
 from cpu1.training.start import RATE_SHARE, TUNED, Start, fitting, open_start, reopen_start
@@ -255,7 +255,7 @@ def _started(folder: Path) -> Settings | None:
 
 def _begun(folder: Path) -> bool:
     """Whether a run has weights of its own already."""
-    return (folder / "result.json").exists() or any(folder.glob("checkpoints/[0-9]*.safetensors"))
+    return (folder / "result.json").exists() or any(folder.glob(f"checkpoints/{checkpoint.NAME}"))
 
 
 def _budget(job: Job, corpus: Corpus) -> Budget:
