@@ -18,18 +18,20 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from training import matrix_flops
 
 from cpu1 import ops
 from cpu1.device import fast_precision
 from cpu1.model import ladder
-from cpu1.model.network import build
+from cpu1.model.network import Model, build
 from cpu1.ops import reference
 from cpu1.ops.operator import KERNELS
 from cpu1.runs.settings import Settings
@@ -39,7 +41,7 @@ from cpu1.training.parallel import Group
 from cpu1.training.step import losses
 
 PEAK = {"cuda": 8192, "cpu": 1024}  # rows and columns of the product that stands for the device's rate
-COMPARED = ("03", "07", "10")
+COMPARED = ("03", "07", "10", "18")
 MODES = ("eager", "graphs", "compiled")
 LOSS, GRADIENT = 1e-4, 1e-2  # relative differences allowed: a last bit may move an integer of a quantiser
 ROUND = {"cuda": 10, "cpu": 1}  # steps timed together
@@ -106,7 +108,7 @@ def against_cpu(run: str, device: str) -> dict[str, float]:
         output = model(units.to(place))
         objective, _ = losses(model, output, units.to(place), None, Group(torch.device(place)))
         objective.backward()
-        return [objective.detach().cpu(), *(p.grad.cpu() for p in model.parameters() if p.grad is not None)]
+        return [objective.detach().cpu(), *(p.grad.to_dense().cpu() for p in model.parameters() if p.grad is not None)]
 
     with ops.use_reference():
         want = learn("cpu")
@@ -165,9 +167,8 @@ def throughput(
     replica: Any = torch.compile(model) if mode == "compiled" else model
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    queue = Ahead(
-        replica, model, make_optimizer(model, settings), text, settings, Group(device), graphs=mode == "graphs"
-    )
+    queue = Ahead(replica, model, make_optimizer(model, settings), text, settings, Group(device), drawn(model, random),
+                  graphs=mode == "graphs")  # fmt: skip
 
     def step() -> None:
         queue.take(random.integers(0, TEXT - window, settings.batch), 500)
@@ -197,6 +198,29 @@ def throughput(
         "warm_up_seconds": warm,
         "memory_bytes": memory,
     }
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a lookup might have found in a text."""
+
+    found: NDArray[Any]
+
+    def whole(self) -> NDArray[Any]:
+        return self.found
+
+
+def drawn(model: Model, random: np.random.Generator) -> list[Drawn]:
+    """Random rows of a model's tables, and random codes of a memory."""
+    found = []
+    if (tables := model.tables) is not None:
+        contexts, rows = len(tables.config.contexts), tables.config.rows
+        first = np.arange(contexts, dtype=np.int32) * rows
+        found.append(Drawn(random.integers(0, rows, (TEXT, contexts), np.int32) + first))
+    if model.recall is not None:
+        contexts, levels, _ = model.recall.offsets.shape
+        found.append(Drawn(random.integers(0, (256, 256, levels), (TEXT, contexts, 3), np.uint8)))
+    return found
 
 
 def timed(work: Callable[[], object], count: int, device: str) -> float:

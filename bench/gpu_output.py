@@ -27,7 +27,7 @@ ALL_MODELS = 50_000_000  # bytes of packed models together
 LINES, REPORT, RUNS = "lines.jsonl", "report.json", "runs.tar.gz"
 KEPT = ("result.json", "recipe.json", "settings.json", "env.json", "metrics.jsonl", "documents.json", HELD_OUT,
         "error.json", "log.txt")  # fmt: skip
-WANTED = ("07", "04", "10", "09", "06", "05", "03", "02", "08", "05b", "02a", "01")  # models, best first
+WANTED = ("18", "07", "04", "17", "10", "09", "06", "05", "03", "02", "08", "05b", "02a", "01")  # models, best first
 ROUNDS = ("r1", "r2", "r3")
 
 

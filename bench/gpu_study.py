@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ CLOSING_SHARE = 0.12  # of the whole time
 TICK = 1.0
 GOOD = ("done", "known", "time is up")
 COLLECT = 5.0  # seconds between two packings of what runs have written
+SPEED = (("07", "base", (1 << 14, 1 << 18)), ("18", "small", (1 << 13, 1 << 16)))  # run, scale, bytes a step
 MODES = {"cuda": (("eager", "graphs"), ("compiled",)), "cpu": (("eager",),)}  # a process each: a crash ends only one
 
 
@@ -86,15 +88,17 @@ def main() -> int:
     study.report()
     say(study, f"text {text}; results go to {args.out}; {args.minutes} minutes")
     training = training_command(study, text)
+    building = launch(study, "native", [str(BENCH / "gpu_native.py"), str(work)])
     preparing = launch(study, "prepare", [*training, "--prepare"])
     step(study, "machine", lambda: look(study))
     if args.device == "cuda" and study.steps[-1]["status"] == "done" and not study.machine.get("gpu"):
         preparing.kill()
+        building.kill()
         print("bench/gpu_study.py: torch finds no GPU here; --device cpu --scale demo rehearses it", file=sys.stderr)
         return 2
     step(study, "kernels", lambda: kernels(study))
     step(study, "speed", lambda: speed(study))
-    step(study, "training", lambda: train(study, training, preparing))
+    step(study, "training", lambda: train(study, training, preparing, building))
     study.output.collect()
     study.report()
     print_summary(study)
@@ -140,13 +144,13 @@ def speed(study: Study) -> str:
     """Then training takes the graphs only where they ran, and ran faster."""
     if not known(study, "speed"):
         args = study.args
-        scales = [args.scale] if args.scale else ["small", "base"]
-        batches = ["16384", "65536", "262144"] if args.device == "cuda" else ["4096"]
+        cases = SPEED if args.device == "cuda" else tuple((run, args.scale or "demo", (4096,)) for run in ("07", "18"))
         until = time.monotonic() + study.limit()
         answers = []
-        for modes in MODES[args.device]:
-            command = [str(BENCH / "gpu.py"), "speed", "--device", args.device, "--scales", *scales]
-            command += ["--batches", *batches, "--modes", *modes, "--rounds", "2" if args.device == "cpu" else "5"]
+        for modes, (run, scale, batches) in product(MODES[args.device], cases):
+            command = [str(BENCH / "gpu.py"), "speed", "--device", args.device, "--run", run, "--scales", scale]
+            command += ["--batches", *map(str, batches), "--modes", *modes]
+            command += ["--rounds", "2" if args.device == "cpu" else "5"]
             if (left := until - time.monotonic()) > 5:
                 answers.append(measured(study, "speed", command, left)[0])
         status = "done" if "done" in answers else (answers or ["time is up"])[0]
@@ -160,19 +164,26 @@ def speed(study: Study) -> str:
 
 def graphs_pay(lines: Sequence[dict[str, Any]]) -> bool:
     """Whether steps as CUDA graphs ran, and at the least batch, which is training's, were no slower than others."""
-    rates = {(line["mode"], line["scale"], line["batch_bytes"]): line["bytes_per_s"]
-             for line in lines if line.get("kind") == "speed" and "bytes_per_s" in line}  # fmt: skip
-    cases = [(scale, size) for mode, scale, size in rates if mode == "graphs"]
-    least = min((size for _, size in cases), default=0)
-    return bool(cases) and all(rates[("graphs", scale, size)] >= rates.get(("eager", scale, size), 0.0)
-                               for scale, size in cases if size == least)  # fmt: skip
+    rates: dict[tuple[str, str], dict[int, dict[str, float]]] = {}  # of a run at a scale, by batch and by mode
+    for line in lines:
+        if line.get("kind") == "speed" and "bytes_per_s" in line:
+            sizes = rates.setdefault((line["run"], line["scale"]), {})
+            sizes.setdefault(line["batch_bytes"], {})[line["mode"]] = line["bytes_per_s"]
+    least = [sizes[min(sizes)] for sizes in rates.values()]
+    captured = [modes for modes in least if "graphs" in modes]
+    return bool(captured) and all(modes["graphs"] >= modes.get("eager", 0.0) for modes in captured)
 
 
-def train(study: Study, training: list[str], preparing: subprocess.Popen[bytes]) -> str:
+def train(
+    study: Study, training: list[str], preparing: subprocess.Popen[bytes], building: subprocess.Popen[bytes]
+) -> str:
     """Runs until done or until the time is up; scores and packs whatever is finished in between."""
     closing = min(CLOSING, 60 * study.args.minutes * CLOSING_SHARE)
-    while preparing.poll() is None and study.left > closing:
+    while any(child.poll() is None for child in (preparing, building)) and study.left > closing:
         time.sleep(TICK)
+    if building.poll() != 0:
+        building.kill()
+        say(study, f"no native parts: {tail(study, 'native')}")
     if preparing.poll() is None:
         preparing.kill()
         return "time is up"
@@ -319,11 +330,17 @@ def held_out(args: argparse.Namespace) -> dict[str, Path]:
     return {path.name.partition(".")[0]: path for path in sorted(args.valid.resolve().glob("*.txt*"))}
 
 
+def stages(args: argparse.Namespace) -> list[str]:
+    """What to train, where it is not the plan of gpu_train.py."""
+    if args.stages:
+        return list(args.stages)
+    return [f"{args.scale}-r1:04,18,03,07,02,17,05,06,08,09,10,05b"] if args.scale else []
+
+
 def training_command(study: Study, text: str) -> list[str]:
     args = study.args
     command = [str(BENCH / "gpu_train.py"), str(study.output.study), "--data", text, "--device", args.device]
-    command += ["--scale", args.scale] if args.scale else []
-    command += ["--runs", args.runs] if args.runs else []
+    command += ["--stages", *stages(args)] if stages(args) else []
     command += ["--at-once", str(args.at_once), "--threads", str(args.threads)]
     command += ["--eval-bytes", str(args.eval_bytes), "--held-out-bytes", str(args.held_out_bytes)]
     command += ["--checkpoint-seconds", str(args.checkpoint_seconds)]
@@ -356,8 +373,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT") or "runs/gpu"))
     parser.add_argument("--work", type=Path, default=Path("runs/gpu-work"), help="large files that stay there")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--scale", choices=("demo", "nano", "small", "base"), help="of all runs (default: the card's)")
-    parser.add_argument("--runs", help="of the ladder, with commas between (default: twelve)")
+    parser.add_argument("--scale", choices=("demo", "nano", "small", "base"), help="round r1 of it alone")
+    parser.add_argument("--stages", nargs="+", metavar="SCALE-ROUND:RUNS", help="like base-r1:04,07 small-r2:18, in "
+                        "this order (default: base r1, then small r2, then base r2)")  # fmt: skip
     parser.add_argument(
         "--data", help=f"text to train on (default: {here.TEXT.relative_to(here.ROOT)}, if it is there)"
     )

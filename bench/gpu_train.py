@@ -1,6 +1,6 @@
 """The training step of `make gpu`: runs of the ladder, several at once on one card, by the study's own runner.
 
-    python bench/gpu_train.py STUDY --data TEXT [--device cuda] [--scale demo] [--at-once 4]
+    python bench/gpu_train.py STUDY --data TEXT [--device cuda] [--stages base-r1:04,07 small-r2:18] [--at-once 4]
 
 Started by gpu_study.py. SIGINT lets running ones save and ends it; called again, it resumes. With --prepare it only
 reads the text, and trains the tokenizers that the runs need, once for all of them; with --score it only scores what is
@@ -10,6 +10,7 @@ finished on held-out sets.
 import argparse
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,14 +26,20 @@ from cpu1.data.corpus import describe, prepare
 from cpu1.device import choose
 from cpu1.errors import UserError
 from cpu1.model import ladder
+from cpu1.ops.native import native_available
 from cpu1.study.held_out import Request as ScoreRequest
 from cpu1.study.held_out import score_study
 from cpu1.study.plan import Job, Plan, make_jobs, record
 from cpu1.study.runner import at_work, run_jobs
 from cpu1.study.start import Request, make_plan
 
-ORDER = ("04", "03", "07", "02", "01", "02a", "05", "06", "08", "09", "10", "05b")
-NEWEST = "10"
+# (scale, round, runs), what is worth most first
+STAGES = (
+    ("base", "r1", ("04", "18", "03", "07", "02", "17", "01", "02a", "05", "06", "08", "09", "10", "05b")),
+    ("small", "r2", ("18", "04")),
+    ("base", "r2", ("18", "04", "07")),
+)
+Stage = tuple[str, str, tuple[str, ...]]
 RUN = "--run-one"  # the first word where this script is the training command of one run
 
 
@@ -54,30 +61,38 @@ def main() -> int:
         return 2
 
 
-def stages(scale: str | None, runs: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(scale, round, runs) in the order of what is worth most, at the card's own scale or all at another one."""
-    some = tuple(run for run in ("04", NEWEST) if run in runs)
-    first = tuple(run for run in ORDER if run in runs)
-    if scale is None:
-        yield from (("base", "r1", first), ("small", "r2", some), ("base", "r2", first))
-    else:
-        yield from ((scale, "r1", first), (scale, "r2", some))
+def stage(text: str) -> Stage:
+    """SCALE-ROUND:RUN,RUN as a stage. Raises ArgumentTypeError for anything else."""
+    known = re.fullmatch(r"(\w+)-(r\d):([\w,]+)", text)
+    if not known or known[1] not in ladder.SCALES:
+        raise argparse.ArgumentTypeError(f"{text}: write SCALE-ROUND:RUN,RUN like base-r1:04,07")
+    return known[1], known[2], tuple(known[3].split(","))
 
 
 def trainable(runs: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of `runs` that can be trained here: token-level ones need a library that a bare machine may not have."""
-    if importlib.util.find_spec("tokenizers"):
-        return runs
-    able = tuple(run for run in runs if ladder.find(run).recipe.level == "byte")
-    print(f"not trained, for want of the library tokenizers: {', '.join(set(runs) - set(able)) or 'none'}")
-    return able
+    """Those of `runs` that can be trained here: some need a library, or native parts, that a bare machine may lack."""
+    wants = {run: lacking(run) for run in runs}
+    for run, want in wants.items():
+        if want:
+            print(f"run {run} is not trained, for want of {want}")
+    return tuple(run for run, want in wants.items() if not want)
+
+
+def lacking(run: str) -> str | None:
+    """What a run needs and this machine lacks."""
+    recipe = ladder.find(run).recipe
+    if recipe.level == "token" and not importlib.util.find_spec("tokenizers"):
+        return "the library tokenizers"
+    if recipe.recall is not None and not native_available():
+        return "the native parts: in plain Python, the memories of a large text take days"
+    return None
 
 
 def all_jobs(args: argparse.Namespace) -> Iterator[Job]:
     titles = {run: rung.title for run, rung in ladder.LADDER.items()}
-    for scale, round, runs in stages(args.scale, trainable(args.runs)):
-        if runs:
-            plan = plan_of(args, scale, round, runs)
+    for scale, round, runs in args.stages:
+        if able := trainable(runs):
+            plan = plan_of(args, scale, round, able)
             record(plan)
             yield from make_jobs(plan, {}, titles)
 
@@ -96,8 +111,7 @@ def prepared(args: argparse.Namespace) -> int:
     """Reads the text once for all runs."""
     corpus = prepare(args.data)
     print(describe(corpus))
-    some = stages(args.scale, trainable(args.runs))
-    recipes = {ladder.recipe(run, scale) for scale, _, runs in some for run in runs}
+    recipes = {ladder.recipe(run, scale) for scale, _, runs in args.stages for run in runs if not lacking(run)}
     for vocabulary in sorted({each.embedding.vocabulary for each in recipes if each.level == "token"}):
         tokenize(corpus, vocabulary)
     return 0
@@ -115,8 +129,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("study", type=Path, metavar="STUDY")
     parser.add_argument("--data", required=True)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--scale", choices=tuple(ladder.SCALES))
-    parser.add_argument("--runs", type=lambda text: tuple(text.split(",")), default=ORDER)
+    parser.add_argument("--stages", type=stage, nargs="+", default=STAGES, metavar="SCALE-ROUND:RUNS")
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 1) // 8))
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE")

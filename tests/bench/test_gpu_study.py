@@ -26,7 +26,7 @@ BENCH = Path(__file__).parents[2] / "bench"
 
 def rehearse(folder: Path, *words: str) -> subprocess.Popen[str]:
     """One tiny run on the CPU, results in `folder`/out."""
-    command = [sys.executable, str(BENCH / "gpu_study.py"), "--device", "cpu", "--scale", "demo", "--runs", "03"]
+    command = [sys.executable, str(BENCH / "gpu_study.py"), "--device", "cpu", "--stages", "demo-r1:03"]
     command += ["--data", str(folder / "text.txt"), "--valid", str(folder / "valid"), "--set", "steps=4"]
     command += ["--eval-bytes", "2048", "--held-out-bytes", "2048", "--at-once", "1", "--threads", "1"]
     environment = {key: value for key, value in os.environ.items() if key != "OUT"}
