@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_here as here
+import gpu_share
 
 BENCH = Path(__file__).resolve().parent
 LIMIT = 90.0  # seconds of the first and the second step
@@ -32,6 +33,7 @@ SHARE = 1 / 6  # of the whole time, where that is less
 CLOSING = 45.0  # seconds kept for saving and scoring at the end, or
 CLOSING_SHARE = 0.12  # of the whole time
 TICK = 1.0
+AT_ONCE = {False: 3, True: 4}  # runs: where they take turns on the GPU, and where they share it
 GOOD = ("done", "known", "time is up")
 COLLECT = 5.0  # seconds between two packings of what runs have written
 SPEED = (("07", "base", (1 << 14, 1 << 18)), ("18", "small", (1 << 13, 1 << 16)))  # run, scale, bytes a step
@@ -87,9 +89,11 @@ def main() -> int:
     study.machine = {"data": text, "device": args.device, "scale": args.scale or "original"}
     study.report()
     say(study, f"text {text}; results go to {args.out}; {args.minutes} minutes")
-    training = training_command(study, text)
     building = launch(study, "native", [str(BENCH / "gpu_native.py"), str(work)])
-    preparing = launch(study, "prepare", [*training, "--prepare"])
+    preparing = launch(study, "prepare", [*training_command(study, text), "--prepare"])
+    if args.share:
+        study.machine["share"] = gpu_share.start(environment, work / "mps", sys.executable)
+        say(study, study.machine["share"])
     step(study, "machine", lambda: look(study))
     if args.device == "cuda" and study.steps[-1]["status"] == "done" and not study.machine.get("gpu"):
         preparing.kill()
@@ -98,7 +102,8 @@ def main() -> int:
         return 2
     step(study, "kernels", lambda: kernels(study))
     step(study, "speed", lambda: speed(study))
-    step(study, "training", lambda: train(study, training, preparing, building))
+    step(study, "training", lambda: train(study, training_command(study, text), preparing, building))
+    gpu_share.stop(environment)
     study.output.collect()
     study.report()
     print_summary(study)
@@ -191,6 +196,10 @@ def train(
         return f"failed: the text was not prepared ({tail(study, 'prepare')})"
     scoring = Scoring(study, training)
     status = attempt(study, training, scoring, closing)
+    if status.startswith("failed") and gpu_share.on(study.environment) and study.left > 2 * closing:
+        gpu_share.stop(study.environment)
+        say(study, f"training: {status}; again, without sharing")
+        status = attempt(study, training, scoring, closing)
     graphs = study.args.device == "cuda" and study.environment.get("CPU1_GRAPHS") != "0"
     if status.startswith("failed") and graphs and study.left > 2 * closing:
         study.environment["CPU1_GRAPHS"] = "0"  # what a crash most likely came from
@@ -341,7 +350,12 @@ def training_command(study: Study, text: str) -> list[str]:
     args = study.args
     command = [str(BENCH / "gpu_train.py"), str(study.output.study), "--data", text, "--device", args.device]
     command += ["--stages", *stages(args)] if stages(args) else []
-    command += ["--at-once", str(args.at_once), "--threads", str(args.threads)]
+    command += [
+        "--at-once",
+        str(args.at_once or AT_ONCE[gpu_share.on(study.environment)]),
+        "--threads",
+        str(args.threads),
+    ]
     command += ["--eval-bytes", str(args.eval_bytes), "--held-out-bytes", str(args.held_out_bytes)]
     command += ["--checkpoint-seconds", str(args.checkpoint_seconds)]
     return command + [word for setting in args.set for word in ("--set", setting)]
@@ -374,13 +388,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/gpu-work"), help="large files that stay there")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--scale", choices=("demo", "nano", "small", "base"), help="round r1 of it alone")
-    parser.add_argument("--stages", nargs="+", metavar="SCALE-ROUND:RUNS", help="like base-r1:04,07 small-r2:18, in "
-                        "this order (default: base r1, then small r2, then base r2)")  # fmt: skip
+    parser.add_argument("--stages", nargs="+", metavar="SCALE-ROUND:RUNS", help="in this order, like base-r1:04,07 "
+                        "small-r2:18:batch=32 (default: base r1, then small r2, then base r2)")  # fmt: skip
     parser.add_argument(
         "--data", help=f"text to train on (default: {here.TEXT.relative_to(here.ROOT)}, if it is there)"
     )
     parser.add_argument("--valid", type=Path, default=here.HELD_OUT, help="folder of held-out sets")
-    parser.add_argument("--at-once", type=int, default=4, help="runs trained at once (default: 4)")
+    parser.add_argument("--at-once", type=int, help="runs trained at once (default: 4 with --share, else 3)")
+    parser.add_argument("--share", action="store_true", help="let kernels of several runs run side by side, by MPS")
     parser.add_argument("--threads", type=int, default=2, help="of each of them (default: 2)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of training")
     parser.add_argument("--eval-bytes", type=int, default=256 * 1024)

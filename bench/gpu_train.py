@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import gpu_here
 from rich.console import Console
@@ -33,14 +34,23 @@ from cpu1.study.plan import Job, Plan, make_jobs, record
 from cpu1.study.runner import at_work, run_jobs
 from cpu1.study.start import Request, make_plan
 
-# (scale, round, runs), what is worth most first
-STAGES = (
-    ("base", "r1", ("04", "18", "03", "07", "02", "17", "01", "02a", "05", "06", "08", "09", "10", "05b")),
-    ("small", "r2", ("18", "04")),
-    ("base", "r2", ("18", "04", "07")),
-)
-Stage = tuple[str, str, tuple[str, ...]]
 RUN = "--run-one"  # the first word where this script is the training command of one run
+
+
+class Stage(NamedTuple):
+    """Runs of the ladder at one scale, for one round."""
+
+    scale: str
+    round: str
+    runs: tuple[str, ...]
+    settings: tuple[str, ...] = ()  # of these runs alone, like "batch=32"
+
+
+STAGES = (  # what is worth most first
+    Stage("base", "r1", ("04", "18", "03", "07", "02", "17", "01", "02a", "05", "06", "08", "09", "10", "05b")),
+    Stage("small", "r2", ("18", "04")),
+    Stage("base", "r2", ("18", "04", "07")),
+)
 
 
 def main() -> int:
@@ -62,11 +72,11 @@ def main() -> int:
 
 
 def stage(text: str) -> Stage:
-    """SCALE-ROUND:RUN,RUN as a stage. Raises ArgumentTypeError for anything else."""
-    known = re.fullmatch(r"(\w+)-(r\d):([\w,]+)", text)
+    """SCALE-ROUND:RUN,RUN[:SETTING=VALUE,...] as a stage. Raises ArgumentTypeError for anything else."""
+    known = re.fullmatch(r"(\w+)-(r\d):([\w,]+)(?::(\w+=[\w.,=+-]+))?", text)
     if not known or known[1] not in ladder.SCALES:
-        raise argparse.ArgumentTypeError(f"{text}: write SCALE-ROUND:RUN,RUN like base-r1:04,07")
-    return known[1], known[2], tuple(known[3].split(","))
+        raise argparse.ArgumentTypeError(f"{text}: write SCALE-ROUND:RUNS like base-r1:04,07 or small-r2:18:batch=32")
+    return Stage(known[1], known[2], tuple(known[3].split(",")), tuple((known[4] or "").split(",")) if known[4] else ())
 
 
 def trainable(runs: tuple[str, ...]) -> tuple[str, ...]:
@@ -90,19 +100,20 @@ def lacking(run: str) -> str | None:
 
 def all_jobs(args: argparse.Namespace) -> Iterator[Job]:
     titles = {run: rung.title for run, rung in ladder.LADDER.items()}
-    for scale, round, runs in args.stages:
-        if able := trainable(runs):
-            plan = plan_of(args, scale, round, able)
+    for each in args.stages:
+        if able := trainable(each.runs):
+            plan = plan_of(args, each._replace(runs=able))
             record(plan)
             yield from make_jobs(plan, {}, titles)
 
 
-def plan_of(args: argparse.Namespace, scale: str, round: str, runs: tuple[str, ...]) -> Plan:
+def plan_of(args: argparse.Namespace, stage: Stage) -> Plan:
     """As `cpu1 study --equal-bytes` would have it: all runs of a round see as many bytes."""
-    request = Request(folder=args.study, runs=",".join(runs), seeds=1, scale=scale, round=round, budget=None,
-                      equal_bytes=True, data=args.data, field="text", jobs=args.at_once, threads=args.threads,
-                      device=args.device, overrides=tuple(args.set), changes=(), eval_bytes=args.eval_bytes,
-                      )  # fmt: skip
+    tuned = tuple((run, setting) for run in stage.runs for setting in stage.settings)
+    request = Request(folder=args.study, runs=",".join(stage.runs), seeds=1, scale=stage.scale, round=stage.round,
+                      budget=None, equal_bytes=True, tuned=tuned, data=args.data, field="text", jobs=args.at_once,
+                      threads=args.threads, device=args.device, overrides=tuple(args.set), changes=(),
+                      eval_bytes=args.eval_bytes)  # fmt: skip
     plan = make_plan(request)
     return replace(plan, extra=(*plan.extra, "--checkpoint-seconds", str(args.checkpoint_seconds)))
 
@@ -111,7 +122,7 @@ def prepared(args: argparse.Namespace) -> int:
     """Reads the text once for all runs."""
     corpus = prepare(args.data)
     print(describe(corpus))
-    recipes = {ladder.recipe(run, scale) for scale, _, runs in args.stages for run in runs if not lacking(run)}
+    recipes = {ladder.recipe(run, each.scale) for each in args.stages for run in each.runs if not lacking(run)}
     for vocabulary in sorted({each.embedding.vocabulary for each in recipes if each.level == "token"}):
         tokenize(corpus, vocabulary)
     return 0

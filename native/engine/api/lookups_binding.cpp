@@ -87,6 +87,7 @@ class Tables {
     void read(Array<const uint8_t, -1> text, Array<int32_t, -1, -1> rows) {
         require(rows.shape(0) == text.size() && rows.shape(1) == contexts_.size(), "a row a context");
         int32_t *row = rows.data();
+        const nb::gil_scoped_release unlocked;
         for (size_t i = 0; i < text.size(); ++i, row += contexts_.size()) {
             look(row);
             read_.read(text.data()[i]);

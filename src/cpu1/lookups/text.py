@@ -8,7 +8,11 @@ Shapes: N bytes of a stream, B windows of L bytes, K contexts.
 """
 
 import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,7 @@ from cpu1.lookups.recall import RecallShape
 
 BEFORE = 64  # bytes before a window that its tables' contexts may reach into
 FORMAT = 1
+SHARE = 1 << 20  # bytes, about, that a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,12 @@ class TableLookup:
     def whole(self) -> NDArray[np.int32]:
         """The rows (N, K) of the whole stream."""
         out = np.empty((len(self.stream), len(self.contexts)), np.int32)
-        for first, last in zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True):
-            out[first:last] = table_reader(self.contexts, self.rows).read(self.stream[first:last])
+
+        def write(borders: NDArray[np.int64]) -> None:
+            for first, last in pairwise(borders.tolist()):
+                out[first:last] = table_reader(self.contexts, self.rows).read(self.stream[first:last])
+
+        _side_by_side(write, self.offsets)
         return out
 
     def _window(self, start: int, length: int) -> NDArray[np.int32]:
@@ -97,8 +106,22 @@ def open_codes(split: Split, shape: RecallShape, folder: Path) -> RecallLookup:
 
 def write_codes(split: Split, shape: RecallShape, out: NDArray[np.uint8]) -> None:
     """Writes the codes (N, 3 (K + 1)) of all bytes of a split, separators included."""
-    if native is not None:
-        native.recall_codes(native_shape(shape), np.asarray(split.stream), split.offsets[1:].copy(), out)
-        return
-    for first, last in zip(split.offsets[:-1], split.offsets[1:], strict=True):
-        out[first:last] = recall_reader(shape).read(split.stream[first:last]).reshape(last - first, -1)
+    text = np.asarray(split.stream)
+
+    def write(borders: NDArray[np.int64]) -> None:
+        whole = slice(borders[0], borders[-1])
+        if native is not None:
+            native.recall_codes(native_shape(shape), text[whole], borders[1:] - borders[0], out[whole])
+            return
+        for first, last in pairwise(borders.tolist()):
+            out[first:last] = recall_reader(shape).read(text[first:last]).reshape(last - first, -1)
+
+    _side_by_side(write, split.offsets)
+
+
+def _side_by_side(work: Callable[[NDArray[np.int64]], None], offsets: NDArray[np.int64]) -> None:
+    """Calls `work` with the borders of a few documents at a time, until all are done, in a thread for each core."""
+    places = np.append(np.arange(0, int(offsets[-1]), SHARE), offsets[-1])
+    parts = [offsets[first : last + 1] for first, last in pairwise(np.unique(np.searchsorted(offsets, places)))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(work, parts))
