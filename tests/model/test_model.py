@@ -8,6 +8,7 @@ from cpu1.model.network import Model, build, init_weights
 from cpu1.model.recipe import changed
 
 UNITS = 64
+CLOSE = {torch.float64: {"rtol": 1e-6, "atol": 1e-6}, torch.float32: {"rtol": 1e-2, "atol": 2e-2}}
 
 
 def tiny(run: str) -> Model:
@@ -46,18 +47,22 @@ def test_causality(run, hard):
     assert changed_later >= 9  # the same change is seen by what follows, so the test sees
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["exact", "kernels"])
 @pytest.mark.parametrize("run", ladder.LADDER)
 @torch.no_grad()
-def test_a_window_equals_its_steps(run):
-    """Reading a text in pieces, with the state carried over, gives the logits of reading it at once."""
-    model = tiny(run)
+def test_a_window_equals_its_steps(run, dtype):
+    """Reading a text in pieces, with the state carried over, gives the logits of reading it at once.
+
+    In fp32 attention over pieces differs in its last bits, on some processors enough to move a quantiser by a step.
+    """
+    model = tiny(run).to(dtype)
     units = text(model)
     whole = model(units, hard=True).logits
     state, pieces = model.start(batch=2), []
     for begin, end in ((0, 4), (4, 8), (8, 32), (32, 64)):
         logits, state = model.extend(units[:, begin:end], state)
         pieces.append(logits)
-    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-4, atol=2e-4)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, **CLOSE[dtype])
 
 
 @pytest.mark.parametrize("run", ["01", "02a", "02", "07", "10"])
