@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cli_pages
+import samples_page
 from cpu1.errors import UserError
 from cpu1.files import write_atomic
 from cpu1.report.render.markdown import markdown
@@ -31,6 +32,7 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield from figures(study)
     yield engines()
     yield from cli_pages.files()
+    yield from samples_page.files()
 
 
 def main() -> int:

@@ -8,6 +8,8 @@ from tables.cells import signed
 from tables.results import bench, benches
 from tables.table import Table, table
 
+FORMS = {"eager": "single kernels", "graphs": "a CUDA graph", "compiled": "compiled"}
+
 
 @table("peers")
 def peers() -> Table:
@@ -29,6 +31,17 @@ def training_speed() -> Table:
         rows.append([found["scale"], size, speed, *ratios, f"{found['rss_bytes'] / 1e6:,.0f} MB"])
     head = ["run 07", "a step", "two threads", "of the bf16 matrix rate", "times plain eager fp32", "memory"]
     return Table(head, "lrrrrr", rows)
+
+
+@table("gpu-speed")
+def gpu_speed() -> Table:
+    """Training speed on a GPU by form of the step, as `make gpu` measured it."""
+    rows = [
+        [line["run"], line["scale"], f"{line['batch_bytes'] // 1024} KB", FORMS[line["mode"]],
+         f"{1e3 * line['seconds']:.1f} ms", f"{line['bytes_per_s'] / 1e6:.2f} MB/s", f"{line['fraction_of_bf16']:.1%}"]
+        for line in bench("gpu-h100")["lines"] if line["kind"] == "speed"
+    ]  # fmt: skip
+    return Table(["run", "scale", "a step", "as", "takes", "text", "of the bf16 rate"], "lllllrr", rows)
 
 
 @table("generation")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gpu_data
 import gpu_here
+import gpu_share
 import gpu_train
 import pytest
 import torch
@@ -120,20 +121,54 @@ def test_few_files_come_back_and_none_too_large(tmp_path: Path) -> None:
 
 
 def test_graphs_are_taken_where_they_ran_and_were_not_slower() -> None:
-    def line(mode: str, rate: float, size: int = 16384) -> dict[str, object]:
-        return {"kind": "speed", "mode": mode, "scale": "base", "batch_bytes": size, "bytes_per_s": rate}
+    def line(mode: str, rate: float, size: int = 16384, run: str = "07") -> dict[str, object]:
+        return {"kind": "speed", "run": run, "mode": mode, "scale": "base", "batch_bytes": size, "bytes_per_s": rate}
 
     assert graphs_pay([line("eager", 1.0), line("graphs", 2.0)])
     assert graphs_pay([line("graphs", 2.0), line("eager", 9.0, 65536), line("graphs", 8.0, 65536)])
     assert not graphs_pay([line("eager", 2.0), line("graphs", 1.0)])
+    slow = [line("eager", 2.0, 8192, "18"), line("graphs", 1.0, 8192, "18")]
+    assert not graphs_pay([line("eager", 1.0), line("graphs", 2.0), *slow])
     assert not graphs_pay([line("eager", 1.0), {"kind": "speed", "mode": "graphs", "failed": "no"}])
 
 
-def test_runs_in_the_order_of_what_they_are_worth() -> None:
-    first = ("04", "03", "07", "02", "01", "02a", "05", "06", "08", "09", "10", "05b")
-    assert list(gpu_train.stages(None, gpu_train.ORDER)) == [
-        ("base", "r1", first), ("small", "r2", ("04", "10")), ("base", "r2", first),
+def test_stages() -> None:
+    assert gpu_train.stage("base-r1:04,02a") == ("base", "r1", ("04", "02a"), ())
+    assert gpu_train.stage("small-r3:18:batch=32,rate=4e-3") == ("small", "r3", ("18",), ("batch=32", "rate=4e-3"))
+    for wrong in ("base", "base-r1", "huge-r1:04", "base-r1:04:", "base-1:04", "base-r1:04:batch"):
+        with pytest.raises(argparse.ArgumentTypeError, match="SCALE-ROUND:RUNS like"):
+            gpu_train.stage(wrong)
+
+
+def test_settings_of_a_stage_are_for_its_runs_alone(tmp_path: Path) -> None:
+    command = ["x", str(tmp_path), "--data", "text.txt", "--stages", "demo-r1:03", "demo-r3:04:batch=32"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command)
+        args = gpu_train._parse()
+    plans = [gpu_train.plan_of(args, each) for each in args.stages]
+    assert [(plan.runs, plan.round, plan.tuned) for plan in plans] == [
+        (("03",), "r1", ()), (("04",), "r3", (("04", "batch=32"),)),
     ]  # fmt: skip
+
+
+def test_what_a_machine_lacks_is_not_trained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(gpu_train, "native_available", lambda: False)
+    assert gpu_train.trainable(("04", "17", "18")) == ("04", "17")
+    assert "run 18 is not trained, for want of the native parts" in capsys.readouterr().out
+
+
+def test_a_gpu_is_shared_only_where_its_daemon_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment = dict(os.environ)
+    monkeypatch.setattr(gpu_share, "CONTROL", "no-such-program")
+    assert "there is no no-such-program" in gpu_share.start(environment, tmp_path, sys.executable)
+    assert not gpu_share.on(environment)
+    monkeypatch.setattr(gpu_share, "CONTROL", "true")
+    for probe, shared in (("assert False", False), ("", True)):
+        monkeypatch.setattr(gpu_share, "PROBE", probe)
+        gpu_share.start(environment, tmp_path, sys.executable)
+        assert gpu_share.on(environment) is shared
+    gpu_share.stop(environment)
+    assert environment == dict(os.environ)
 
 
 def test_libraries_that_python_has_not_come_from_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
