@@ -165,6 +165,7 @@ def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> di
         if model.tokens is None:
             results[name]["learning"] = {"bits_per_byte": float(PackedModel(path, learn=True).score(text).mean())}
         results[name] |= compare(text, compressors, repeats)
+        print(f"{name}: {results[name]['cpu1']['bits_per_byte']:.3f} bits a byte", file=sys.stderr, flush=True)
     return results
 
 

@@ -6,6 +6,8 @@ from cpu1.evaluation.statistics import Interval
 from tables.results import load, studies
 from tables.table import Table, table
 
+SHORT = ("02-nano-r2-s0", "04-nano-r2-s0", "07-nano-r2-s0", "07-base-r1-s0", "04-small-r2-s0", "18-small-r3-s0")
+
 
 @table("language")
 def language() -> Table:
@@ -33,5 +35,5 @@ def share(row: dict[str, Any]) -> str:
 @table("language-short")
 def language_short() -> Table:
     """The totals, without the phenomena of grammar."""
-    full = language()
+    full = language().columns("", *SHORT)
     return Table(full.head, full.aligned, [row for row in full.rows if not row[0].startswith("BLiMP: ")])
