@@ -127,6 +127,30 @@ def compression_speed() -> Table:
     return Table(["compressor", "KB/s", "KB/s back"], "lrr", lines)
 
 
+@table("equal-file")
+def equal_file() -> Table:
+    """Run 04 at several widths beside the runs with lookups: `bench/equal_file.py --json`."""
+    rows = bench("equal-file")["rows"]
+    plain = next(row for row in rows if row["run"] == "04")
+    lines = [
+        [row["run"], f"{row['width']}", f"{row['file_bytes'] / 1e3:,.0f} KB",
+         f"× {row['bytes_per_s'] / plain['bytes_per_s']:.2f}", f"{row['window_bpb']:.3f}", f"{row['document_bpb']:.3f}"]
+        for row in sorted(rows, key=lambda row: row["file_bytes"])
+    ]  # fmt: skip
+    return Table(["run", "width", "file", "generates", "windows", "documents"], "lrrrrr", lines)
+
+
+@table("documents")
+def documents() -> Table:
+    """What a longer context alone brings: both figures of every run at nano scale, by `bench/documents.py --json`."""
+    rows = {row["run"]: row for row in bench("documents-nano")["rows"]}
+    lines = []
+    for run in (run for run in LADDER if run in rows):
+        window, whole = rows[run]["window_bpb"], rows[run]["document_bpb"]
+        lines.append([run, LADDER[run].title, f"{window:.3f}", f"{whole:.3f}", signed(f"{whole / window - 1:+.1%}")])
+    return Table(["run", "is", "windows", "documents", "difference"], "llrrr", lines)
+
+
 @table("noise")
 def noise() -> Table:
     """How much of a gradient's noise a teacher takes away: `bench/lessons.py --json`."""

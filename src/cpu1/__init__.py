@@ -109,7 +109,7 @@ def evaluate(
 
 
 def generate(
-    source: str | Path, prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any
+    source: str | Path, prompt: str | bytes = "", max_bytes: int = 256, stop: Sequence[str] | None = (), **sampling: Any
 ) -> str:
     """Text that continues `prompt`, by a packed file or, through torch, a run folder.
 
@@ -120,7 +120,7 @@ def generate(
     from cpu1.runs.generate import generate as stream
     from cpu1.runs.trained import load as load_run
     from cpu1.runtime.sampling import Sampling
-    from cpu1.runtime.text import stream_text
+    from cpu1.runtime.text import as_bytes, stream_text
 
-    chunks = stream(load_run(source), prompt.encode(errors="surrogateescape"), max_bytes, Sampling(**sampling))
+    chunks = stream(load_run(source), as_bytes(prompt), max_bytes, Sampling(**sampling))
     return "".join(stream_text(chunks, stop))

@@ -1,37 +1,81 @@
-"""Small files: atomic writes, locks, JSON both ways."""
+"""The one writer of files, which are whole or not there; locks; JSON both ways."""
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+import stat
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from cpu1.errors import UserError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LONGEST_NAME = 240  # bytes, of 255, so that a few can be added
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[IO[bytes]]:
     """A file to write, which replaces `path` when the block ends.
 
-    No reader sees half of it, not even after a crash or a full disk. When the block raises, `path` stays as it was.
+    No reader sees half of it, not even after a crash or a full disk. When the block raises, `path` stays as it was. A
+    link stays a link, and what it leads to is replaced. The new file has the mode of the old one, or that of any new
+    file of this process. Raises UserError naming `path` where it cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _told(path):
+        target = _target(path)
+        handle, temporary = _create(target)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with _told(path, NO_ROOM), os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with _told(path):
+            os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
         raise
-    sync_folder(path.parent)
+    sync_folder(target.parent)
+
+
+def _target(path: Path) -> Path:
+    """The file that `path` leads to, its folder made. UserError for what no file can replace."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise UserError(f"{path}: is a link that leads to itself; name another file")
+    if target.exists() and not target.is_file():
+        raise UserError(f"{path}: is no ordinary file; name another")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _create(target: Path) -> tuple[int, Path]:
+    """A new hidden file beside `target`, open for writing, with its mode; its name is no longer than names may be."""
+    name = os.fsdecode(os.fsencode(target.name)[:LONGEST_NAME])
+    temporary = target.with_name(f".{name}.{secrets.token_hex(4)}")
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode)
+    if mode is not None:
+        os.fchmod(handle, mode)  # the umask is for new files
+    return handle, temporary
+
+
+@contextmanager
+def _told(path: Path, kinds: Collection[int] | None = None) -> Iterator[None]:
+    """Errors of the system (of these kinds) as UserError naming `path`."""
+    try:
+        yield
+    except OSError as error:
+        if kinds is not None and error.errno not in kinds:
+            raise
+        remedy = "; free some room, or name another place" if error.errno in NO_ROOM else ""
+        raise UserError(f"{path}: cannot be written ({error.strerror}){remedy}") from None
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:

@@ -37,10 +37,11 @@ class Model {
     cpu1_model *model_;
 };
 
-Model *open_model(const std::string &path, const std::string &isa) {
+Model *open_model(nb::bytes path, const std::string &isa) {  // names of files are bytes, of any encoding
+    const std::string name(path.c_str(), path.size());
     const nb::gil_scoped_release unlocked;
     cpu1_error error{};
-    return new Model(cpu1_model_open(path.c_str(), isa.empty() ? nullptr : isa.c_str(), &error), error);
+    return new Model(cpu1_model_open(name.c_str(), isa.empty() ? nullptr : isa.c_str(), &error), error);
 }
 
 Model *read_model(nb::bytes bytes) {

@@ -1,11 +1,13 @@
 """The command line: one command a function, heavy imports inside the function."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Collection, Sequence
 
 from cpu1.cli import parser
+from cpu1.cli.streams import mend_streams
 from cpu1.errors import UserError
 
 LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
@@ -14,9 +16,11 @@ LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 interrupted."""
     warnings.showwarning = _show_warning
+    mend_streams()
     try:
         args = _parse(sys.argv[1:] if arguments is None else arguments)
         status: int = args.command(args)
+        sys.stdout.flush()  # a full disk is told now
         return status
     except UserError as error:
         print(f"cpu1: {error}", file=sys.stderr)
@@ -34,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        print(f"cpu1: {name}{error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -76,7 +76,8 @@ def decompress(args: argparse.Namespace) -> int:
 
     if args.out is None and str(args.file) != STANDARD and args.file.suffix != SUFFIX:
         raise UserError(f"{args.file}: its name does not end in {SUFFIX}; name the output with -o")
-    out, archive = _target(args, args.file.with_suffix("")), input_bytes(args.file)
+    archive = input_bytes(args.file)
+    out = _target(args, args.file.with_suffix(""))
     try:
         with Meter() as meter:
             text = restore(archive, model_path(args), args.threads, meter.look)

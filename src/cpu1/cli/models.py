@@ -39,7 +39,7 @@ def add(command: Command) -> None:
         "generate",
         'generate "Once upon a time"',
         'generate "The " -m model.cpu1 --temperature 0 --max-bytes 100',
-        'generate - -m runs/07-nano-r1-s0 --top-p 0.9 --stop "\\n\\n" < prompt.txt',
+        "generate - -m runs/07-nano-r1-s0 --top-p 0.9 --stop $'\\n\\n' < prompt.txt",
     )
     p.add_argument(
         "prompt",

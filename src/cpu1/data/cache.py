@@ -17,7 +17,7 @@ T = TypeVar("T")
 def default_cache() -> Path:
     """The folder for caches: `$CPU1_CACHE`, else `$XDG_CACHE_HOME/cpu1`, else `~/.cache/cpu1`."""
     if chosen := os.environ.get("CPU1_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cpu1"
 
 

@@ -18,7 +18,7 @@ from cpu1.model.ingredients.embedding import PATCH
 from cpu1.records import to_json
 from cpu1.runs.generate import generate
 from cpu1.runs.result import Speed
-from cpu1.runs.trained import Trained, load
+from cpu1.runs.trained import Trained, load, processor
 from cpu1.runtime.model import PackedModel
 from cpu1.runtime.sampling import Sampler, Sampling
 
@@ -46,7 +46,7 @@ def measure(folders: Sequence[Path]) -> None:
     for folder, (engine, unit, _) in runs.items():
         steps, size = made[folder]
         median = statistics.median(seconds[folder][1:])
-        write_json(folder / "speed.json", to_json(Speed(steps / median, size / median, unit, engine)))
+        write_json(folder / "speed.json", to_json(Speed(steps / median, size / median, unit, engine, processor())))
 
 
 def _writer(folder: Path) -> tuple[str, str, Writer]:

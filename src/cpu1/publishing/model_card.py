@@ -114,6 +114,7 @@ def _figures(facts: Facts, file: str, size: int) -> str:
         ("bits per byte, 95%", bits(facts)),
         ("measured on", f"{corpus.name}, {corpus.split}: {corpus.documents} documents, {corpus.bytes:,} "
                         f"bytes, looking back at most {corpus.context:,} bytes"),
+        *([("read as whole documents", f"{result.document_bpb:.3f}")] if result.document_bpb else []),
         ("of byte frequencies alone", f"{result.frequency_bpb:.3f}"),
         ("generated a second", f"{speed(facts)}{_machine(facts)}"),
         ("file", f"`{file}`, {size:,} bytes"),
@@ -131,7 +132,8 @@ def _figures(facts: Facts, file: str, size: int) -> str:
 def _other_texts(held_out: dict[str, HeldOut]) -> Iterator[tuple[str, str]]:
     for name, found in held_out.items():
         interval = bpb_interval(found.documents.nats_D, found.documents.bytes_D)
-        yield f"bits per byte of {name}, 95%", f"{interval:.3f}, {found.corpus.bytes:,} bytes"
+        whole = f"; read as whole documents {found.document_bpb:.3f}" if found.document_bpb else ""
+        yield f"bits per byte of {name}, 95%", f"{interval:.3f}, {found.corpus.bytes:,} bytes{whole}"
 
 
 def _language(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -155,12 +157,13 @@ def _percent(value: float, interval: list[float | None]) -> str:
 def _machine(facts: Facts) -> str:
     if not facts.speed:
         return ""
-    return f", one thread, {facts.speed.engine} engine, {facts.env.processor}"
+    return f", one thread, {facts.speed.engine} engine, {facts.speed.processor or facts.env.processor}"
 
 
 def _training(facts: Facts, terms: Terms) -> str:
     result, settings, env = facts.result, facts.settings, facts.env
     unit = "bytes" if result.level == "byte" else "tokens"
+    version = f", cpu1 {env.cpu1}" if env.cpu1 else ""  # none is known of a source tree
     rows = [
         ("text", f"{settings.data} (SHA-256 of the corpus {settings.data_sha256})"),
         ("budget", f"{result.bytes_seen:,} bytes of text: {result.tok_per_param:.2f} {unit} a parameter, "
@@ -170,7 +173,7 @@ def _training(facts: Facts, terms: Terms) -> str:
         ("precision", settings.precision),
         ("seed", result.seed),
         ("took", f"{_duration(result.train.seconds)} on {env.device} ({env.processor}, "
-                 f"{env.threads} threads), torch {env.torch}, cpu1 {env.cpu1}"),
+                 f"{env.threads} threads), torch {env.torch}{version}"),
     ]  # fmt: skip
     if settings.teacher:
         rows.append(("teacher", f"a byte-level run whose weights begin with SHA-256 {settings.teacher}"))

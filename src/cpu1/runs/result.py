@@ -199,6 +199,7 @@ class Speed:
     bytes_per_s: Amount
     unit: Annotated[str, OneOf(("patch", "token"))]
     engine: str = "native"
+    processor: str = later(default="")  # "": that of the training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,7 +118,7 @@ def environment(device: torch.device, processes: int) -> Environment:
         python=platform.python_version(),
         torch=torch.__version__,
         platform=platform.platform(),
-        processor=_processor(),
+        processor=processor(),
         cores=os.cpu_count(),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         processes=processes,
@@ -137,7 +137,8 @@ def _version() -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor, as far as the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -17,9 +17,10 @@ def default_model() -> Path:
     UserError where there is none of them, or when the variable's file does not exist.
     """
     if named := os.environ.get(VARIABLE):
-        if not os.path.exists(named):
+        path = Path(named).expanduser()  # unit files and .env files leave the tilde
+        if not path.exists():
             raise UserError(f"{VARIABLE} is {named!r}, which does not exist")
-        return Path(named)
+        return path
     candidates = [PACKAGE / FILE]
     if PACKAGE.parent.name == "src":
         candidates.append(PACKAGE.parent.parent / "checkpoints" / FILE)

@@ -7,6 +7,7 @@ instruction set. The environment variable CPU1_ISA (portable, avx2, avxvnni, avx
 import importlib
 import importlib.util
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Engine:
             if not path.is_file():
                 raise UserError(f"{path}: no such file")
             try:
-                self.model = module.Model.open(str(path), isa)
+                self.model = module.Model.open(os.fsencode(path), isa)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
         self.level = "byte" if self.model.is_bytes else "token"

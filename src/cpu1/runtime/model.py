@@ -20,10 +20,12 @@ from cpu1.errors import UserError
 from cpu1.format.tokens import SEPARATOR, Tokens
 from cpu1.lookups.contexts import COUNTS
 from cpu1.runtime import engine
-from cpu1.runtime.sampling import Sampler, Sampling
-from cpu1.runtime.text import stream_text
+from cpu1.runtime.sampling import Sampler, Sampling, is_whole
+from cpu1.runtime.text import as_bytes, stream_text
 
 CHUNK_UNITS = 16  # units generated at a time: four patches
+PART_UNITS = 1 << 14  # units read at a time, by a few hundred thousand a second at nano and 20,000 at base
+MOST_THREADS = 256  # the engine's limit
 
 Units = NDArray[np.uint32]
 
@@ -67,7 +69,9 @@ class PackedModel:
         `learn`: its streams learn from what they read (docs/lookups.md). What a model draws itself it does not learn.
         Raises UserError naming the file and what is wrong with it, or an arithmetic that this machine lacks.
         """
-        self.path, self.threads, self.learn = Path(path), threads, learn
+        if not (is_whole(threads) and 1 <= threads <= MOST_THREADS):
+            raise UserError(f"threads is {threads!r}; give a whole number from 1 to {MOST_THREADS}")
+        self.path, self.threads, self.learn = Path(path), int(threads), learn
         self._state: bytes | None = None  # the start of a document
         try:
             self._open = _open(self.path, arithmetic)
@@ -122,16 +126,18 @@ class PackedModel:
     def advance(self, text: bytes) -> None:
         """Reads text into `state`: texts then continue it."""
         stream = self.session()
-        stream.advance(self.encode(text))
+        for part in _parts(self.encode(text)):
+            stream.advance(part)
         self._state = stream.state
 
-    def prime(self, text: str) -> None:
+    def prime(self, text: str | bytes) -> None:
         """Reads a text of the user's own, so that what follows is remembered, and learned where the model learns."""
-        self.advance(text.encode(errors="surrogateescape"))
+        self.advance(as_bytes(text))
 
-    def encode(self, text: bytes) -> Units:
-        """Bytes to units: themselves, or BPE tokens."""
-        units = self.tokens.encode(text) if self.tokens else np.frombuffer(text, np.uint8)
+    def encode(self, text: str | bytes) -> Units:
+        """Bytes to units: themselves, or BPE tokens. UserError for what is neither text nor bytes."""
+        data = as_bytes(text)
+        units = self.tokens.encode(data) if self.tokens else np.frombuffer(data, np.uint8)
         return units.astype(np.uint32)
 
     def decode(self, units: Units) -> bytes:
@@ -148,7 +154,8 @@ class PackedModel:
         Ends early at a document separator; without `may_end` none is drawn. Raises UserError for scores not finite.
         """
         stream, sampler, written = self.session(), Sampler(sampling or Sampling()), 0
-        stream.advance(self.encode(prompt))
+        for part in _parts(self.encode(prompt)):
+            stream.advance(part)
         while written < max_bytes:
             count = min(CHUNK_UNITS, max_bytes - written)
             units = stream.generate(count, sampler, SEPARATOR, may_end)
@@ -159,24 +166,31 @@ class PackedModel:
                 return
 
     def stream(
-        self, prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any
+        self, prompt: str | bytes = "", max_bytes: int = 256, stop: Sequence[str] | None = (), **sampling: Any
     ) -> Iterator[str]:
         """Yields text that continues `prompt` as it is drawn, whole characters only; `sampling` as in `Sampling`."""
-        chunks = self.chunks(prompt.encode(errors="surrogateescape"), max_bytes, Sampling(**sampling))
+        chunks = self.chunks(as_bytes(prompt), max_bytes, Sampling(**sampling))
         return stream_text(chunks, stop)
 
-    def generate(self, prompt: str = "", max_bytes: int = 256, stop: Sequence[str] = (), **sampling: Any) -> str:
+    def generate(
+        self, prompt: str | bytes = "", max_bytes: int = 256, stop: Sequence[str] | None = (), **sampling: Any
+    ) -> str:
         """The whole of `stream`."""
         return "".join(self.stream(prompt, max_bytes, stop, **sampling))
 
-    def score(self, text: bytes) -> NDArray[np.float64]:
-        """Bits (len(text),) of each byte of a document, -log2 p given all before it. A token's are spread evenly."""
-        units = self.encode(text)
-        bits = self.session().score(units) / np.log(2)
+    def score(self, text: str | bytes) -> NDArray[np.float64]:
+        """Bits of each byte of a document (bytes,), -log2 p given all before it. A token's are spread evenly."""
+        units, stream = self.encode(text), self.session()
+        bits = np.concatenate([stream.score(part) for part in _parts(units)]) / np.log(2)
         if self.tokens is None:
             return bits
         lengths = np.array([len(self.tokens.token_bytes[unit]) for unit in units.tolist()], np.int64)
         return np.repeat(bits / np.maximum(lengths, 1), lengths)
+
+
+def _parts(units: Units) -> list[Units]:
+    """Units in pieces, all patches whole but the last: between two of them Ctrl-C is heard. One piece at least."""
+    return [units[i : i + PART_UNITS] for i in range(0, max(1, len(units)), PART_UNITS)]
 
 
 def _open(path: Path, arithmetic: str | None) -> "_native | _plain":

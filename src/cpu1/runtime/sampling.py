@@ -120,6 +120,11 @@ def _require_real(name: str, value: object, most: float) -> None:
         raise UserError(f"{name} is {value!r}; give {limits}")
 
 
-def _require_integer(name: str, value: object) -> None:
-    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+def _require_integer(name: str, value: Any) -> None:
+    if not (is_whole(value) and value >= 0):
         raise UserError(f"{name} is {value!r}; give a whole number of 0 or more")
+
+
+def is_whole(value: object) -> bool:
+    """Whether this is a whole number, Python's or numpy's; truth values are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -38,11 +38,12 @@ LOG_LINES = 200  # about that many lines of metrics a run
 # Points of the held-out learning curve, as shares of the steps.
 VALIDATIONS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 CHECKPOINT_SECONDS = 60.0
+ENDING = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # a closed terminal hangs up
 MEAN = 0.98  # decay of the running mean of the loss
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM arrived; the run is saved and can be resumed."""
+    """SIGINT, SIGTERM or SIGHUP arrived; the run is saved and can be resumed."""
 
 
 class Windowing(Protocol):
@@ -234,7 +235,7 @@ class Interval:
 
 @contextmanager
 def signals_caught() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying by them; a second one is taken as impatience and kills."""
+    """Collects SIGINT, SIGTERM and SIGHUP instead of dying by them; a second one is taken as impatience and kills."""
     received: list[int] = []
 
     def note(number: int, _: Any) -> None:
@@ -242,7 +243,7 @@ def signals_caught() -> Iterator[list[int]]:
         signal.signal(number, signal.SIG_DFL)
 
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, note) for number in ENDING}
     except ValueError:  # not the main thread: signals go elsewhere
         yield received
         return

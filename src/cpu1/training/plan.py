@@ -20,6 +20,7 @@ from cpu1.model import ladder
 from cpu1.model.network import Model, parameter_count
 from cpu1.model.recipe import Recipe, changed
 from cpu1.runs.settings import Settings
+from cpu1.runtime.sampling import is_whole
 from cpu1.teachers.cache import Manifest
 from cpu1.training import checkpoint, loop
 from cpu1.training.lessons import StepTeacher, open_teacher
@@ -77,6 +78,8 @@ class Job:
     def __post_init__(self) -> None:
         if self.teacher and self.teacher_cache:
             raise UserError("--teacher and --teacher-cache: a run learns from one of them")
+        if not (is_whole(self.seed) and 0 <= self.seed < 2**63):
+            raise UserError(f"seed is {self.seed!r}; give a whole number from 0 to 2^63 - 1")
         if self.start and self.round not in (None, TUNED):
             raise UserError(
                 f"--round {self.round}: a round is a budget for training from scratch; with --from give --bytes or "

@@ -1,0 +1,51 @@
+"""Trained runs by size of file and speed: `python bench/equal_file.py RUN_FOLDER... [--json]`.
+
+    cpu1 train 04 --scale nano --with width=384 --out runs/wide ...
+    python bench/equal_file.py runs/04 runs/wide runs/17 runs/18
+
+Bits per byte of windows and of documents on each run's own held-out text, the packed file, and generation speed: all
+generate in turn in this process, one thread, medians. So a claim for an ingredient is not bought with bytes or time.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from cpu1.errors import UserError
+from cpu1.evaluation.speed import measure
+from cpu1.files import read_json
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="RUN_FOLDER")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    try:
+        measure(args.folders)
+        rows = [row(folder) for folder in args.folders]
+    except UserError as error:
+        print(f"bench/equal_file.py: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps({"rows": rows}, indent=1))
+        return 0
+    print("run  width      file  windows  documents  bytes a second")
+    for each in rows:
+        print(
+            f"{each['run']:4}{each['width']:6}{each['file_bytes']:10,}{each['window_bpb']:9.4f}"
+            f"{each['document_bpb']:11.4f}{each['bytes_per_s']:16,.0f}"
+        )
+    return 0
+
+
+def row(folder: Path) -> dict[str, Any]:
+    result, recipe, speed = (read_json(folder / f"{name}.json") for name in ("result", "recipe", "speed"))
+    kept = ("run", "scale", "round", "seed", "params", "file_bytes", "bytes_seen", "window_bpb", "document_bpb")
+    return {name: result[name] for name in kept} | {"width": recipe["width"], "bytes_per_s": speed["bytes_per_s"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
