@@ -138,6 +138,19 @@ def coding(model: PackedModel, text: bytes, repeats: int) -> dict[str, float]:
     return rates
 
 
+def read(files: list[Path], most: int | None) -> dict[str, bytes]:
+    """The first `most` bytes of each file by its name. UserError for an empty file and for two of one name."""
+    texts: dict[str, bytes] = {}
+    for file in files:
+        name = file.name.removesuffix(".zst")
+        if name in texts:
+            raise UserError(f"{file}: there are two files called {name}; rename one")
+        texts[name] = b"".join(read_chunks(file))[:most]
+        if not texts[name]:
+            raise UserError(f"{file}: empty")
+    return texts
+
+
 def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> dict[str, Any]:
     """{file: {method: figures}}: of every compressor, of the text itself (`plain`), and as `cpu1 score` has it.
 
@@ -152,12 +165,7 @@ def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> di
 
     compressors = {"cpu1": ours(None), "cpu1 --frozen": ours(False), **usual()}
     results: dict[str, Any] = {}
-    for file in files:
-        name, text = file.name.removesuffix(".zst"), b"".join(read_chunks(file))[:most]
-        if not text:
-            raise UserError(f"{file}: empty")
-        if name in results:
-            raise UserError(f"{file}: there are two files called {name}; rename one")
+    for name, text in read(files, most).items():
         results[name] = {
             "plain": {"bytes": len(text), "bits_per_byte": 8.0},
             "scored": {"bits_per_byte": float(model.score(text).mean())},

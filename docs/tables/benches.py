@@ -140,6 +140,17 @@ def equal_file() -> Table:
     return Table(["run", "width", "file", "generates", "windows", "documents"], "lrrrrr", lines)
 
 
+@table("lookups-texts")
+def lookups_texts() -> Table:
+    """Run 18 beside run 04 on texts that neither has read: `bench/documents.py --all --json` of each text."""
+    lines = []
+    for name, (plain, ours) in bench("lookups-texts").items():
+        figures = (row[key] for key in ("window_bpb", "document_bpb") for row in (plain, ours))
+        less = signed(f"{ours['document_bpb'] / plain['document_bpb'] - 1:+.1%}")
+        lines.append([name, f"{plain['document_bytes']:,}", *(f"{figure:.3f}" for figure in figures), less])
+    return Table(["text", "bytes", "windows, 04", "18", "documents, 04", "18", "less"], "lrrrrrr", lines)
+
+
 @table("documents")
 def documents() -> Table:
     """What a longer context alone brings: both figures of every run at nano scale, by `bench/documents.py --json`."""
