@@ -92,16 +92,16 @@ def greedy(trained: Trained, packed: PackedModel) -> tuple[int, float | None]:
 
 
 def best_logits(trained: Trained, units: NDArray[np.uint32]) -> Any:
-    """Torch's logits of each unit of a text, step by step as it would generate it; the separator is barred."""
+    """Torch's logits of each unit of a text that it draws itself, step by step; the separator is barred."""
     model, state = trained.model, trained.model.start()
     begun = torch.empty(1, 0, dtype=torch.int64)
     for unit in units.astype(np.int64):
-        logits = model.next_logits(begun, state)[0].numpy()
+        logits = model.next_logits(begun, state, begun.shape[1])[0].numpy()
         logits[SEPARATOR] = -1e30
         yield logits
         begun = torch.cat((begun, torch.tensor([[unit]])), 1)
         if begun.shape[1] == model.patch:
-            _, state = model.extend(begun, state)
+            _, state = model.extend(begun, state, own=model.patch)
             begun = begun[:, :0]
 
 
