@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cpu1.model import ladder
+from cpu1.model.ingredients import attention
 from cpu1.model.network import Model, build, init_weights
 from cpu1.model.recipe import changed
 
@@ -153,3 +154,16 @@ def test_a_changed_recipe_is_causal_and_equals_its_steps(changes):
         logits, state = model.extend(units[:, begin : begin + 4], state)
         pieces.append(logits)
     torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("run", ["01", "02", "08"])
+@torch.no_grad()
+def test_a_long_text_is_read_as_a_short_one(run, monkeypatch):
+    """Attention that only reads takes another form for long texts, with the same result."""
+    model = tiny(run).double()
+    units = text(model)
+    short = model(units, hard=True).logits
+    monkeypatch.setattr(attention, "LONG", 3)
+    long = model(units, hard=True).logits
+    assert not torch.equal(long, short)
+    torch.testing.assert_close(long, short, rtol=1e-9, atol=1e-9)

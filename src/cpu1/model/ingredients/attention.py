@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cpu1 import ops
 from cpu1.errors import UserError
@@ -22,6 +23,8 @@ from cpu1.model.recipe import Recipe, ingredient
 
 if TYPE_CHECKING:
     from cpu1.model.builder import Builder
+
+LONG = 2048  # steps seen, above which what is only read is read by torch's fused form
 
 
 @ingredient("mixer")
@@ -108,15 +111,17 @@ class AttentionMixer(nn.Module):
         """Values (B, H, T, head size) for queries of that shape over the cache, whose last T entries are their steps.
 
         The products are written out: at these lengths torch's fused form takes four times as long on a CPU, mostly in
-        the backward pass.
+        the backward pass. A whole document that is only read is longer: there the scores would take gigabytes.
         """
         dtype = torch.get_autocast_dtype(q.device.type) if torch.is_autocast_enabled(q.device.type) else q.dtype
         steps, seen = q.shape[-2], cache.key.shape[-2]
         query = torch.arange(cache.end - steps, cache.end, device=q.device)[:, None]
         key = torch.arange(cache.end - seen, cache.end, device=q.device)[None, :]
-        bias = torch.zeros(steps, seen, dtype=q.dtype, device=q.device).masked_fill(
-            ~self._visible(query, key), -torch.inf
-        )
+        visible = self._visible(query, key)
+        if seen > LONG and not gated and not torch.is_grad_enabled():
+            long: Tensor = functional.scaled_dot_product_attention(q, cache.key, cache.value, visible)
+            return long
+        bias = torch.zeros(steps, seen, dtype=q.dtype, device=q.device).masked_fill(~visible, -torch.inf)
         if gated:
             # A deleted step still sees itself, so that no row is empty; its branch is scaled by k anyway.
             bias = bias + cache.bias[:, None, None, :] * (query != key)
