@@ -136,7 +136,7 @@ def generate(args: argparse.Namespace) -> int:
     The text is printed while it is generated, in whole characters.
     """
     from cpu1.runtime.sampling import Sampling
-    from cpu1.runtime.text import stream_text
+    from cpu1.runtime.text import as_bytes, stream_text
 
     sampling = Sampling(args.temperature, args.top_k, args.top_p, args.min_p, args.seed)
     if args.prompt.endswith(PACKED) and not any(map(str.isspace, args.prompt)):
@@ -146,7 +146,7 @@ def generate(args: argparse.Namespace) -> int:
         )
     model = model_path(args)
     standard = args.prompt == STANDARD
-    prompt: bytes = sys.stdin.buffer.read() if standard else args.prompt.encode(errors="surrogateescape")
+    prompt: bytes = sys.stdin.buffer.read() if standard else as_bytes(args.prompt)
     if args.echo:
         print(prompt.decode(errors="replace"), end="", flush=True)
     chunks = _continuation(model, prompt, args.max_bytes, sampling, args)

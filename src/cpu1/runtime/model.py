@@ -126,13 +126,16 @@ class PackedModel:
     def advance(self, text: bytes) -> None:
         """Reads text into `state`: texts then continue it."""
         stream = self.session()
-        for part in _parts(self.encode(text)):
-            stream.advance(part)
+        self._read(stream, text)
         self._state = stream.state
 
     def prime(self, text: str | bytes) -> None:
         """Reads a text of the user's own, so that what follows is remembered, and learned where the model learns."""
         self.advance(as_bytes(text))
+
+    def _read(self, stream: Stream, text: bytes) -> None:
+        for part in _parts(self.encode(text)):
+            stream.advance(part)
 
     def encode(self, text: str | bytes) -> Units:
         """Bytes to units: themselves, or BPE tokens. UserError for what is neither text nor bytes."""
@@ -154,8 +157,7 @@ class PackedModel:
         Ends early at a document separator; without `may_end` none is drawn. Raises UserError for scores not finite.
         """
         stream, sampler, written = self.session(), Sampler(sampling or Sampling()), 0
-        for part in _parts(self.encode(prompt)):
-            stream.advance(part)
+        self._read(stream, prompt)
         while written < max_bytes:
             count = min(CHUNK_UNITS, max_bytes - written)
             units = stream.generate(count, sampler, SEPARATOR, may_end)
