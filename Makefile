@@ -61,5 +61,5 @@ gpu-data: setup  ## pack what training on a lent GPU needs: make gpu-data DATA=f
 gpu:  ## train on a lent GPU for nine minutes, nothing is installed: make gpu ARGS='--minutes 5'
 	$(GPU_PYTHON) bench/gpu_study.py $(ARGS)
 
-clean:  ## remove what make and the lab made here
-	rm -rf .venv build runs
+clean:  ## remove what make built here, and the runs of `make demo`; models in other folders of runs/ stay
+	rm -rf .venv build runs/demo

@@ -2,13 +2,17 @@
 
 import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from cpu1.errors import UserError
-from cpu1.files import atomic, write_atomic, write_json
+from cpu1.files import UNCLAIMED_SECONDS, atomic, write_atomic, write_json
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002, 0o027])
@@ -83,3 +87,43 @@ def test_faults_of_others_pass_through(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic(tmp_path / "file"):
         (tmp_path / "input").read_bytes()
     assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, signal, sys
+from cpu1.files import atomic
+kept = [atomic(name) for name in sys.argv[1:]]
+for each in kept:
+    each.__enter__().write(b"half")
+print("written", flush=True)
+signal.pause()
+"""
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    """While a process that writes files lives, its halves stay; once it is killed, the next writers remove them."""
+    names = ["file", "with space.txt", "." + "x" * 200]
+    (tmp_path / ".file.mine").write_bytes(b"x")  # not of the form that a half has
+    (tmp_path / ".other.0a1b2c3d").write_bytes(b"x")  # of another file
+    with subprocess.Popen([sys.executable, "-c", KILLED, *names], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        age(tmp_path)
+        for name in names:
+            write_atomic(tmp_path / name, b"whole")
+        assert len(halves(tmp_path)) == 3 + 2
+        process.send_signal(signal.SIGKILL)
+    for name in names:
+        write_atomic(tmp_path / name, b"whole")
+    assert halves(tmp_path) == {".file.mine", ".other.0a1b2c3d"}
+    assert all((tmp_path / name).read_bytes() == b"whole" for name in names)
+
+
+def halves(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"file", "with space.txt", "." + "x" * 200}
+
+
+def age(folder: Path) -> None:
+    before = time.time() - 2 * UNCLAIMED_SECONDS
+    for path in folder.iterdir():
+        os.utime(path, (before, before))

@@ -50,13 +50,13 @@ def train(
     data: str = "python-stdlib",
     teacher: str | Path | None = None,
     threads: int | None = None,
-    changes: Mapping[str, str] | None = None,
+    changes: Mapping[str, object] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Trains a run into `folder`, or goes on where it was, and returns its `result.json`.
 
     The budget is a round (r1, r2, r3; r1 unless said), or `bytes` of text, or `minutes`; `settings` override those
-    of training (`rate=0.002`), `changes` parts of the recipe ({"ffn": "ReLU2", "layers": "4"}). The scale is
+    of training (`rate=0.002`), `changes` parts of the recipe ({"ffn": "ReLU2", "layers": 4}). The scale is
     nano unless said.
 
     `start`, a run folder or a packed file: the weights to start from, on the same text or another. They say which run
@@ -115,7 +115,7 @@ def generate(
 
     `sampling` as in `cpu1.runtime.sampling.Sampling` (temperature, top_k, top_p, min_p, seed).
     """
-    if Path(source).is_file():
+    if not Path(source).is_dir():
         return load(source).generate(prompt, max_bytes, stop, **sampling)
     from cpu1.runs.generate import generate as stream
     from cpu1.runs.trained import load as load_run

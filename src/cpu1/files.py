@@ -4,17 +4,27 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
+import shutil
 import stat
+import time
+import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from cpu1.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: what killed processes leave stays there
+    fcntl = None  # type: ignore[assignment]
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LONGEST_NAME = 240  # bytes, of 255, so that a few can be added
+UNCLAIMED_SECONDS = 10  # after which what nobody holds is taken for left over
 
 
 @contextmanager
@@ -31,6 +41,7 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
         handle, temporary = _create(target)
     try:
         with _told(path, NO_ROOM), os.fdopen(handle, "wb") as file:
+            hold(file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -58,12 +69,43 @@ def _target(path: Path) -> Path:
 def _create(target: Path) -> tuple[int, Path]:
     """A new hidden file beside `target`, open for writing, with its mode; its name is no longer than names may be."""
     name = os.fsdecode(os.fsencode(target.name)[:LONGEST_NAME])
+    sweep(target.parent, name)
     temporary = target.with_name(f".{name}.{secrets.token_hex(4)}")
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode)
     if mode is not None:
         os.fchmod(handle, mode)  # the umask is for new files
     return handle, temporary
+
+
+def hold(handle: int) -> None:
+    """Marks an open file or folder as in use by this process until it is closed; `sweep` leaves it alone."""
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sweep(folder: Path, name: str) -> None:
+    """Removes the hidden halves of the file or folder `name` that killed processes have left; those in use stay."""
+    if fcntl is None:
+        return
+    half = re.compile(rf"\.{re.escape(name)}\.[0-9a-z_]{{8}}")
+    with os.scandir(folder) as entries:
+        left = [Path(entry.path) for entry in entries if half.fullmatch(entry.name)]
+    for path in left:
+        with suppress(OSError):
+            if not path.is_symlink() and path.stat().st_mtime < time.time() - UNCLAIMED_SECONDS and _is_free(path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_free(path: Path) -> bool:
+    """Whether no process holds a file or folder. OSError where it is held or cannot be asked."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(handle)
+    return True
 
 
 @contextmanager
@@ -88,8 +130,8 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
 def locked(path: Path, held: str | None = None) -> Iterator[None]:
     """Holds the lock file `path`, made with its folder, while the block runs; it ends with the process.
 
-    Waits for another holder, or raises UserError with the message `held` if there is one. Needs filelock, which the
-    runtime does without.
+    Waits for another holder, or raises UserError with the message `held` if there is one. Warns where the file system
+    has no locks. Needs filelock, which the runtime does without.
     """
     from filelock import FileLock, Timeout
 
@@ -99,6 +141,8 @@ def locked(path: Path, held: str | None = None) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise UserError(held) from None
+    except NotImplementedError:
+        warnings.warn(f"{path.parent}: its file system has no locks; let only one process work there", stacklevel=3)
     try:
         yield
     finally:

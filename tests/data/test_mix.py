@@ -92,3 +92,21 @@ def test_the_verb(notes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         main(["mix", str(out), "--part", str(notes), "--bytes", "10k"])
     assert "is not SOURCE=SHARE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["m.txt.gz", "m.jsonl", "m.parquet", "M.XZ"])
+def test_a_name_that_promises_another_format_is_refused(tmp_path, name):
+    (tmp_path / "plain.txt").write_bytes(b"text\n" * 3000)
+    with pytest.raises(UserError, match="plain text, or compressed"):
+        mix([Part(str(tmp_path / "plain.txt"), 1)], 5000, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "piece", "noted"), [(4000, 64 << 10, True), (6000, 32 << 10, True), (40_000, 1 << 10, False)]
+)
+def test_shares_that_whole_pieces_do_not_come_to_are_noted(tmp_path, size, piece, noted, recwarn):
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).write_bytes(b"".join(b"line %d of a text\n" % (i + 10_000 * number) for i in range(2000)))
+    mix([Part(str(tmp_path / "one"), 1), Part(str(tmp_path / "two"), 1)], size, tmp_path / "out", piece=piece)
+    assert any("as pieces stay whole" in str(warning.message) for warning in recwarn) == noted

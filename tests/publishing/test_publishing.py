@@ -1,6 +1,7 @@
 """What is handed on: whole folders that say what was measured, load as what they are, and overwrite nothing else."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -109,6 +110,16 @@ def test_other_texts_and_checks_of_language_are_on_the_card(runs, tmp_path):
         read_facts(run)
 
 
+@pytest.mark.parametrize("name", ["a|b", "<b>bold</b>", "[x](http://y)", "`code`", "two\nlines", "*star*"])
+def test_names_of_texts_are_no_markup_on_the_card(runs, name):
+    facts = read_facts(runs / "07")
+    facts = replace(facts, settings=replace(facts.settings, data=name))
+    card = model_card(facts, Terms(), "model.cpu1", 1, "int8", unpacked=False)
+    row = next(line for line in card.splitlines() if line.startswith("| text |"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    assert not re.search(r"(?<!\\)[<>`*\[\]]", row)
+
+
 def test_the_front_matter_is_that_of_the_hub(runs):
     yaml = pytest.importorskip("yaml")
     facts = read_facts(runs / "07")
@@ -142,6 +153,22 @@ def test_an_earlier_folder_is_replaced_and_no_other(runs, tmp_path, capsys):
         with pytest.raises(UserError, match=r"something else|is a file"):
             folder.publish(runs / "07", other)
     assert list(tmp_path.iterdir()) == [to]
+
+
+@pytest.mark.parametrize("git", [".git", ".gitattributes", ".gitignore"])
+def test_a_git_clone_keeps_what_is_gits(runs, tmp_path, git):
+    to = tmp_path / "clone"
+    to.mkdir()
+    (to / git).write_text("git's")
+    for run in ("13", "07"):
+        folder.publish(runs / run, to)
+    assert not (to / "tokenizer.json").exists()
+    assert read_json(to / "result.json")["run"] == "07"
+    assert (to / git).read_text() == "git's"
+    assert {path.name for path in to.iterdir()} - {git} <= folder.FILES
+    (to / "mine.txt").write_text("x")
+    with pytest.raises(UserError, match="something else"):
+        folder.publish(runs / "07", to)
 
 
 def test_what_fails_leaves_the_earlier_folder(runs, tmp_path):

@@ -20,7 +20,7 @@ WIDTHS = ("int8", "bf16", "fp32")
 PACKED = ".cpu1"
 STANDARD = "-"
 SOURCES = (
-    "a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, "
+    "a file, folder or quoted glob (plain, .zst, .gz, .xz, .bz2, .jsonl or .parquet), - for standard input, "
     "hf:NAME[:SPLIT], or python-stdlib for Python's own source files"
 )
 

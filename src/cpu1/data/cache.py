@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cpu1.errors import UserError
-from cpu1.files import locked, sync_folder
+from cpu1.files import hold, locked, sweep, sync_folder
 
 T = TypeVar("T")
 
@@ -34,13 +34,24 @@ def cached(target: Path, open_: Callable[[Path], T], build: Callable[[Path], Non
         pass
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        sweep(target.parent, target.name)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch, _held(scratch):
             fresh = Path(scratch, target.name)
             fresh.mkdir()
             build(fresh)
             sync_folder(fresh)
             with locked(target.parent / f".{target.name}.lock"):
                 return _install(fresh, target, open_)
+
+
+@contextmanager
+def _held(folder: str) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        hold(handle)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -4,14 +4,14 @@ Files are read in chunks of a mebibyte, so that the longest document bounds memo
 nothing is decoded, and any encoding (or none) passes through unchanged.
 """
 
-import gzip
+import bz2
 import json
 import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from cpu1.errors import UserError
 
@@ -19,6 +19,9 @@ CHUNK = 1 << 20
 LONGEST_DOCUMENT = 1 << 20  # bytes; longer ones are cut, which bounds memory and lets one huge file be split
 LONGEST_LINE = 64 << 20  # bytes of one JSON line, which escapes may make longer than its text
 PROBE = 8192  # bytes read to distinguish text from binary
+RECORDS = (".jsonl", ".ndjson", ".parquet")
+ARCHIVES = (".zip", ".7z", ".tar", ".tgz", ".rar", ".br", ".lz4", ".z", ".pdf", ".docx", ".epub")  # not opened
+ZSTD_WINDOW = 1 << 31  # bytes, the longest that zstd writes
 
 DOCUMENT_BREAK = re.compile(rb"^\f\r?\n", re.MULTILINE)  # a line that holds one form feed
 LINE_BREAK = re.compile(rb"(?<=\n)")  # after the line's end, so that blank lines are pieces and get counted
@@ -62,13 +65,31 @@ def is_binary(path: Path) -> bool:
     return b"\0" in next(read_chunks(path), b"")[:PROBE]
 
 
+def has_records(path: Path) -> bool:
+    """Whether the documents of a file are fields of records."""
+    return _plain_name(path).endswith(RECORDS)
+
+
+def oddity(path: Path) -> str | None:
+    """What people should know who named this file as text: why it may not be what they mean, or None."""
+    name = _plain_name(path)
+    if name.endswith(ARCHIVES):
+        return "is read as it is, without unpacking; unpack it first to train on what is inside"
+    if name.endswith(".json"):
+        return "is read as plain text; records are read from .jsonl, with one JSON object in a line"
+    return "looks binary, and is read as it is" if is_binary(path) else None
+
+
 def read_chunks(path: Path) -> Iterator[bytes]:
     """The content of `path` in chunks of about CHUNK bytes, decompressed. UserError when it is damaged."""
+    decoder = DECODERS.get(path.suffix.lower())
     try:
         with path.open("rb") as file:
-            yield from DECODERS.get(path.suffix.lower(), stream_chunks)(file)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            yield from stream_chunks(file) if decoder is None else _frames(file, decoder)
+    except EOFError as error:
         raise UserError(f"{path}: damaged or cut short ({error})") from None
+    except MemoryError as error:
+        raise UserError(f"{path}: {error or 'needs more memory than there is'}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -79,37 +100,37 @@ def stream_chunks(file: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _gzip_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    with gzip.GzipFile(fileobj=file) as plain:
-        while chunk := plain.read(CHUNK):
-            yield chunk
+class Decoder(Protocol):
+    """Undoes the compression of one frame, as the decompressors of zlib, bz2, lzma and zstandard do."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def _xz_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    with lzma.LZMAFile(file) as plain:
-        while chunk := plain.read(CHUNK):
-            yield chunk
+def _frames(file: IO[bytes], fresh_decoder: Callable[[], Decoder]) -> Iterator[bytes]:
+    """All frames of a file, decompressed; zeros behind a frame are padding. EOFError for what is cut short.
 
-
-def _zstd_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """All frames of a zstd file, decompressed.
-
-    The decompressor is fed by hand, since zstandard's reader takes a truncated file for a complete one; and a kibibyte
-    at a time, since four bytes may become 128 KiB.
+    Decoders are fed by hand, since some readers take a truncated file for a complete one, and others padding for
+    damage; and a kibibyte at a time, since four bytes may become 128 KiB.
     """
-    import zstandard  # only for such files: a machine that trains on others may lack it
-
-    decoder = None
+    decoder, frames = None, 0
     parts: list[bytes] = []
     while fresh := file.read(1024):
         while fresh:
-            decoder = decoder or zstandard.ZstdDecompressor().decompressobj()
+            begins = decoder is None
+            if begins and frames and not fresh.strip(b"\0"):
+                break
+            decoder = decoder or fresh_decoder()
             try:
                 parts.append(decoder.decompress(fresh))
-            except zstandard.ZstdError as error:
-                raise EOFError(str(error)) from None
-            fresh = decoder.unused_data
-            decoder = None if decoder.eof else decoder
+            except UNREADABLE as error:
+                raise EOFError("other bytes follow its end" if begins and frames else str(error)) from None
+            if not decoder.eof:
+                break
+            fresh, decoder, frames = decoder.unused_data, None, frames + 1
         if sum(map(len, parts)) >= CHUNK:
             yield b"".join(parts)
             parts = []
@@ -118,10 +139,43 @@ def _zstd_chunks(file: IO[bytes]) -> Iterator[bytes]:
         raise EOFError("the last frame has no end")
 
 
-DECODERS: dict[str, Callable[[IO[bytes]], Iterator[bytes]]] = {
-    ".gz": _gzip_chunks,
-    ".xz": _xz_chunks,
-    ".zst": _zstd_chunks,
+UNREADABLE = (zlib.error, lzma.LZMAError, OSError)  # bz2 has no error of its own
+
+
+class _Zstd:
+    """A zstd frame; MemoryError where its window is larger than the memory that there is."""
+
+    def __init__(self) -> None:
+        import zstandard  # only for such files: a machine that trains on others may lack it
+
+        self.error = zstandard.ZstdError
+        self.plain = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+
+    @property
+    def eof(self) -> bool:
+        return self.plain.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self.plain.unused_data
+
+    def decompress(self, data: bytes, /) -> bytes:
+        try:
+            return self.plain.decompress(data)
+        except self.error as error:
+            if "memory" in str(error) or "allocation" in str(error):
+                raise MemoryError(
+                    "was compressed with a window of more memory than there is; compress it again without --long"
+                ) from None
+            raise zlib.error(str(error)) from None
+
+
+DECODERS: dict[str, Callable[[], Decoder]] = {
+    ".bz2": bz2.BZ2Decompressor,
+    ".gz": lambda: zlib.decompressobj(wbits=31),
+    ".lzma": lzma.LZMADecompressor,
+    ".xz": lzma.LZMADecompressor,
+    ".zst": _Zstd,
 }
 
 
@@ -192,6 +246,8 @@ def _parquet_documents(path: Path, field: str) -> Iterator[bytes]:
             names = table.schema_arrow.names
             if field not in names:
                 raise UserError(f"{path}: no column {field!r}; there are: {', '.join(names) or 'none'}")
+            if names.count(field) > 1:
+                raise UserError(f"{path}: has {names.count(field)} columns {field!r}; give each a name of its own")
             for batch in table.iter_batches(batch_size=64, columns=[field]):
                 for row in batch.to_pylist():
                     yield from row_documents(row, field, str(path))

@@ -6,6 +6,7 @@ not on the names or the order of files.
 """
 
 import hashlib
+import warnings
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu1.data.formats import cut
+from cpu1.data.formats import DECODERS, RECORDS, cut
 from cpu1.data.sources import STDIN, documents
 from cpu1.data.spacing import spaced
 from cpu1.errors import UserError
@@ -26,6 +27,7 @@ PIECE = 64 << 10  # bytes, at most, where nothing else is asked for
 LEAST_PIECE = 1 << 10
 BREAK = b"\f\n"  # the line that separates two documents
 SPACED = "spaced:"
+OFF = 0.1  # of a share: a part that misses it by more is worth a note
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ def mix(
         raise UserError("a mixture needs texts with positive shares, like books/=60 reference.txt=40")
     if any(part.source.removeprefix(SPACED) == STDIN for part in parts):
         raise UserError("a mixture reads its texts twice, which standard input does not allow: save it to a file first")
+    suffix = out.suffix.lower()
+    if suffix in {*DECODERS, *RECORDS} - {".zst"}:
+        raise UserError(
+            f"{out}: a mixture is plain text, or compressed as .zst; give its name another end than {suffix}"
+        )
     if piece < LEAST_PIECE:
         raise UserError(f"pieces of {piece:,} bytes are too short; give at least {LEAST_PIECE:,}")
     total = sum(part.share for part in parts)
@@ -94,7 +101,21 @@ def mix(
                     written += len(text)
                     taken += len(found)
             contributions.append(Contribution(part.source, int(chosen.sum()), taken))
+    _note_shares(parts, contributions, size)
     return Mixture(tuple(contributions), written, plain.hexdigest())
+
+
+def _note_shares(parts: Sequence[Part], contributions: Sequence[Contribution], size: int) -> None:
+    """Warns of a share that whole pieces do not come to."""
+    total = sum(part.share for part in parts)
+    for part, found in zip(parts, contributions, strict=True):
+        wanted = size * part.share / total
+        if abs(found.bytes - wanted) > OFF * wanted:
+            warnings.warn(
+                f"{part.source}: gives {found.bytes:,} bytes where its share is {wanted:,.0f}, as pieces stay whole; "
+                "take a smaller --piece or a larger --bytes",
+                stacklevel=3,
+            )
 
 
 def _pieces(source: str, field: str, longest: int) -> Iterator[bytes]:

@@ -26,10 +26,10 @@ def documents(source: str, field: str = "text") -> Iterator[bytes]:
     """The non-empty documents of `source`, of at most 1 MiB each (longer ones are cut), in a stable order.
 
     `source` is `python-stdlib`; a file, a folder (recursive, sorted, without hidden names) or a glob; `-` for stdin; or
-    `hf:NAME[:SPLIT]`, a dataset or a local dataset folder, streamed. Files may end in `.gz`, `.xz` or `.zst`. Each
-    record of `.jsonl` and `.parquet` gives the text of `field` as a document. In every other file a line with a single
-    form feed separates two documents. In folders and globs, files that look binary are skipped with a warning; a file
-    that is named itself is always read.
+    `hf:NAME[:SPLIT]`, a dataset or a local dataset folder, streamed. Links are followed once. Files may end in `.gz`,
+    `.xz`, `.bz2` or `.zst`. Each record of `.jsonl` and `.parquet` gives the text of `field` as a document. In every
+    other file a line with a single form feed separates two documents. In folders and globs, files that look binary are
+    skipped with a warning; a file that is named itself is always read.
 
     Raises UserError when the source is missing, unreadable or damaged, or has no such field.
     """

@@ -72,7 +72,7 @@ def score(
         raise UserError("nothing to score: the documents are empty")
     device = next(model.parameters()).device
     encoded = [tokenizer.encode(bytes(d)).astype(np.int64) if tokenizer else d.astype(np.int64) for d in documents]
-    length = context if tokenizer is None else max(1, context // TOKEN_BYTES)
+    length = min(context if tokenizer is None else max(1, context // TOKEN_BYTES), max(map(len, encoded)))
     nats, deleted, steps = np.zeros(len(documents)), 0.0, 0
     width = -(-length // model.patch) * model.patch
     nats_at, units_at = np.zeros(width), np.zeros(width, np.int64)

@@ -198,14 +198,15 @@ def differences(child: Recipe, parent: Recipe) -> dict[str, tuple[Any, Any]]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def changed(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
+def changed(recipe: Recipe, changes: Iterable[tuple[str, object]]) -> Recipe:
     """The recipe with fields set by name, one after the other, as on a command line.
 
     ("ffn", "ReLU2") puts an ingredient with its default fields, ("gate", "none") removes an optional one,
-    ("head.hidden", "512") and ("layers", "4") set one number. Raises UserError that lists the known names.
+    ("head.hidden", "512") and ("layers", 4) set one number. Raises UserError that lists the known names.
     """
     value = recipe.to_json()
-    for name, text in changes:
+    for name, given in changes:
+        text = given if isinstance(given, str) else "none" if given is None else json.dumps(given, default=repr)
         part, dot, field = name.partition(".")
         if part not in PARTS:
             raise UserError(f"{name}={text}: a recipe has no {part!r}; it has {', '.join(PARTS)}")

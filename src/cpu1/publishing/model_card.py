@@ -5,6 +5,7 @@ no name of a text or a run can break it.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -112,7 +113,7 @@ def _figures(facts: Facts, file: str, size: int) -> str:
     result, corpus = facts.result, facts.result.corpus
     rows = [
         ("bits per byte, 95%", bits(facts)),
-        ("measured on", f"{corpus.name}, {corpus.split}: {corpus.documents} documents, {corpus.bytes:,} "
+        ("measured on", f"{_words(corpus.name)}, {corpus.split}: {corpus.documents} documents, {corpus.bytes:,} "
                         f"bytes, looking back at most {corpus.context:,} bytes"),
         *([("read as whole documents", f"{result.document_bpb:.3f}")] if result.document_bpb else []),
         ("of byte frequencies alone", f"{result.frequency_bpb:.3f}"),
@@ -133,7 +134,7 @@ def _other_texts(held_out: dict[str, HeldOut]) -> Iterator[tuple[str, str]]:
     for name, found in held_out.items():
         interval = bpb_interval(found.documents.nats_D, found.documents.bytes_D)
         whole = f"; read as whole documents {found.document_bpb:.3f}" if found.document_bpb else ""
-        yield f"bits per byte of {name}, 95%", f"{interval:.3f}, {found.corpus.bytes:,} bytes{whole}"
+        yield f"bits per byte of {_words(name)}, 95%", f"{interval:.3f}, {found.corpus.bytes:,} bytes{whole}"
 
 
 def _language(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -165,7 +166,7 @@ def _training(facts: Facts, terms: Terms) -> str:
     unit = "bytes" if result.level == "byte" else "tokens"
     version = f", cpu1 {env.cpu1}" if env.cpu1 else ""  # none is known of a source tree
     rows = [
-        ("text", f"{settings.data} (SHA-256 of the corpus {settings.data_sha256})"),
+        ("text", f"{_words(settings.data)} (SHA-256 of the corpus {settings.data_sha256})"),
         ("budget", f"{result.bytes_seen:,} bytes of text: {result.tok_per_param:.2f} {unit} a parameter, "
                    f"round {result.round}"),
         ("steps", f"{settings.steps:,} of {settings.batch} windows of {settings.window:,} {unit}"),
@@ -204,7 +205,7 @@ def _limit_lines(facts: Facts, file: str, dense: str) -> Iterator[str]:
     yield "It continues text. It was not taught to answer, to follow instructions or to be right."
     yield "It repeats what texts like its training text say, whatever that is. Nothing that it writes is filtered."
     yield (
-        f"It was trained on windows of {window:,} {unit}, and measured on held-out documents of {corpus.name}: "
+        f"It was trained on windows of {window:,} {unit}, and measured on held-out documents of {_words(corpus.name)}: "
         "other kinds of text cost it more."
     )
     yield "The interval is over documents; this is one seed, so it leaves out the luck of training."
@@ -223,7 +224,12 @@ def _duration(seconds: float) -> str:
 
 
 def _cell(value: object) -> str:
-    return str(value).replace("|", r"\|").replace("\n", " ")
+    return re.sub(r"(?<!\\)\|", r"\|", str(value).replace("\n", " "))
+
+
+def _words(name: str) -> str:
+    """A name that a user gave, without the marks of Markdown and HTML."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", name.replace("\n", " "))
 
 
 def _indented(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.records import Level, later, read, written
+from cpu1.runtime.sampling import is_whole
 
 SECOND_STAGE = 0.5  # share of the steps after which the two-stage schedule's second line begins
 SECOND_PEAK = 2 / 3  # of the peak rate, from which that line comes down
@@ -124,6 +125,10 @@ class Settings:
             known = getattr(self, name, None) if name in KNOBS else None
             if known is None or isinstance(known, str) != isinstance(value, str):
                 raise UserError(f"--set {name}={value}: not a setting, or not of its type; known: {', '.join(KNOBS)}")
+            if isinstance(known, int) and not is_whole(value):
+                raise UserError(f"--set {name}={value}: must be a whole number")
+            if isinstance(known, float) and not (is_whole(value) or isinstance(value, float)):
+                raise UserError(f"--set {name}={value}: must be a number")
             values[name] = type(known)(value)
         return dataclasses.replace(self, **values)
 

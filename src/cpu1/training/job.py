@@ -1,6 +1,7 @@
 """A training job from its words to its result: plan, run, finish."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from cpu1 import device as devices
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import context_bytes, score
 from cpu1.evaluation.report import EXCERPT_BYTES, evaluation
-from cpu1.files import read_json, write_json
+from cpu1.files import locked, read_json, write_json
 from cpu1.format.packed import UNPACKED
 from cpu1.model.network import Model, build, parameter_count
 from cpu1.records import read, to_json
@@ -25,7 +26,8 @@ from cpu1.training.plan import Job, OtherRun, Plan, make_plan
 
 CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
 OWN = ("recipe.json", "settings.json")  # mark a folder as a run's, and say which
-BEFORE = {"log.txt", "error.json"}  # what a study may have left in a run's folder before the run began
+LOCK = ".lock"
+BEFORE = {"log.txt", "error.json", LOCK}  # what a study may have left in a run's folder before the run began
 LABELS = ("run", "title", "level", "parent", "scale", "round", "seed")  # of the settings, in a result too
 
 Report = Callable[[str | dict[str, Any]], None]
@@ -46,12 +48,18 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     with parallel.join(device, job.shard) as group:
         if group.first((job.folder / "result.json").exists()):
             return _finished(job, report, group)
+        if threads := job.threads or group.threads:
+            torch.set_num_threads(threads)
+        begun = group.first((job.folder / OWN[1]).exists())
         try:
-            return _train(job, report if group.leads else lambda _: None, group)
+            plan = make_plan(job, group)
+            begun = False  # what goes wrong from here on is the run's own fault
+            return _train(plan, report if group.leads else lambda _: None, group)
         except OtherRun:
             raise
         except UserError as error:
-            _write_fault(fault, error)
+            if not begun:
+                _write_fault(fault, error)
             raise
         except RuntimeError as error:
             if not parallel.lost(error):
@@ -105,20 +113,28 @@ def _write_fault(path: Path, error: UserError) -> None:
         write_json(path, to_json(Fault(str(error), type(error).__name__)))
 
 
-def _train(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]:
-    if threads := job.threads or group.threads:
-        torch.set_num_threads(threads)
-    plan = make_plan(job, group)
-    if group.leads:
-        _write_plan(plan, group)
-        _report_start(plan, report)
-    model, progress = loop.run(job.folder, plan.recipe, plan.settings, plan.text, _hooks(plan, report), group)
-    group.leave()
-    if not group.leads:
-        return {}
-    result = _finish(plan, model, progress, report)
-    Checkpoints(job.folder / "checkpoints", "", group).clear()
-    return to_json(result)
+def _train(plan: Plan, report: Report, group: parallel.Group) -> dict[str, Any]:
+    folder = plan.job.folder
+    with ExitStack() as kept:
+        if group.leads:
+            _lock(kept, folder)
+            _write_plan(plan, group)
+            _report_start(plan, report)
+        model, progress = loop.run(folder, plan.recipe, plan.settings, plan.text, _hooks(plan, report), group)
+        group.leave()
+        if not group.leads:
+            return {}
+        result = _finish(plan, model, progress, report)
+        Checkpoints(folder / "checkpoints", "", group).clear()
+        return to_json(result)
+
+
+def _lock(kept: ExitStack, folder: Path) -> None:
+    """Makes the folder this process's own until `kept` is closed; OtherRun where another process trains in it."""
+    try:
+        kept.enter_context(locked(folder / LOCK, held=f"{folder}: another process is training here; wait, or stop it"))
+    except UserError as error:
+        raise OtherRun(str(error)) from None
 
 
 def _write_plan(plan: Plan, group: parallel.Group) -> None:

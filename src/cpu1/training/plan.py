@@ -28,6 +28,7 @@ from cpu1.training.parallel import Group
 from cpu1.training.start import RATE_SHARE, TUNED, Start, fitting, open_start, reopen_start
 
 SCALE = "nano"  # where nothing says another
+CUSTOM = "custom"  # the round of a budget of one's own
 
 
 class OtherRun(UserError):
@@ -46,8 +47,9 @@ class Budget:
         given = [value for value in (self.units_per_parameter, self.bytes, self.minutes) if value is not None]
         if len(given) != 1:
             raise UserError("give one budget: a round, --bytes or --minutes")
-        if not (math.isfinite(given[0]) and given[0] > 0):
-            raise UserError(f"the training budget is {given[0]}; it must be positive")
+        number = is_whole(given[0]) or isinstance(given[0], float)
+        if not (number and math.isfinite(given[0]) and given[0] > 0):
+            raise UserError(f"the training budget is {given[0]!r}; it must be a positive number")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Job:
     teacher_cache: Path | None = None
     start: Path | None = None  # a run folder or a packed file whose weights the run starts from
     overrides: tuple[tuple[str, float | int | str], ...] = ()  # of Settings
-    changes: tuple[tuple[str, str], ...] = ()  # of the recipe, see recipe.changed
+    changes: tuple[tuple[str, object], ...] = ()  # of the recipe, see recipe.changed
     eval_bytes: int = EVAL_BYTES
     tensorboard: bool = False
     checkpoint_seconds: float = loop.CHECKPOINT_SECONDS
@@ -80,6 +82,12 @@ class Job:
             raise UserError("--teacher and --teacher-cache: a run learns from one of them")
         if not (is_whole(self.seed) and 0 <= self.seed < 2**63):
             raise UserError(f"seed is {self.seed!r}; give a whole number from 0 to 2^63 - 1")
+        if not self.start and self.round not in (None, CUSTOM, *ladder.ROUNDS):
+            raise UserError(f"round {self.round!r} is not known; there are {', '.join(ladder.ROUNDS)}")
+        if self.round == CUSTOM and self.budget is None:
+            raise UserError("the round `custom` needs a budget of its own: --bytes or --minutes")
+        if self.threads is not None and not (is_whole(self.threads) and self.threads >= 1):
+            raise UserError(f"threads is {self.threads!r}; give a whole number of at least 1")
         if self.start and self.round not in (None, TUNED):
             raise UserError(
                 f"--round {self.round}: a round is a budget for training from scratch; with --from give --bytes or "
@@ -213,7 +221,7 @@ def draft(
     rung = ladder.find(job.run or (start.run if start else ""))
     name = job.scale or (start.scale if start else SCALE)
     scale = ladder.SCALES[rung.scale if name in ladder.ORIGINAL else name]
-    round = job.round or (TUNED if start else "custom" if job.budget else "r1")
+    round = job.round or (TUNED if start else CUSTOM if job.budget else "r1")
     unit = TOKEN_BYTES if recipe.level == "token" else 1
     settings = Settings(
         run=rung.run,

@@ -127,7 +127,7 @@ _shtab_cpu1_compress_defaults_added=0
 _shtab_cpu1_data_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
-  ":text to prepare\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files:_files"
+  ":text to prepare\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .bz2, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -146,7 +146,7 @@ _shtab_cpu1_decompress_defaults_added=0
 
 _shtab_cpu1_eval_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--data[text to score\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: the text that the run was trained on)]:SOURCE:_files"
+  "--data[text to score\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .bz2, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: the text that the run was trained on)]:SOURCE:_files"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   "--split[part of the text to score (default\: valid)]:split:(train valid test all)"
   "--context[bytes before each prediction that the model may see (default\: as in training)]:N:"
@@ -295,7 +295,7 @@ _shtab_cpu1_study_options=(
   "--round[training budget\: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter\; r3 also doubles the learning rate of ternary weights (default\: r1\; custom with --bytes or --minutes)]:round:(r1 r2 r3 custom)"
   "--bytes[train on this much text, like 2M, instead of the budget of --round]:SIZE:"
   "--minutes[train for this long on this machine, instead of the budget of --round]:MINUTES:"
-  "--data[text to train on\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
+  "--data[text to train on\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .bz2, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   "--device[device to compute on (default\: auto, a GPU if there is one)]:device:(auto cpu cuda)"
   "--teacher-cache[also learn from a teacher\'s answers about this text, written by \`cpu1 teach\`]:FOLDER:_files -/"
@@ -321,7 +321,7 @@ _shtab_cpu1_sweep_options=(
   "--round[training budget\: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter\; r3 also doubles the learning rate of ternary weights (default\: r1\; custom with --bytes or --minutes)]:round:(r1 r2 r3 custom)"
   "--bytes[train on this much text, like 2M, instead of the budget of --round]:SIZE:"
   "--minutes[train for this long on this machine, instead of the budget of --round]:MINUTES:"
-  "--data[text to train on\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
+  "--data[text to train on\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .bz2, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   "--device[device to compute on (default\: auto, a GPU if there is one)]:device:(auto cpu cuda)"
   "--teacher-cache[also learn from a teacher\'s answers about this text, written by \`cpu1 teach\`]:FOLDER:_files -/"
@@ -341,7 +341,7 @@ _shtab_cpu1_teach_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--teacher[folder of a byte-level run, a .gguf file, or a transformers model by folder or name]:TEACHER:"
   {-o,--out}"[cache folder\; resumed if it exists]:FOLDER:_files -/"
-  "--data[text for the teacher to read\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
+  "--data[text for the teacher to read\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .bz2, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   "--top-k[number of likeliest bytes to keep per prediction (default\: 8)]:K:"
   "--window[bytes of text that the teacher reads at once (default\: 4Ki)]:SIZE:"
@@ -362,7 +362,7 @@ _shtab_cpu1_train_options=(
   "--round[training budget\: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter\; r3 also doubles the learning rate of ternary weights (default\: r1\; custom with --bytes or --minutes)]:round:(r1 r2 r3 custom)"
   "--bytes[train on this much text, like 2M, instead of the budget of --round]:SIZE:"
   "--minutes[train for this long on this machine, instead of the budget of --round]:MINUTES:"
-  "--data[text to train on\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
+  "--data[text to train on\: a file, folder or quoted glob (plain, .zst, .gz, .xz, .bz2, .jsonl or .parquet), - for standard input, hf\:NAME\[\:SPLIT\], or python-stdlib for Python\'s own source files (default\: python-stdlib)]:SOURCE:_files"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   "--device[device to compute on (default\: auto, a GPU if there is one)]:device:(auto cpu cuda)"
   "--teacher-cache[also learn from a teacher\'s answers about this text, written by \`cpu1 teach\`]:FOLDER:_files -/"

@@ -10,11 +10,11 @@ from cpu1.report.report import StudyReport
 
 def markdown(report: StudyReport) -> str:
     """The whole report: tables, baselines, samples and notes."""
-    parts = [f"# {REPORT_TITLE}", *corpora(report)]
+    parts = [f"# {REPORT_TITLE}", *map(escape, corpora(report))]
     if lines := troubles(report) + absences(report):
         parts.append("\n".join(f"- {escape(line)}" for line in lines))
     for part in tables(report):
-        parts += [f"## {part.heading}", *section(part)]
+        parts += [f"## {escape(part.heading)}", *section(part)]
     if report.baselines:
         rows = [[escape(baseline.name), f"{baseline.bpb:.4f}"] for baseline in report.baselines]
         parts += ["## Baselines on the same bytes", table(["Baseline", "BPB"], rows, [True, False])]
@@ -28,14 +28,14 @@ def section(part: Table) -> list[str]:
     for name, columns in groups(part).items():
         shown: Sequence[Column] = (RUN, TITLE, *columns)
         rows = [[escape(column.cell(row)) for column in shown] for row in part.rows]
-        parts += [f"### {name}", table([c.heading for c in shown], rows, [c.words for c in shown])]
+        parts += [f"### {escape(name)}", table([c.heading for c in shown], rows, [c.words for c in shown])]
     return parts
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[bool]) -> str:
-    """A Markdown table; columns of words to the left, of numbers to the right."""
+    """A Markdown table of escaped rows; columns of words to the left, of numbers to the right."""
     rule = [":--" if left else "--:" for left in words]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [headings, rule, *rows])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [[escape(h) for h in headings], rule, *rows])
 
 
 def samples(report: StudyReport) -> list[str]:
