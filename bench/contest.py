@@ -79,7 +79,7 @@ class Ours:
     def _draw(self, steps: int, seed: int) -> NDArray[np.uint32]:
         """At temperature 1: a random model's best text soon repeats, and with it what its gate decides."""
         sampler = Sampler(Sampling(temperature=1, seed=seed))
-        return self._session.generate(steps * self._patch, sampler, end=None)
+        return self._session.generate(steps * self._patch, sampler, may_end=False)
 
     @torch.inference_mode()
     def _deleted(self, model: Model, seed: int) -> float:

@@ -21,7 +21,6 @@ from cpu1.cli.options import byte_size
 from cpu1.data.corpus import prepare
 from cpu1.evaluation.bits import score
 from cpu1.files import read_json
-from cpu1.format.tokens import SEPARATOR
 from cpu1.runs.pack import pack_run
 from cpu1.runs.trained import Trained, load
 from cpu1.runtime.model import PackedModel
@@ -82,7 +81,7 @@ def compare(folder: Path, size: int) -> dict[str, Any]:
 @torch.inference_mode()
 def greedy(trained: Trained, packed: PackedModel) -> tuple[int, float | None]:
     """How many greedy units agree, and torch's gap between its two best where they first part (None: nowhere)."""
-    theirs = packed.session().generate(GREEDY_BYTES, Sampler(Sampling(temperature=0)), SEPARATOR, may_end=False)
+    theirs = packed.session().generate(GREEDY_BYTES, Sampler(Sampling(temperature=0)), may_end=False)
     logits = np.array(list(best_logits(trained, theirs)))
     agree = sum(1 for _ in takewhile(bool, logits.argmax(1) == theirs))
     if agree == len(theirs):
@@ -97,7 +96,7 @@ def best_logits(trained: Trained, units: NDArray[np.uint32]) -> Any:
     begun = torch.empty(1, 0, dtype=torch.int64)
     for unit in units.astype(np.int64):
         logits = model.next_logits(begun, state, begun.shape[1])[0].numpy()
-        logits[SEPARATOR] = -1e30
+        logits[trained.recipe.separator] = -1e30
         yield logits
         begun = torch.cat((begun, torch.tensor([[unit]])), 1)
         if begun.shape[1] == model.patch:

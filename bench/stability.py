@@ -69,7 +69,7 @@ def main() -> int:
 def run(args: argparse.Namespace) -> int:
     """Trains what is missing, and reports; 130 when interrupted."""
     runs = tuple(ladder.LADDER) if args.runs == "all" else tuple(ladder.find(name).run for name in args.runs.split(","))
-    frequency = read_text(prepare(args.data), None).frequency_loss / math.log(2)
+    frequency = read_text(prepare(args.data), None, 0).frequency_loss / math.log(2)
     extra = ["--set", f"steps={args.steps}", "--set", "precision=bf16", "--eval-bytes", "64k"]
     if args.batch:
         extra += ["--set", f"batch={args.batch}"]

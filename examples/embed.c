@@ -38,7 +38,8 @@ int main(int argc, char **argv) {
     const uint32_t *stream = units;
     if (!cpu1_session_advance(session, &stream, &count, &error)) return fail(&error);
 
-    const cpu1_sampling sampling = {.temperature = 0.6, .top_k = 0, .top_p = 1, .min_p = 0, .end = 0, .may_end = 1};
+    const int64_t end = cpu1_model_facts(model).separator;
+    const cpu1_sampling sampling = {.temperature = 0.6, .top_k = 0, .top_p = 1, .min_p = 0, .end = end, .may_end = 1};
     cpu1_random random = {{0, 42}, {0, 1}}; /* the seed: any state, and an odd increment */
     uint32_t drawn[LENGTH];
     int64_t made = 0;

@@ -5,7 +5,7 @@ fit is named with its file and key. A declared type is a scalar, a `Literal`, a 
 `tuple[X, Y]`, `dict[str, X]`, `Any`, any of these `| None`, or a scalar with a `Range` or `OneOf` in `Annotated`.
 
 Allowed to grow: what was written before a field joined must go on meaning, hashing and resuming the same. So a field
-that joins later has a default that is what was done before it, and is left out of JSON where it holds that default.
+that joins later is left out of JSON where it holds what was done before it, which is its default unless it says so.
 """
 
 import dataclasses
@@ -68,15 +68,17 @@ Amount = Annotated[float, Range(0)]  # of something that cannot be negative
 Level = Annotated[str, OneOf(("byte", "token"))]  # of a model: what a unit is
 
 
-def later(*, default: Any) -> Any:
-    """A dataclass field that joined after records had been written."""
-    return field(default=default, metadata={_LATER: True})
+def later(*, default: Any, before: Any = None) -> Any:
+    """A dataclass field that joined after records had been written; they mean `before`, or else the default."""
+    return field(default=default, metadata={_LATER: default if before is None else before})
 
 
 def written(record: Any) -> dict[str, Any]:
     """The fields of a dataclass that stand in its JSON, by name, as they are."""
     fields = {f.name: (f, getattr(record, f.name)) for f in dataclasses.fields(record)}
-    return {name: value for name, (f, value) in fields.items() if not (_LATER in f.metadata and value == f.default)}
+    return {
+        name: value for name, (f, value) in fields.items() if not (_LATER in f.metadata and value == f.metadata[_LATER])
+    }
 
 
 def to_json(value: Any) -> Any:
@@ -153,6 +155,8 @@ class Parser:
                 chosen = None if key else self.kinds.get(name)
                 parse = self.value if chosen is None else self._chosen(chosen, about.default is None)
                 values[name] = parse(hints[name], members[name], place)
+            elif _LATER in about.metadata:
+                values[name] = about.metadata[_LATER]
             elif about.default is dataclasses.MISSING and about.default_factory is dataclasses.MISSING:
                 raise UserError(self._said(f'"{place}" is missing, should be {self._wanted(hints[name])}'))
         try:

@@ -91,7 +91,7 @@ REFUSED = [
     (change("patch", 17), "patch is 17; it must be a whole number from 1 to 16"),
     (change("patch", True), "patch is true"),
     (change("width", 8.0), "width is 8.0"),
-    (change("vocabulary", 255), "a vocabulary of 255 bytes"),
+    (change("vocabulary", 255), "255 symbols of bytes"),
     (change("level", "token"), "a patch of 4 tokens"),
     ({**change("level", "token"), "patch": 1}, "embed[0] embed_bytes is not for a token model"),
     (change("registers", []), "registers is not an object"),

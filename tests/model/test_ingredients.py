@@ -114,8 +114,8 @@ def test_folded_state_is_bounded(segment):
 @pytest.mark.parametrize("back", [1, 3, 5])
 def test_local_byte_decoder(back):
     config = LocalByteDecoder(width=12, hidden=20, look_back=back)
-    module = double(config.build(WIDTH))
-    table = torch.randn(256, WIDTH // 4, dtype=torch.float64)
+    module = double(config.build(WIDTH, 257))
+    table = torch.randn(257, WIDTH // 4, dtype=torch.float64)
     s = torch.randn(2, 3, WIDTH, dtype=torch.float64)
     units = torch.randint(0, 256, (2, 12))
     recent = torch.tensor([[ABSENT, ABSENT, ABSENT, ABSENT, 7], [9, 8, 1, 2, 3]])[:, -back:]
@@ -134,7 +134,7 @@ def test_local_byte_decoder(back):
                 inner = (module.up @ norm(x) + module.up_bias).relu() ** 2
                 x = x + module.down @ inner + module.down_bias
                 rows.append(module.output @ norm(x) + module.output_bias)
-        return torch.stack(rows).view(2, 3, 4, 256)
+        return torch.stack(rows).view(2, 3, 4, 257)
 
     compare(module, lambda s, table: module(s, units, recent, table), slow, s, table)
 
@@ -142,8 +142,8 @@ def test_local_byte_decoder(back):
 @pytest.mark.parametrize("back", [1, 5, 8])
 @torch.no_grad()
 def test_a_byte_is_seen_by_exactly_the_next_look_back_predictions(back):
-    module = double(LocalByteDecoder(width=12, hidden=20, look_back=back).build(WIDTH))
-    table, s = torch.randn(256, WIDTH // 4, dtype=torch.float64), torch.randn(1, 8, WIDTH, dtype=torch.float64)
+    module = double(LocalByteDecoder(width=12, hidden=20, look_back=back).build(WIDTH, 257))
+    table, s = torch.randn(257, WIDTH // 4, dtype=torch.float64), torch.randn(1, 8, WIDTH, dtype=torch.float64)
     units, recent = torch.randint(0, 256, (1, 32)), torch.full((1, back), ABSENT)
     before = module(s, units, recent, table).flatten(1, 2)
     for place in (0, 5, 14, 31):
@@ -155,7 +155,7 @@ def test_a_byte_is_seen_by_exactly_the_next_look_back_predictions(back):
 
 def test_a_decoder_that_looks_too_far_back_is_refused():
     with pytest.raises(UserError, match="look_back 9 is more than 8"):
-        LocalByteDecoder(look_back=9).build(WIDTH)
+        LocalByteDecoder(look_back=9).build(WIDTH, 257)
 
 
 def test_relu2():

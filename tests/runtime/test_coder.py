@@ -150,7 +150,7 @@ def test_a_stream_goes_on_after_its_code(pairs):
 def test_units_and_codes_that_are_none_are_refused(pairs):
     session = Session(Engine(pairs["10"].path))
     with pytest.raises(ValueError, match="vocabulary"):
-        session.encoder().put([256])
+        session.encoder().put([257])
     with pytest.raises(ValueError, match="damaged"):
         session.decoder(b"\xff" * 100).get(10)
 

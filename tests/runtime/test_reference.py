@@ -167,8 +167,8 @@ def test_a_state_is_not_changed_by_a_call(tmp_path):
     ("call", "message"),
     [
         (lambda m, s: m.advance([1, 2, 3], s), "not whole steps of 4"),
-        (lambda m, s: m.advance([1, 2, 3, 256], s), "0 to 255"),
-        (lambda m, s: m.advance([-1, 2, 3, 4], s), "0 to 255"),
+        (lambda m, s: m.advance([1, 2, 3, 257], s), "0 to 256"),
+        (lambda m, s: m.advance([-1, 2, 3, 4], s), "0 to 256"),
         (lambda m, s: m.next_logits([1, 2, 3, 4], s), "begun of a step of 4"),
         (lambda m, s: m.next_logits([[1]], s), "a row of numbers"),
     ],

@@ -276,6 +276,7 @@ NB_MODULE(_engine, m) {
         .def_prop_ro("is_bytes", [](const Model &self) { return self.facts().is_bytes != 0; })
         .def_prop_ro("patch", [](const Model &self) { return self.facts().patch; })
         .def_prop_ro("vocabulary", [](const Model &self) { return self.facts().vocabulary; })
+        .def_prop_ro("separator", [](const Model &self) { return self.facts().separator; })
         .def_prop_ro("width", [](const Model &self) { return self.facts().width; })
         .def_prop_ro("isa", [](const Model &self) { return std::string(self.facts().isa); })
         .def_prop_ro("arithmetic", [](const Model &self) { return std::string(self.facts().arithmetic); })

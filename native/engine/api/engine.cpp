@@ -72,6 +72,7 @@ cpu1_facts cpu1_model_facts(const cpu1_model *model) {
             m.program.patch,
             m.program.vocabulary,
             m.program.width,
+            m.program.separator(),
             m.about.c_str(),
             m.tokenizer.data(),
             static_cast<int64_t>(m.tokenizer.size()),

@@ -22,6 +22,7 @@ typedef struct {
 typedef struct {
     int is_bytes;  // units are bytes, else tokens
     int64_t patch, vocabulary, width;
+    int64_t separator;  // the unit between documents: behind the bytes, NUL in older models; 0 among tokens
     const char *about;  // the file's own description, JSON
     const char *tokenizer;
     int64_t tokenizer_size;  // 0: none

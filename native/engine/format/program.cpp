@@ -74,7 +74,8 @@ class Reader {
         program_.patch = number("patch", most_patch);
         program_.vocabulary = number("vocabulary", most_vocabulary);
         program_.width = number("width", most_inputs);
-        if (program_.bytes && program_.vocabulary != 256) refuse("program: a vocabulary of bytes that is not 256");
+        if (program_.bytes && program_.vocabulary != byte_symbols && program_.vocabulary != byte_symbols - 1)
+            refuse("program: a vocabulary of bytes that is not 257");
         if (!program_.bytes && program_.patch != 1) refuse("program: a patch of several tokens; a step reads one");
         read_registers(json_.get(place, "registers", Json::object));
         read_states(json_.get(place, "states", Json::object));

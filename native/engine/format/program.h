@@ -20,6 +20,9 @@ struct Op : Fields {
     std::map<std::string, int64_t> sizes;  // the letters of the table
 };
 
+// Of a byte-level model: the bytes, and the separator of documents behind them. Older ones have the bytes alone.
+constexpr int64_t byte_symbols = 257;
+
 struct Program {
     bool bytes;  // else tokens
     int64_t patch, vocabulary, width;
@@ -29,6 +32,9 @@ struct Program {
     Op embed, head;
     std::vector<Op> trunk;
     std::vector<Op> lookups;  // the head's operations before its last
+
+    // The unit between documents: NUL in older models of bytes, 0 among tokens.
+    int64_t separator() const { return bytes && vocabulary == byte_symbols ? byte_symbols - 1 : 0; }
 };
 
 // Values of packed rows that share a byte.

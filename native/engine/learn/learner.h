@@ -26,7 +26,7 @@ class Learner {
     // context has, as a power of two.
     Learner(const cpu1_kernels &kernels, int64_t remembered, int size);
 
-    // logits (256) of the model, corrected in place; `code` is what the memory says of the next byte.
+    // logits of the model, of which those of the 256 bytes are corrected in place; `code` is what the memory says of the next byte.
     void correct(float *logits, const uint8_t *code);
     // The byte came, after `correct` for it. Nothing is learned from the model's `own`.
     void learn(uint8_t byte, const uint8_t *code, bool own);

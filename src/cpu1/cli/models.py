@@ -3,7 +3,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,7 @@ def add(command: Command) -> None:
         "--stop", action="append", default=[], metavar="TEXT", help="stop before this text appears; repeatable"
     )
     p.add_argument("--echo", action="store_true", help="print the prompt before the text")
+    p.add_argument("--raw", action="store_true", help="write bytes as they are drawn, for text that is not UTF-8")
     learn_option(p, "learn from the prompt, so that the text continues in its manner (packed byte models)")
     adapter_option(p)
     threads_option(p)
@@ -133,7 +135,7 @@ def add(command: Command) -> None:
 def generate(args: argparse.Namespace) -> int:
     """Continue a prompt.
 
-    The text is printed while it is generated, in whole characters.
+    The text is printed while it is generated, in whole characters, or with --raw in bytes.
     """
     from cpu1.runtime.sampling import Sampling
     from cpu1.runtime.text import as_bytes, stream_text
@@ -147,12 +149,23 @@ def generate(args: argparse.Namespace) -> int:
     model = model_path(args)
     standard = args.prompt == STANDARD
     prompt: bytes = sys.stdin.buffer.read() if standard else as_bytes(args.prompt)
+    if args.raw and args.stop:
+        raise UserError("--raw and --stop: bytes are not searched for text; leave out one of them")
+    chunks = _continuation(model, prompt, args.max_bytes, sampling, args)
+    if args.raw:
+        return _write_bytes([prompt] if args.echo else [], chunks)
     if args.echo:
         print(prompt.decode(errors="replace"), end="", flush=True)
-    chunks = _continuation(model, prompt, args.max_bytes, sampling, args)
     for text in stream_text(chunks, args.stop):
         print(text, end="", flush=True)
     print()
+    return 0
+
+
+def _write_bytes(*parts: Iterable[bytes]) -> int:
+    for chunk in chain(*parts):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
     return 0
 
 

@@ -17,13 +17,16 @@ class Windows:
     offset (a stream of less than two windows has one, anywhere in it). UserError for a stream shorter than a window.
     """
 
-    def __init__(self, stream: NDArray[Any], length: int, seed: int) -> None:
+    def __init__(
+        self, stream: NDArray[Any], length: int, seed: int, ends: NDArray[np.int64] | None = None, separator: int = 0
+    ) -> None:
+        """`ends`: the places of the stream, in order, at which windows have the unit `separator` instead."""
         if length < 1 or len(stream) < length:
             raise UserError(
                 f"the training text holds {len(stream):,} units, less than one window of {length:,}: "
                 "take more text or a shorter window"
             )
-        self.stream = np.asarray(stream)
+        self.stream, self.ends, self.separator = np.asarray(stream), ends, separator
         self.length = length
         self.seed = seed
         self.count = max(1, (len(stream) - length + 1) // length)  # windows in an epoch
@@ -35,7 +38,14 @@ class Windows:
 
     def read(self, starts: NDArray[np.int64]) -> NDArray[Any]:
         """The windows that begin at `starts` (n,) of the stream: a copy (n, length)."""
-        return self.stream[starts[:, None] + np.arange(self.length)]
+        windows = self.stream[starts[:, None] + np.arange(self.length)]
+        if self.ends is None:
+            return windows
+        windows = windows.astype(np.int64)
+        first, last = np.searchsorted(self.ends, (starts, starts + self.length))
+        for row, (start, left, right) in enumerate(zip(starts, first, last, strict=True)):
+            windows[row, self.ends[left:right] - start] = self.separator
+        return windows
 
     def starts(self, step: int, size: int) -> NDArray[np.int64]:
         """Where in the stream the windows of a step begin: (size,)."""

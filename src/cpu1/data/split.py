@@ -1,4 +1,7 @@
-"""A split on disk: documents end to end in one stream with a separator after each, and the start of each."""
+"""A split on disk: documents end to end in one stream with a separator after each, and the start of each.
+
+Bytes have no value to spare for a separator: the stream has a NUL in its place, and `ends` says which NULs those are.
+"""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +43,11 @@ class Split:
     def size(self) -> int:
         """Units in all documents without the separators."""
         return len(self.stream) - len(self)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """The places of the separators (documents,)."""
+        return np.asarray(self.offsets[1:] - 1)
 
     def document(self, i: int) -> NDArray[Any]:
         """The units of document `i` without its separator, as a view. IndexError beyond the last."""

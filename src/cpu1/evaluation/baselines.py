@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cpu1.data.split import Split
 from cpu1.errors import UserError
-from cpu1.format.tokens import SEPARATOR
+from cpu1.format.tokens import BYTE_SYMBOLS
 
+SEPARATOR = BYTE_SYMBOLS - 1
 TRAIN_LIMIT = 32 << 20  # bytes of the training split that are counted
 PIECE = 1 << 20
 
@@ -23,10 +25,10 @@ class Baseline:
     note: str  # what the baseline is, for people
 
 
-def baselines(train: NDArray[np.uint8], documents: Sequence[NDArray[np.uint8]]) -> dict[str, Baseline]:
-    """Scores `documents` (bytes) with models counted on `train` (n,), and with compressors that see only the documents.
+def baselines(train: Split, documents: Sequence[NDArray[np.uint8]]) -> dict[str, Baseline]:
+    """Scores `documents` (bytes) with models counted on a training split, and with compressors that see them alone.
 
-    `train` holds documents, each followed by one separator. Raises UserError when `documents` are empty.
+    Raises UserError when `documents` are empty.
     """
     import zstandard
 
@@ -60,7 +62,7 @@ class ByteCounts:
     Separators are neither predicted nor part of a context.
     """
 
-    def __init__(self, train: NDArray[np.uint8]) -> None:
+    def __init__(self, train: Split) -> None:
         triples = _count_triples(_excerpt(train))
         # A triple whose context reaches beyond its document holds a separator: its last bytes count towards the
         # lower orders, and the triple itself does not count.
@@ -71,10 +73,10 @@ class ByteCounts:
         triples[SEPARATOR] = 0
         triples[:, SEPARATOR] = 0
         self._triples = triples
-        self.order_0: NDArray[np.float64] = (single + 0.5) / (single.sum() + 128)
+        self.order_0: NDArray[np.float64] = (single[:SEPARATOR] + 0.5) / (single.sum() + 128)
 
     def order_2(
-        self, before_2: NDArray[np.uint8], before_1: NDArray[np.uint8], byte: NDArray[np.uint8]
+        self, before_2: NDArray[np.int16], before_1: NDArray[np.int16], byte: NDArray[np.int16]
     ) -> NDArray[np.float64]:
         """Returns p(byte | the two bytes before it) (n,) for n positions; a separator means that there is no byte."""
         order_1 = _witten_bell(self._pairs, (before_1,), byte, self.order_0[byte])
@@ -82,9 +84,9 @@ class ByteCounts:
 
 
 def _witten_bell(
-    counts: NDArray[Any], context: tuple[NDArray[np.uint8], ...], byte: NDArray[np.uint8], lower: NDArray[np.float64]
+    counts: NDArray[Any], context: tuple[NDArray[np.int16], ...], byte: NDArray[np.int16], lower: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Interpolates the counts (..., 256) of n contexts with the next lower order's probabilities (n,).
+    """Interpolates the counts (..., V) of n contexts with the next lower order's probabilities (n,).
 
     The lower order's weight is the number of different next bytes of the context (Witten and Bell, "The zero-frequency
     problem", 1991, method C). A context that was never seen has only the lower order.
@@ -95,27 +97,36 @@ def _witten_bell(
     return np.where(total > 0, (seen + distinct * lower) / np.maximum(total + distinct, 1), lower)
 
 
-def _count_triples(stream: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Returns how often each three bytes follow each other (256, 256, 256), with two separators before the stream."""
-    counts = np.zeros(256**3, np.int32)
-    stream = np.concatenate([np.zeros(2, np.uint8), stream])
-    for start in range(0, len(stream) - 2, 4 * PIECE):  # in pieces: the keys take eight times the memory of the text
+def _count_triples(stream: NDArray[np.int16]) -> NDArray[np.int32]:
+    """Returns how often each three symbols follow each other (V, V, V), with two separators before the stream."""
+    symbols = BYTE_SYMBOLS
+    counts = np.zeros(symbols**3, np.int32)
+    stream = np.concatenate([np.full(2, SEPARATOR, np.int16), stream])
+    for start in range(0, len(stream) - 2, 4 * PIECE):  # in pieces: the keys take four times the memory of the text
         wide = stream[start : start + 4 * PIECE + 2].astype(np.int64)
-        counts += np.bincount(wide[:-2] << 16 | wide[1:-1] << 8 | wide[2:], minlength=256**3)
-    return counts.reshape(256, 256, 256)
+        counts += np.bincount((wide[:-2] * symbols + wide[1:-1]) * symbols + wide[2:], minlength=symbols**3)
+    return counts.reshape(symbols, symbols, symbols)
 
 
-def _excerpt(train: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _excerpt(train: Split) -> NDArray[np.int16]:
     """Returns a small training split whole, or evenly spread pieces of a large one, each ending with a separator."""
-    if len(train) <= TRAIN_LIMIT:
-        return np.asarray(train)
-    starts = np.linspace(0, len(train) - PIECE, TRAIN_LIMIT // PIECE, dtype=np.int64)
-    pieces = [np.append(train[start : start + PIECE - 1], np.uint8(SEPARATOR)) for start in starts]
-    return np.concatenate(pieces)
+    length = len(train.stream)
+    if length <= TRAIN_LIMIT:
+        return _marked(train, 0, length)
+    starts = np.linspace(0, length - PIECE, TRAIN_LIMIT // PIECE, dtype=np.int64)
+    return np.concatenate([np.append(_marked(train, s, s + PIECE - 1), np.int16(SEPARATOR)) for s in starts.tolist()])
 
 
-def _contexts(documents: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _marked(train: Split, start: int, stop: int) -> NDArray[np.int16]:
+    """A part of a split with its separators."""
+    part = train.stream[start:stop].astype(np.int16)
+    first, last = np.searchsorted(train.ends, (start, stop))
+    part[train.ends[first:last] - start] = SEPARATOR
+    return part
+
+
+def _contexts(documents: Sequence[NDArray[np.uint8]]) -> NDArray[np.int16]:
     """Returns, for each byte of the documents, the two bytes before it in its document, and itself (3, n)."""
-    border = np.full(2, SEPARATOR, np.uint8)
+    border = np.full(2, SEPARATOR, np.int16)
     padded = [np.concatenate([border, document]) for document in documents]
     return np.concatenate([np.stack([text[:-2], text[1:-1], text[2:]]) for text in padded], axis=1)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from cpu1.errors import UserError
 
-SEPARATOR = b"\0"  # ends a document, and so a sample
 MIN_LENGTH = 64  # bytes; in fewer, a loop or an entropy may be chance
 
 # A loop is a sample of whose second half three quarters repeat the bytes one period before. Of windows of Python's
@@ -65,28 +64,27 @@ def judge(sample: bytes, texts: Sequence[NDArray[np.uint8]]) -> Verdict:
 
     Raises UserError when the corpus is shorter than the sample.
     """
-    length = max(len(sample.partition(SEPARATOR)[0]), MIN_LENGTH)
+    length = max(len(sample), MIN_LENGTH)
     return check(sample, *reference_entropy(texts, length))
 
 
 def check(sample: bytes, corpus_entropy: float, corpus_sd: float = 0.0) -> Verdict:
-    """Checks a sample up to its first document separator.
+    """Checks a sample.
 
     `corpus_entropy` and `corpus_sd` come from `reference_entropy` at the length of the checked text. ValueError for
     those outside 0 to 8 bits.
     """
     if not (0 <= corpus_entropy <= 8 and 0 <= corpus_sd <= 8):
         raise ValueError(f"byte entropies are 0 to 8 bits, not {corpus_entropy} ± {corpus_sd}")
-    text, separator, _ = sample.partition(SEPARATOR)
-    values = np.frombuffer(text, np.uint8)
-    encoding = _encoding_faults(text, complete=bool(separator))
-    controls = _control_faults(text)
+    values = np.frombuffer(sample, np.uint8)
+    encoding = _encoding_faults(sample)
+    controls = _control_faults(sample)
     loop, entropy = loop_share(values), byte_entropy(values)
     tolerance = max(MIN_TOLERANCE, TOLERANCE_SD * corpus_sd)
 
     reasons = encoding + controls
-    if len(text) < MIN_LENGTH:
-        reasons.append(f"{len(text)} bytes, fewer than {MIN_LENGTH}")
+    if len(sample) < MIN_LENGTH:
+        reasons.append(f"{len(sample)} bytes, fewer than {MIN_LENGTH}")
     if loop >= MAX_LOOP:
         reasons.append(f"a loop: {loop:.0%} of its second half repeats")
     if abs(entropy - corpus_entropy) > tolerance:
@@ -157,10 +155,10 @@ def _window(texts: Sequence[NDArray[np.uint8]], ends: NDArray[np.int64], start: 
     return np.concatenate(pieces)
 
 
-def _encoding_faults(text: bytes, complete: bool) -> list[str]:
-    """A sample that was cut may end inside a character; a `complete` one, which the model ended, may not."""
+def _encoding_faults(text: bytes) -> list[str]:
+    """A sample may end inside a character."""
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(text, final=complete)
+        codecs.getincrementaldecoder("utf-8")().decode(text)
     except UnicodeDecodeError as error:
         return [f"no UTF-8 at byte {error.start} (0x{text[error.start]:02x})"]
     return []

@@ -22,6 +22,7 @@ from cpu1.runs.settings import Settings
 from cpu1.runs.trained import Trained, load
 from cpu1.runtime.sampling import Sampling
 
+NUL = 0
 EVAL_BYTES = 256 * 1024  # held-out bytes scored by default
 EXCERPT_BYTES = 8 * 1024  # in an excerpt of a document, at most
 DOCUMENT_BYTES = 64 * 1024  # of a document that is read from its beginning, at most
@@ -74,8 +75,8 @@ def evaluate_text(
     """Scores a trained run and the baselines on any text (`data` None: the text that the run was trained on).
 
     `split` "all" takes the documents of all splits. `context` None is the run's own, in bytes. `joined` scores the
-    documents as one, with NUL bytes between them. UserError for a run or text that cannot be read, and for a text that
-    has changed since training.
+    documents as one, with separators between them, which are NUL bytes for baselines and models of tokens. UserError
+    for a run or text that cannot be read, and for a text that has changed since training.
     """
     trained = load(folder, device)
     settings = Settings.read(folder / "settings.json")
@@ -84,24 +85,31 @@ def evaluate_text(
         raise UserError(f"{settings.data_source}: not the text that {folder} was trained on; name it with --data")
     splits = tuple(corpus.splits) if split == "all" else (split,)
     documents = [d for name in splits for d in corpus.select(name, max_bytes, EXCERPT_BYTES)]
+    units = documents
     if joined:
-        separated = [part for document in documents for part in (document, np.zeros(1, np.uint8))]
-        documents = [np.concatenate(separated[:-1])]
+        units = [_joined(documents, trained.recipe.separator)]
+        documents = [_joined(documents, NUL)]
     own = context_bytes(settings.window, settings.level)
     context = context or own
-    hard = score(trained.model, documents, context, trained.tokenizer)
+    hard = score(trained.model, units, context, trained.tokenizer)
     interval = bpb_interval(hard.nats, hard.bytes)
     text = Scored(corpus.name, corpus.sha256, split, len(documents), int(hard.bytes.sum()), context)
-    lines = baselines(corpus.splits["train"].stream, documents)
+    lines = baselines(corpus.splits["train"], documents)
     return {
         "folder": str(folder),
         "run": settings.run,
         "corpus": to_json(text) | {"joined": joined},
         **headline_figures(hard),
         "bpb_interval": [interval.low, interval.high],
-        "gate": to_json(_gate(trained, hard, documents, context)),
+        "gate": to_json(_gate(trained, hard, units, context)),
         "baselines": to_json(lines),
     }
+
+
+def _joined(documents: list[NDArray[np.uint8]], between: int) -> NDArray[Any]:
+    """One array of bytes, or of wider units where the separator `between` two documents is none."""
+    separator = np.array([between], np.uint8 if between == NUL else np.int16)
+    return np.concatenate([part for document in documents for part in (document, separator)][:-1])
 
 
 def headline_figures(scored: Score) -> dict[str, float]:

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from cpu1.files import write_json
-from cpu1.format.tokens import SEPARATOR
 from cpu1.model.ingredients.embedding import PATCH
 from cpu1.records import to_json
 from cpu1.runs.generate import generate
@@ -62,7 +61,7 @@ def _writer(folder: Path) -> tuple[str, str, Writer]:
 
 def _write_packed(model: PackedModel) -> tuple[int, int]:
     count = STEPS * (1 if model.tokens else PATCH)
-    units = model.session().generate(count, Sampler(SAMPLING), SEPARATOR, may_end=False)
+    units = model.session().generate(count, Sampler(SAMPLING), may_end=False)
     return STEPS, len(model.decode(units))
 
 

@@ -33,6 +33,7 @@ from cpu1.format.operations import (
     Tensor,
     Write,
 )
+from cpu1.format.tokens import BYTE_SYMBOLS, OLD_BYTE_SYMBOLS, separator
 
 SECTIONS = ("embed", "trunk", "head")
 BITS = {"two": 2, "four": 4, "eight": 8}
@@ -124,6 +125,11 @@ class Program:
         for section in SECTIONS:
             for index, op in enumerate(getattr(self, section)):
                 yield f"program: {section}[{index}] {op.name}", section, index, op
+
+    @property
+    def separator(self) -> int:
+        """The unit between documents."""
+        return separator(self.level, self.vocabulary)
 
     @property
     def look_back(self) -> int:
@@ -236,7 +242,8 @@ def _check_header(program: Program) -> None:
     for name, high in (("patch", PATCH), ("vocabulary", VOCABULARY), ("width", INPUTS)):
         _whole(f"program: {name}", getattr(program, name), 1, high)
     if program.level == "byte":
-        _require(program.vocabulary == 256, f"program: a vocabulary of {program.vocabulary} bytes; there are 256")
+        symbols = program.vocabulary
+        _require(symbols in (BYTE_SYMBOLS, OLD_BYTE_SYMBOLS), f"program: {symbols} symbols of bytes; there are 257")
     else:
         _require(program.patch == 1, f"program: a patch of {program.patch} tokens; a step reads one")
     for kind in ("registers", "states"):

@@ -1,6 +1,7 @@
 """BPE tokens of any bytes, without the lab's libraries: what a packed model needs of its tokenizer.
 
-The format is that of `cpu1.data.bpe`: token 0 separates documents, bytes are tokens 1 to 256, merges follow.
+The format is that of `cpu1.data.bpe`: token 0 separates documents, bytes are tokens 1 to 256, merges follow. Byte-level
+models read the bytes 0 to 255 themselves; what separates their documents is said here too.
 Encoding here is plain Python, for prompts; it gives the same tokens as the library that the lab encodes with.
 """
 
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT: Final = 1
-SEPARATOR = 0  # between documents, as a byte and as a token; bytes are tokens 1 to 256, merges follow
+SEPARATOR = 0  # the token between documents; bytes are tokens 1 to 256, merges follow
+BYTE_SYMBOLS = 257  # of a byte-level model: the bytes, and the separator behind them
+OLD_BYTE_SYMBOLS = 256  # of older ones, for which NUL was the separator
 VOCABULARIES = range(257, 65537)  # so that a token fits 16 bits
 # Words are at most 48 bytes (and a space), which bounds tokens, and training where nothing parts words.
 WORDS = (
@@ -27,6 +30,11 @@ WORDS = (
 )
 LONGEST_TOKEN = 49
 WORDS_REMEMBERED = 1 << 14
+
+
+def separator(level: str, symbols: int) -> int:
+    """The unit between documents, of a model that reads units of a `level` ("byte" or "token") of so many symbols."""
+    return BYTE_SYMBOLS - 1 if level == "byte" and symbols == BYTE_SYMBOLS else SEPARATOR
 
 
 class Tokens:

@@ -68,7 +68,10 @@ class Learner:
         self.contexts, self.learned = Contexts(), 0
 
     def correct(self, logits: NDArray[np.float32], weights: NDArray[np.float64], code: NDArray[np.uint8]) -> None:
-        """Corrects logits (256,) in place; `weights` are exp(logits - their maximum), `code` is the memory's."""
+        """Corrects the logits (V,) of bytes in place; `code` is the memory's.
+
+        `weights` (256,) are exp(logits - their maximum), of the bytes alone.
+        """
         self.below = np.concatenate(([0.0], np.cumsum(weights)))
         mass, change = [0] * 256, [0] * 512
         mass[1] = CERTAIN
@@ -85,7 +88,7 @@ class Learner:
             change[2 * node : 2 * node + 2] = lower, upper
             if node < 128:
                 mass[2 * node : 2 * node + 2] = children
-        logits += np.array(change[256:], np.float32) * np.float32(2**-16)
+        logits[:256] += np.array(change[256:], np.float32) * np.float32(2**-16)
 
     def learn(self, byte: int, code: NDArray[np.uint8], own: bool = False) -> None:
         """The byte came, after `correct` for it. Nothing is learned from the model's `own`."""

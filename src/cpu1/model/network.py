@@ -109,7 +109,7 @@ class Model(nn.Module):
         self.blocks = nn.ModuleList(Block(recipe) for _ in range(recipe.layers))
         self.gate = recipe.gate.build(recipe.width) if recipe.gate else None
         self.gate_position = recipe.gate.position(recipe.layers) if recipe.gate else recipe.layers
-        self.head = recipe.head.build(recipe.width)
+        self.head = recipe.head.build(recipe.width, recipe.embedding.vocabulary)
         self.tables = self._lookup(recipe.tables)
         self.recall = self._lookup(recipe.recall)
         self.distill = recipe.distill.build(recipe.width) if recipe.distill else None

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar, dataclass_transform
 from torch import nn
 
 from cpu1.errors import UserError
+from cpu1.format.tokens import separator
 from cpu1.records import Parser, Range, later, written
 
 FORMAT = 1
@@ -91,11 +92,11 @@ class FFN(Protocol):
 
 
 class Head(Protocol):
-    """Vectors to logits. Module: `look_back`, how many units before a call it reads; `forward(s (B, T, D),
-    units (B, N), recent (B, look_back), table) -> (B, T, patch, V)`, where position i may use units < i only;
-    `lower(to, s, table)`."""
+    """Vectors to logits of `symbols` units. Module: `look_back`, how many units before a call it reads;
+    `forward(s (B, T, D), units (B, N), recent (B, look_back), table) -> (B, T, patch, V)`, where position i may use
+    units < i only; `lower(to, s, table)`."""
 
-    def build(self, width: int) -> nn.Module: ...
+    def build(self, width: int, symbols: int) -> nn.Module: ...
 
 
 class Gate(Protocol):
@@ -164,6 +165,11 @@ class Recipe:
         """'byte' or 'token': what a unit is."""
         return self.embedding.level
 
+    @property
+    def separator(self) -> int:
+        """The unit between documents."""
+        return separator(self.level, self.embedding.vocabulary)
+
     def replace(self, **changes: Any) -> "Recipe":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -211,13 +217,21 @@ def changed(recipe: Recipe, changes: Iterable[tuple[str, object]]) -> Recipe:
         if part not in PARTS:
             raise UserError(f"{name}={text}: a recipe has no {part!r}; it has {', '.join(PARTS)}")
         if not dot:
-            value[part] = _read(text) if part in SIZES else None if text == "none" else {"kind": text}
+            value[part] = _read(text) if part in SIZES else None if text == "none" else _fresh(part, text)
         elif isinstance(value.get(part), dict):
             value[part][field] = _read(text)
         else:
             present = ", ".join(key for key, item in value.items() if isinstance(item, dict))
             raise UserError(f"{name}={text}: {part} is no ingredient of this recipe; it has {present}")
     return Recipe.from_json(value, " ".join(f"{name}={text}" for name, text in changes))
+
+
+def _fresh(part: str, kind: str) -> dict[str, Any]:
+    """An ingredient with its default fields; what cannot be built of them alone is left to the reader to refuse."""
+    try:
+        return dict(_plain(_registry[part][kind]()))
+    except (KeyError, TypeError):
+        return {"kind": kind}
 
 
 def _read(text: str) -> Any:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import torch
 
-from cpu1.format.tokens import SEPARATOR
 from cpu1.runs.trained import Trained
 from cpu1.runtime.sampling import Sampler, Sampling
 
@@ -20,7 +19,7 @@ def generate(
     Ends early at a document separator, unless it `may_end` not: then none is drawn.
     Raises UserError for settings out of range.
     """
-    model, sampler = trained.model, Sampler(sampling or Sampling())
+    model, sampler, end = trained.model, Sampler(sampling or Sampling()), trained.recipe.separator
     state = model.start()
     units = trained.encode(prompt)
     whole = units.shape[1] // model.patch * model.patch
@@ -30,9 +29,9 @@ def generate(
     while written < max_bytes:
         logits = model.next_logits(begun, state, own)[0]
         if not may_end:
-            logits[SEPARATOR] = -1e30
+            logits[end] = -1e30
         unit = sampler(logits.cpu().numpy())
-        if unit == SEPARATOR:
+        if unit == end:
             return
         text = trained.decode(unit)[: max_bytes - written]
         written += len(text)

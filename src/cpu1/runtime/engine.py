@@ -71,6 +71,7 @@ class Engine:
         self.level = "byte" if self.model.is_bytes else "token"
         self.patch: int = self.model.patch  # units a step
         self.vocabulary: int = self.model.vocabulary
+        self.separator: int = self.model.separator  # the unit between documents
         self.width: int = self.model.width
         self.isa: str = self.model.isa
         self.arithmetic: str = self.model.arithmetic

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpu1.errors import UserError
-from cpu1.format.tokens import SEPARATOR, Tokens
+from cpu1.format.tokens import Tokens
 from cpu1.lookups.contexts import COUNTS
 from cpu1.runtime import engine
 from cpu1.runtime.sampling import Sampler, Sampling, is_whole
 from cpu1.runtime.text import as_bytes, stream_text
 
+BYTES = 256
 CHUNK_UNITS = 16  # units generated at a time: four patches
 PART_UNITS = 1 << 14  # units read at a time, by a few hundred thousand a second at nano and 20,000 at base
 MOST_THREADS = 256  # the engine's limit
@@ -51,7 +52,7 @@ class Stream(Protocol):
     def advance(self, units: Units) -> None: ...
     def next_logits(self) -> NDArray[np.float32]: ...
     def score(self, units: Units) -> NDArray[np.float64]: ...
-    def generate(self, count: int, sampler: Sampler, end: int | None = ..., may_end: bool = ...) -> Units: ...
+    def generate(self, count: int, sampler: Sampler, may_end: bool = ...) -> Units: ...
     def encoder(self) -> UnitEncoder: ...
     def decoder(self, code: bytes) -> UnitDecoder: ...
 
@@ -144,9 +145,9 @@ class PackedModel:
         return units.astype(np.uint32)
 
     def decode(self, units: Units) -> bytes:
-        """Units to bytes."""
+        """Units to bytes; separators give none."""
         if self.tokens is None:
-            return units.astype(np.uint8).tobytes()
+            return units[units < BYTES].astype(np.uint8).tobytes()
         return self.tokens.decode(units)
 
     def chunks(
@@ -160,7 +161,7 @@ class PackedModel:
         self._read(stream, prompt)
         while written < max_bytes:
             count = min(CHUNK_UNITS, max_bytes - written)
-            units = stream.generate(count, sampler, SEPARATOR, may_end)
+            units = stream.generate(count, sampler, may_end)
             text = self.decode(units)[: max_bytes - written]
             written += len(text)
             yield text

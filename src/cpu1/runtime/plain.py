@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cpu1.errors import UserError
-from cpu1.format.tokens import SEPARATOR
 from cpu1.lookups.contexts import COUNTS
 from cpu1.lookups.learner import Learner
 from cpu1.runtime.coder import Decoder, Encoder, weights
 from cpu1.runtime.reference import Reference, State
 from cpu1.runtime.sampling import Sampler
 
+BYTES = 256
 FORBIDDEN = np.float32(-1e30)
 OWN = 31  # the bit of a saved unit that the model drew itself
 
@@ -46,7 +46,7 @@ class PlainSession:
     def _advance(self, unit: int, own: bool = False) -> None:
         """What learns must have been asked for the logits before."""
         if self._learner is not None:
-            self._learner.learn(unit, self._code(), own)
+            self._learner.learn(unit % BYTES, self._code(), own)  # a separator as NUL: nothing follows it
         self._read.append(unit | own << OWN)
         self._begun.append(unit)
         self._own += own
@@ -58,7 +58,7 @@ class PlainSession:
         """Logits (V,) of the next unit."""
         logits = self.reference.next_logits(self._begun, self._state, self._own)
         if self._learner is not None:
-            self._learner.correct(logits, weights(logits), self._code())
+            self._learner.correct(logits, weights(logits[:BYTES]), self._code())
         return logits
 
     def _code(self) -> NDArray[np.uint8]:
@@ -74,14 +74,13 @@ class PlainSession:
             self._advance(unit)
         return np.array(costs)
 
-    def generate(
-        self, count: int, sampler: Sampler, end: int | None = SEPARATOR, may_end: bool = True
-    ) -> NDArray[np.uint32]:
-        """Draws up to `count` units and reads them. Stops before the unit `end`; without `may_end`, never draws it."""
+    def generate(self, count: int, sampler: Sampler, may_end: bool = True) -> NDArray[np.uint32]:
+        """Draws up to `count` units and reads them. Stops before a separator; without `may_end`, never draws one."""
+        end = self.reference.program.separator
         drawn: list[int] = []
         while len(drawn) < count:
             logits = self.next_logits()
-            if end is not None and not may_end:
+            if not may_end:
                 logits[end] = FORBIDDEN
             unit = sampler(logits)
             if unit == end:

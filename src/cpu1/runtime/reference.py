@@ -140,7 +140,7 @@ def _read(readers: tuple[Reader, ...], units: list[int], own: int) -> list[Reade
     """The readers after some units, of which the model drew the last `own`. Those that are given stay as they are."""
     if not readers:
         return []
-    text, given = np.array(units, np.uint8), len(units) - own
+    text, given = np.array(units, np.int64).astype(np.uint8), len(units) - own  # a separator is read as NUL
     after = [reader.copy() for reader in readers]
     for reader in after:
         reader.read(text[:given])
@@ -277,7 +277,7 @@ class Step:
         self._add(op, found)
 
     def local_decode(self, op: Op, begun: list[int]) -> Vector:
-        """Logits (256,) of the LocalByteDecoder for the byte after `begun`."""
+        """Logits (V,) of the LocalByteDecoder for the byte after `begun`."""
         slots = self._tensor(op, "slots")
         width, slot = len(slots) // self.model.program.patch, len(begun)
         x = slots[slot * width : (slot + 1) * width] @ self._get(op["in"])

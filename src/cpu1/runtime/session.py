@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cpu1.format.tokens import SEPARATOR
 from cpu1.lookups.contexts import COUNTS
 from cpu1.runtime.engine import Engine, native
 from cpu1.runtime.sampling import Sampler
@@ -63,12 +62,10 @@ class Batch:
             self._session.score(stream, row, costs[-1])
         return costs
 
-    def generate(
-        self, count: int, samplers: Sequence[Sampler], end: int | None = SEPARATOR, may_end: bool = True
-    ) -> list[NDArray[np.uint32]]:
+    def generate(self, count: int, samplers: Sequence[Sampler], may_end: bool = True) -> list[NDArray[np.uint32]]:
         """Draws up to `count` units for each stream and reads them, in a single call of native code.
 
-        A stream stops before the unit `end`; without `may_end`, that unit is never drawn. Each stream has its own
+        A stream stops before a separator of documents; without `may_end`, none is drawn. Each stream has its own
         sampler, whose state advances. Raises ValueError unless the samplers agree in all settings but the seed.
         """
         if len(samplers) != self.streams:
@@ -81,7 +78,7 @@ class Batch:
         out = np.empty((self.streams, count), np.uint32)
         made = np.empty(self.streams, np.int64)
         top_k = min(how.top_k, self.engine.vocabulary)
-        end = -1 if end is None else end
+        end = self.engine.separator
         self._session.generate(how.temperature, top_k, how.top_p, how.min_p, end, may_end, random, out, made)
         for sampler, row in zip(samplers, random.tolist(), strict=True):
             _advance(sampler, row)
@@ -130,11 +127,9 @@ class Session:
         """Reads units (N,); returns the cost of each in nats (N,)."""
         return self._batch.score([units])[0]
 
-    def generate(
-        self, count: int, sampler: Sampler, end: int | None = SEPARATOR, may_end: bool = True
-    ) -> NDArray[np.uint32]:
+    def generate(self, count: int, sampler: Sampler, may_end: bool = True) -> NDArray[np.uint32]:
         """Draws up to `count` units and reads them; see `Batch.generate`."""
-        return self._batch.generate(count, [sampler], end, may_end)[0]
+        return self._batch.generate(count, [sampler], may_end)[0]
 
     def encoder(self) -> "EngineEncoder":
         """See `Batch.encoder`."""

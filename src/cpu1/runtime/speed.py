@@ -32,22 +32,22 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
     model = Engine(path)
     load = time.perf_counter() - begin
     session = Session(model, threads)
-    session.generate(16 * model.patch, sampler, end=None)
+    session.generate(16 * model.patch, sampler, may_end=False)
     memory = resident_bytes() - before
 
     units = steps * model.patch
-    generate = median_rate(steps, repeats, lambda: session.generate(units, sampler, end=None))
+    generate = median_rate(steps, repeats, lambda: session.generate(units, sampler, may_end=False))
     tokens = Tokens.parse(model.tokenizer) if model.tokenizer else None
     step_bytes = float(model.patch)
     if tokens is not None:  # the mean bytes of the tokens that the model generates
-        drawn = Session(model, threads).generate(units, Sampler(Sampling(temperature=1)), end=None)
+        drawn = Session(model, threads).generate(units, Sampler(Sampling(temperature=1)), may_end=False)
         step_bytes = sum(len(tokens.token_bytes[unit]) for unit in drawn.tolist()) / len(drawn)
-    text = np.random.default_rng(0).integers(1, model.vocabulary, 4 * units)
+    text = np.random.default_rng(0).integers(1, min(256, model.vocabulary), 4 * units)
     session = Session(model, threads)
     prompt = median_rate(4 * steps, repeats, lambda: session.advance(text))
     session = Session(model, threads)
     session.profile(True)
-    session.generate(units, sampler, end=None)
+    session.generate(units, sampler, may_end=False)
     profile = {name: 1e6 * seconds / steps for name, (seconds, _) in session.profile().items()}
     read, products = machine_rates(model.isa, model.model.weight_bytes)
     slowest = max(model.model.weight_bytes / read, (model.model.trunk_products + model.model.head_products) / products)

@@ -63,7 +63,7 @@ def start(request: Request, console: Console | None = None) -> int:
         if request.teacher_cache:
             _check_cache(request.teacher_cache, plan, corpus)
         documents = corpus.select("valid", request.eval_bytes, EXCERPT_BYTES)
-        lines = baselines(corpus.splits["train"].stream, documents)
+        lines = baselines(corpus.splits["train"], documents)
     console.print(describe(corpus), highlight=False)
 
     teachers = _teachers()

@@ -11,7 +11,7 @@ from cpu1 import device as devices
 from cpu1.errors import UserError
 from cpu1.runs.settings import Settings
 from cpu1.runs.trained import load
-from cpu1.teachers.teacher import Lesson, Piece, batches, content
+from cpu1.teachers.teacher import NUL, Lesson, Piece, batches, content
 
 BATCH = 16_384  # bytes
 
@@ -26,7 +26,7 @@ class OwnRun:
         trained = load(folder)
         if trained.recipe.level != "byte":
             raise UserError(f"{folder}: this run reads BPE tokens of its own; a byte-level run can teach")
-        self._model = trained.model
+        self._model, self._separator = trained.model, trained.recipe.separator
         self._precision = devices.fast_precision(torch.device("cpu"))
         self.width = trained.recipe.width
         self.window = Settings.read(folder / "settings.json").window
@@ -45,9 +45,13 @@ class OwnRun:
             units = np.zeros((len(batch), (longest // patch + 1) * patch), np.int64)  # with s after the last patch
             for row, i in enumerate(batch):
                 units[row, : pieces[i].end] = pieces[i].text[: pieces[i].end]
+            units[units == NUL] = self._separator
             with torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bf16"):
                 output = self._model(torch.from_numpy(units), hard=True)
             probabilities = torch.softmax(output.logits.float(), -1).numpy()
+            if self._separator != NUL:
+                probabilities[..., NUL] += probabilities[..., self._separator]
+                probabilities = probabilities[..., : self._separator]
             for row, i in enumerate(batch):
                 begin, end = pieces[i].begin, pieces[i].end
                 steps = np.arange(begin // patch + 1, end // patch + 1)

@@ -17,7 +17,7 @@ from cpu1.model.ingredients.distillation import fixed_projection
 from cpu1.teachers.cache import HIDDEN, Manifest, open_shard, shard_path, write_shard
 from cpu1.teachers.codes import encode, encode_vectors
 from cpu1.teachers.pieces import cut
-from cpu1.teachers.teacher import Teacher
+from cpu1.teachers.teacher import NUL, Teacher
 
 LEAST_WINDOW = 64
 
@@ -52,6 +52,8 @@ def teach(
     another process.
     """
     split = corpus.splits["train"]
+    if corpus.byte_counts[NUL]:
+        raise UserError(f"{corpus.name}: holds NUL bytes, which teachers take for ends of documents; leave them out")
     window = min(window, teacher.window)
     if window < LEAST_WINDOW:
         raise UserError(f"a window of {window} bytes is too short to learn anything from; take {LEAST_WINDOW} or more")

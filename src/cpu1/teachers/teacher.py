@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from cpu1.files import digest
 
 
+NUL = 0  # the end of a document, to every teacher
+
+
 @dataclass(frozen=True, eq=False)
 class Piece:
     """Bytes to read, of which text[begin:end] are predicted; those before are context, those after end a word."""
@@ -31,7 +34,7 @@ class Lesson:
 
 
 class Teacher(Protocol):
-    """A model that predicts bytes. For every teacher, NUL bytes separate documents."""
+    """A model that predicts bytes. For every teacher NUL stands for the end of a document: no text taught holds one."""
 
     identity: dict[str, Any]  # JSON: all that its lessons depend on besides the pieces
     width: int  # of its hidden states

@@ -61,7 +61,7 @@ class Ahead:
         """
         self.replica, self.model, self.optimizer, self.settings, self.group = replica, model, optimizer, settings, group
         device = group.device
-        whole = text.copy() if text.dtype == np.uint8 else text.astype(np.int32)
+        whole = text.astype(np.int32) if text.dtype == np.uint16 else text  # torch lacks some of that type's operations
         self.text, self.offsets = torch.from_numpy(whole).to(device), torch.arange(settings.window, device=device)
         if model.tables is not None:
             model.tables.sparse = False  # a device would wait to count the rows that were read

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cpu1.data.corpus import Corpus
 from cpu1.errors import UserError
+from cpu1.format.tokens import SEPARATOR
 from cpu1.model.ingredients import HiddenDistillation
 from cpu1.model.ingredients.distillation import HiddenProjection, divergence, fixed_projection, likeliest_divergence
 from cpu1.model.network import Model, Output
@@ -78,11 +79,13 @@ class CacheTeacher:
     settings: Settings
     patch: int
     hidden: bool  # whether vectors teach
+    separator: int = SEPARATOR  # of the student; a cache has the end of a document as NUL
 
     def __call__(self, units: Tensor, starts: NDArray[np.int64]) -> StepLesson:
         length = units.shape[1]
         ids, probabilities = self._stack(self.cache.window(int(start), length) for start in starts)
         likeliest = ids.flatten(0, 1).to(units.device, torch.int64)
+        likeliest = likeliest.masked_fill(likeliest == SEPARATOR, self.separator)
         shares = probabilities.flatten(0, 1).to(units.device)
         target = mask = None
         if self.hidden:
@@ -108,12 +111,15 @@ def open_teacher(
     """
     size = projection_size(recipe)
     if cache is not None:
-        return CacheTeacher(open_cache(cache, recipe, corpus), settings, recipe.embedding.patch, hidden=size > 0)
+        held = open_cache(cache, recipe, corpus)
+        return CacheTeacher(held, settings, recipe.embedding.patch, hidden=size > 0, separator=recipe.separator)
     if run is None or recipe.distill is None:
         return None
     trained = load(run, device)
     if trained.recipe.level != "byte":
         raise UserError(f"{run}: the teacher reads tokens; a byte-level run is needed")
+    if trained.recipe.separator != recipe.separator:
+        raise UserError(f"{run}: the teacher takes NUL for the end of a document, its student does not; train it again")
     return ModelTeacher(trained.model, settings, size)
 
 

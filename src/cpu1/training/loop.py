@@ -57,10 +57,24 @@ class Windowing(Protocol):
 class Text:
     """What a run reads: the training stream of units and what the guards and figures need to know of it."""
 
-    stream: NDArray[Any]  # of units, documents separated by unit 0
+    stream: NDArray[Any]  # of units, something in the place of a separator
     unit_bytes: NDArray[np.int64]  # bytes of each unit; the separator has none
     frequency_loss: float  # nats a unit of predicting by frequency alone
     lookups: tuple[Windowing, ...] = ()  # what its windows find, for each lookup of the model
+    ends: NDArray[np.int64] | None = None  # the places of separators; None: the stream holds them
+    separator: int = 0
+
+    def windows(self, length: int, seed: int) -> Windows:
+        """The order of its windows."""
+        return Windows(self.stream, length, seed, self.ends, self.separator)
+
+    def units(self) -> NDArray[Any]:
+        """All units, separators included, as a copy in memory."""
+        if self.ends is None:
+            return np.array(self.stream)
+        units = self.stream.astype(np.int16)
+        units[self.ends] = self.separator
+        return units
 
     def found(self, places: NDArray[np.int64], length: int, device: torch.device) -> list[Tensor]:
         """What each lookup found for the windows at `places`, on a device."""
@@ -94,7 +108,7 @@ def run(
     optimizer = make_optimizer(model, settings)
     checkpoints = Checkpoints(folder / "checkpoints", f"{recipe.hash()} {settings.to_json()}", group)
     progress = checkpoints.resume(model, optimizer)
-    windows = Windows(text.stream, settings.window, settings.seed)
+    windows = text.windows(settings.window, settings.seed)
     metrics = Metrics(folder / "metrics.jsonl", progress.step) if group.leads else None
     watch = guards.TernaryWatch()
     watch.measure(group.whole(model))
@@ -105,7 +119,7 @@ def run(
     saved = time.monotonic()
     queue = None  # of steps that a GPU has still to do
     if ahead.suits(optimizer, hooks.teacher, group):
-        queue = ahead.Ahead(replica, model, optimizer, text.stream, settings, group, text.lookups)
+        queue = ahead.Ahead(replica, model, optimizer, text.units(), settings, group, text.lookups)
 
     with signals_caught() as signals:
         while progress.step < settings.steps:
@@ -174,7 +188,7 @@ def seconds_a_step(
     """The median time of a training step, measured on a model that is thrown away."""
     model = build(recipe, settings.seed).train()
     replica = group.wrap(model)
-    optimizer, windows = make_optimizer(model, settings), Windows(text.stream, settings.window, settings.seed)
+    optimizer, windows = make_optimizer(model, settings), text.windows(settings.window, settings.seed)
     times = []
     for number in range(count):
         begun = time.monotonic()

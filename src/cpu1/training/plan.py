@@ -16,6 +16,7 @@ from cpu1.errors import UserError
 from cpu1.evaluation.bits import TOKEN_BYTES
 from cpu1.evaluation.report import EVAL_BYTES
 from cpu1.files import digest
+from cpu1.format.tokens import SEPARATOR
 from cpu1.model import ladder
 from cpu1.model.network import Model, parameter_count
 from cpu1.model.recipe import Recipe, changed
@@ -129,7 +130,7 @@ def make_plan(job: Job, group: Group) -> Plan:
         raise UserError("several processes cannot read one standard input: save it to a file first")
     corpus = prepare(job.data, field=job.field, cache=job.cache)
     tokens = _tokens(corpus, recipe, start)
-    text = replace(read_text(corpus, tokens), lookups=find_lookups(recipe, corpus))
+    text = replace(read_text(corpus, tokens, recipe.separator), lookups=find_lookups(recipe, corpus))
     settings = draft(job, recipe, corpus, group.device, started, start)
     group.check(settings)
     teacher = open_teacher(job.teacher, job.teacher_cache, recipe, corpus, settings, group.device)
@@ -169,19 +170,24 @@ def _tokens(corpus: Corpus, recipe: Recipe, start: Start | None) -> TokenCorpus 
     return tokenize_with(corpus, start.tokenizer)
 
 
-def read_text(corpus: Corpus, tokens: TokenCorpus | None) -> loop.Text:
+def read_text(corpus: Corpus, tokens: TokenCorpus | None, separator: int) -> loop.Text:
     """The training split as units, with the entropy of their frequencies."""
+    ends = None
     if tokens is None:
-        lengths = np.ones(256, np.int64)
-        stream, counts = corpus.splits["train"].stream, corpus.byte_counts
+        split = corpus.splits["train"]
+        stream, counts = split.stream, corpus.byte_counts
+        lengths = np.ones(max(len(counts), separator + 1), np.int64)
+        if separator != SEPARATOR:
+            ends = split.ends
     else:
         lengths = np.array([len(text) for text in tokens.tokenizer.token_bytes], np.int64)
         lengths = np.pad(lengths, (0, max(0, tokens.tokenizer.vocabulary - len(lengths))))
         stream = tokens.splits["train"].stream
         counts = np.bincount(stream, minlength=len(lengths))
-    lengths[0] = 0
+    lengths[separator] = 0
     shares = counts[counts > 0] / counts.sum()
-    return loop.Text(stream, lengths, float(-(shares * np.log(shares)).sum()))
+    frequency_loss = float(-(shares * np.log(shares)).sum())
+    return loop.Text(stream, lengths, frequency_loss, ends=ends, separator=separator)
 
 
 def find_lookups(recipe: Recipe, corpus: Corpus) -> tuple[Any, ...]:

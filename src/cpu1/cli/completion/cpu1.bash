@@ -7,7 +7,7 @@
 
 _shtab_cpu1_subparsers=(generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
-_shtab_cpu1_generate_option_strings=(-h --help -m --model --max-bytes --temperature --top-k --top-p --min-p --seed --stop --echo --learn --adapter --threads --device)
+_shtab_cpu1_generate_option_strings=(-h --help -m --model --max-bytes --temperature --top-k --top-p --min-p --seed --stop --echo --raw --learn --adapter --threads --device)
 _shtab_cpu1_score_option_strings=(-h --help -m --model --learn --adapter --threads --json)
 _shtab_cpu1_learn_option_strings=(-h --help -o --out -m --model --adapter --threads)
 _shtab_cpu1_bench_option_strings=(-h --help -m --model --steps --repeats --threads --json)
@@ -137,6 +137,7 @@ _shtab_cpu1_pos_0_choices=(generate score learn bench compress decompress check 
 _shtab_cpu1_generate__h_nargs=0
 _shtab_cpu1_generate___help_nargs=0
 _shtab_cpu1_generate___echo_nargs=0
+_shtab_cpu1_generate___raw_nargs=0
 _shtab_cpu1_generate___learn_nargs=0
 _shtab_cpu1_score__h_nargs=0
 _shtab_cpu1_score___help_nargs=0

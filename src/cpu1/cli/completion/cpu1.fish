@@ -69,6 +69,7 @@ complete -c cpu1 -n '_shtab_cpu1_using generate' -l min-p -x -d 'drop what is le
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l seed -x -d 'seed of the random choices (default: 0)'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l stop -x -d 'stop before this text appears; repeatable'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l echo -d 'print the prompt before the text'
+complete -c cpu1 -n '_shtab_cpu1_using generate' -l raw -d 'write bytes as they are drawn, for text that is not UTF-8'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l learn -d 'learn from the prompt, so that the text continues in its manner (packed byte models)'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'start from what `cpu1 learn` wrote, and learn on from there'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -l threads -x -d 'number of threads (default: 1)'

@@ -180,6 +180,7 @@ _shtab_cpu1_generate_options=(
   "--seed[seed of the random choices (default\: 0)]:N:"
   "*--stop[stop before this text appears\; repeatable]:TEXT:"
   "--echo[print the prompt before the text]"
+  "--raw[write bytes as they are drawn, for text that is not UTF-8]"
   "--learn[learn from the prompt, so that the text continues in its manner (packed byte models)]"
   "--adapter[start from what \`cpu1 learn\` wrote, and learn on from there]:FILE:_files"
   "--threads[number of threads (default\: 1)]:N:"

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 class FourHeads:
     """Four independent predictions, one for each byte of the next patch."""
 
-    def build(self, width: int) -> nn.Module:
+    def build(self, width: int, symbols: int) -> nn.Module:
         """The head over a trunk of `width`."""
-        return FourHeadsModule(width)
+        return FourHeadsModule(width, symbols)
 
 
 class FourHeadsModule(nn.Module):
@@ -39,13 +39,13 @@ class FourHeadsModule(nn.Module):
 
     look_back = 0
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, symbols: int) -> None:
         super().__init__()
-        self.output = nn.Parameter(torch.empty(PATCH * 256, width))
+        self.output = nn.Parameter(torch.empty(PATCH * symbols, width))
 
     def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
-        """s (B, T, D) -> logits (B, T, 4, 256); the bytes are not read."""
-        return ops.linear(s, self.output).unflatten(-1, (PATCH, 256))
+        """s (B, T, D) -> logits (B, T, 4, V); the bytes are not read."""
+        return ops.linear(s, self.output).unflatten(-1, (PATCH, -1))
 
     def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
         """Appends the head over `s`."""
@@ -58,7 +58,7 @@ class TokenHead:
 
     vocabulary: int
 
-    def build(self, width: int) -> nn.Module:
+    def build(self, width: int, symbols: int) -> nn.Module:
         """The head over a trunk of `width`."""
         return TokenHeadModule(self.vocabulary, width)
 
@@ -97,17 +97,17 @@ class LocalByteDecoder:
     hidden: int = 864
     look_back: int = later(default=3)  # bytes, at most `LOOK_BACK`
 
-    def build(self, width: int) -> nn.Module:
+    def build(self, width: int, symbols: int) -> nn.Module:
         """The head over a trunk of `width`. UserError for a look-back of more than `LOOK_BACK` bytes."""
         if self.look_back > LOOK_BACK:
             raise UserError(f"LocalByteDecoder: look_back {self.look_back} is more than {LOOK_BACK} bytes")
-        return LocalByteDecoderModule(self, width)
+        return LocalByteDecoderModule(self, width, symbols)
 
 
 class LocalByteDecoderModule(nn.Module):
     """The tensors of a LocalByteDecoder."""
 
-    def __init__(self, config: LocalByteDecoder, width: int) -> None:
+    def __init__(self, config: LocalByteDecoder, width: int, symbols: int) -> None:
         super().__init__()
         inner, self.look_back = config.width, config.look_back
         self.slots = nn.Parameter(torch.empty(PATCH * inner, width))  # C_j, stacked
@@ -116,17 +116,17 @@ class LocalByteDecoderModule(nn.Module):
         self.up_bias = nn.Parameter(torch.empty(config.hidden))
         self.down = nn.Parameter(torch.empty(inner, config.hidden))
         self.down_bias = nn.Parameter(torch.empty(inner))
-        self.output = nn.Parameter(torch.empty(256, inner))
-        self.output_bias = nn.Parameter(torch.empty(256))
+        self.output = nn.Parameter(torch.empty(symbols, inner))
+        self.output_bias = nn.Parameter(torch.empty(symbols))
 
     def forward(
         self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor, look_up: Callable[[Tensor], Tensor] = lambda x: x
     ) -> Tensor:
-        """s (B, T, D), bytes (B, 4 T), recent (B, look_back), table (256, D / 4) -> logits (B, T, 4, 256).
+        """s (B, T, D), bytes (B, 4 T), recent (B, look_back), table (V, D / 4) -> logits (B, T, 4, V).
 
         `look_up` adds to x (B, 4 T, width) what the model's lookups find.
         """
-        # D_k e(b) are 256 x look_back fixed vectors for one set of weights: looked up and added
+        # D_k e(b) are V look_back fixed vectors for one set of weights: looked up and added
         vectors = ops.linear(table, self.back.flatten(0, 1)).view(-1, *self.back.shape[:2])
         x = ops.linear(s, self.slots).view(*units.shape, -1)
         x = ops.look_back(x, vectors, torch.cat((recent, units), dim=1))
@@ -143,5 +143,5 @@ class LocalByteDecoderModule(nn.Module):
 
 
 def _look_back_vectors(back: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """D_k e(b) (look_back, 256, inner), summed in double so that every machine rounds the same."""
+    """D_k e(b) (look_back, V, inner), summed in double so that every machine rounds the same."""
     return np.einsum("kiw,vw->kvi", back.astype(np.float64), table.astype(np.float64)).astype(np.float32)

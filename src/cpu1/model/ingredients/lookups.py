@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from cpu1.model.builder import Builder
 
+BYTES = 256
 WORDS = {2: "two", 4: "four", 8: "eight"}  # bits of a value in a table
 
 
@@ -130,8 +131,9 @@ class DocumentMemoryModule(nn.Module):
         return open_codes(split, self.shape, folder)
 
     def forward(self, x: Tensor, codes: Tensor, table: Tensor) -> Tensor:
-        """Adds what `codes` uint8 (B, N, K + 1, 3) say to x (B, N, D); `table` (256, Q) is that of the bytes."""
-        shape = (len(table), len(self.offsets), -1)
+        """Adds what `codes` uint8 (B, N, K + 1, 3) say to x (B, N, D); `table` (V, Q) is that of the bytes."""
+        table = table[:BYTES]
+        shape = (BYTES, len(self.offsets), -1)
         first, second = (ops.linear(table, matrix).view(shape) for matrix in (self.first, self.second))
         return ops.recall(x, codes, first, second, self.first_gains, self.second_gains, self.offsets)
 
@@ -149,8 +151,8 @@ def read_lookups(
 ) -> tuple[list[Tensor], list[list[Reader]]]:
     """What each of the modules looks up for units (B, N), and its readers (B of them) behind these.
 
-    `readers` None begins new texts. The readers that are given stay as they are. The model drew the last
-    `own` of the units itself.
+    A separator of documents is read as NUL: no text goes on behind it. `readers` None begins new texts. The readers
+    that are given stay as they are. The model drew the last `own` of the units itself.
     """
     if not modules:
         return [], []
