@@ -8,7 +8,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) && defined(_WIN32)
+extern "C" __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);
+#elif defined(__aarch64__) && !defined(__APPLE__)
 #include <sys/auxv.h>
 #endif
 
@@ -17,18 +19,38 @@ namespace cpu1 {
 inline bool runs_portable() { return true; }
 
 #if defined(__x86_64__)
-inline bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-inline bool runs_avxvnni() {  // CPUID.(7, 1):EAX[4]; older compilers have no name for it
-    unsigned a, b, c, d;
-    return runs_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 4));
+// The answers of the processor's CPUID; zeros where it does not know the leaf.
+struct Cpuid {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    Cpuid(unsigned leaf, unsigned subleaf) { __get_cpuid_count(leaf, subleaf, &a, &b, &c, &d); }
+};
+inline bool all_of(unsigned bits, unsigned wanted) { return (bits & wanted) == wanted; }
+// Not __builtin_cpu_supports: its table is in no library of some systems, and older compilers do not know all names.
+inline bool system_saves(unsigned registers) {
+    const Cpuid features(1, 0);
+    if (!(features.c & 1u << 27)) return false;  // OSXSAVE: the system says what it saves
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return all_of(low, registers);
 }
-inline bool runs_avx512() {
-    return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+inline bool runs_avx2() {
+    return all_of(Cpuid(1, 0).c, 1u << 12 | 1u << 28) && (Cpuid(7, 0).b & 1u << 5) && system_saves(0x06);  // FMA, AVX
 }
-inline bool runs_avx512vnni() { return runs_avx512() && __builtin_cpu_supports("avx512vnni"); }
+inline bool runs_avxvnni() { return runs_avx2() && (Cpuid(7, 1).a & 1u << 4); }
+inline bool runs_avx512() {  // F, DQ, BW, VL
+    return runs_avx2() && all_of(Cpuid(7, 0).b, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31) && system_saves(0xe6);
+}
+inline bool runs_avx512vnni() { return runs_avx512() && (Cpuid(7, 0).c & 1u << 11); }
 #elif defined(__aarch64__)
-inline bool runs_neon() { return getauxval(AT_HWCAP) & (1ul << 20); }  // HWCAP_ASIMDDP: dot products
+inline bool runs_neon() {  // with dot products of int8
+#if defined(__APPLE__)
+    return true;
+#elif defined(_WIN32)
+    return IsProcessorFeaturePresent(43);  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
+#else
+    return getauxval(AT_HWCAP) & (1ul << 20);  // HWCAP_ASIMDDP
+#endif
+}
 #endif
 
 // The kernels of one instruction set; a table names its set as `isa`.

@@ -61,7 +61,12 @@ cpu1_model *cpu1_model_open(const char *path, const char *isa, cpu1_error *error
 
 cpu1_model *cpu1_model_read(const void *bytes, int64_t size, const char *isa, cpu1_error *error) {
     return guarded(error, static_cast<cpu1_model *>(nullptr),
-                   [&] { return load(cpu1::open_memory(bytes, size), isa); });
+                   [&] { return load(cpu1::open_memory(bytes, size, false), isa); });
+}
+
+cpu1_model *cpu1_model_borrow(const void *bytes, int64_t size, const char *isa, cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_model *>(nullptr),
+                   [&] { return load(cpu1::open_memory(bytes, size, true), isa); });
 }
 
 void cpu1_model_close(cpu1_model *model) { delete model; }

@@ -48,6 +48,9 @@ typedef struct {
 // `isa`: which kernels ("portable", "avx2", ...; null: the best, or what CPU1_ISA says).
 cpu1_model *cpu1_model_open(const char *path, const char *isa, cpu1_error *error);
 cpu1_model *cpu1_model_read(const void *bytes, int64_t size, const char *isa, cpu1_error *error);
+// As `read`, but ternary matrices and tables are not copied: the bytes must stay as they are until the model and its
+// sessions are closed.
+cpu1_model *cpu1_model_borrow(const void *bytes, int64_t size, const char *isa, cpu1_error *error);
 void cpu1_model_close(cpu1_model *);  // sessions keep what they need
 cpu1_facts cpu1_model_facts(const cpu1_model *);
 

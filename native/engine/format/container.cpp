@@ -1,10 +1,6 @@
 #include "format/container.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -18,55 +14,20 @@ namespace {
 constexpr int64_t largest_header = 16 << 20;
 constexpr int64_t most_dimensions = 8;
 
-class File : public Source {
-  public:
-    explicit File(const char *path) : handle_(::open(path, O_RDONLY | O_CLOEXEC)) {
-        struct stat about;
-        if (handle_ < 0 || fstat(handle_, &about) != 0) fail();
-        if (!S_ISREG(about.st_mode)) {
-            close(handle_);
-            refuse("not a file");
-        }
-        size_ = about.st_size;
-    }
-    ~File() override { close(handle_); }
-    File(const File &) = delete;
-    File &operator=(const File &) = delete;
-
-    int64_t size() const override { return size_; }
-    void read(int64_t offset, int64_t size, void *to) const override {
-        for (char *at = static_cast<char *>(to); size > 0;) {
-            const ssize_t got = pread(handle_, at, static_cast<size_t>(size), offset);
-            if (got < 0 && errno == EINTR) continue;
-            if (got < 0) refuse(std::string("not readable (") + strerror(errno) + ")");
-            require(got > 0, "the file became shorter while it was read");
-            at += got;
-            offset += got;
-            size -= got;
-        }
-    }
-
-  private:
-    [[noreturn]] void fail() const {
-        const int number = errno;
-        if (handle_ >= 0) close(handle_);
-        refuse(std::string("not readable (") + strerror(number) + ")");
-    }
-    int handle_;
-    int64_t size_ = 0;
-};
-
 class Memory : public Source {
   public:
-    Memory(const void *bytes, int64_t size) : bytes_(static_cast<const char *>(bytes)), size_(size) {}
+    Memory(const void *bytes, int64_t size, bool lends)
+        : bytes_(static_cast<const uint8_t *>(bytes)), size_(size), lends_(lends) {}
     int64_t size() const override { return size_; }
     void read(int64_t offset, int64_t size, void *to) const override {
         if (size > 0) memcpy(to, bytes_ + offset, static_cast<size_t>(size));
     }
+    const uint8_t *lend(int64_t offset) const override { return lends_ ? bytes_ + offset : nullptr; }
 
   private:
-    const char *bytes_;
+    const uint8_t *bytes_;
     int64_t size_;
+    bool lends_;
 };
 
 int64_t bytes_each(const std::string &place, const std::string &dtype) {
@@ -100,8 +61,9 @@ StoredTensor read_tensor(const std::string &place, const Json &entry, int64_t da
 
 }  // namespace
 
-std::unique_ptr<Source> open_file(const char *path) { return std::make_unique<File>(path); }
-std::unique_ptr<Source> open_memory(const void *bytes, int64_t size) { return std::make_unique<Memory>(bytes, size); }
+std::unique_ptr<Source> open_memory(const void *bytes, int64_t size, bool lends) {
+    return std::make_unique<Memory>(bytes, size, lends);
+}
 
 Container read_container(const Source &source) {
     const int64_t size = source.size();

@@ -15,9 +15,11 @@ class Source {
     virtual ~Source() = default;
     virtual int64_t size() const = 0;
     virtual void read(int64_t offset, int64_t size, void *to) const = 0;  // within the size
+    // The bytes from `offset` on where they stay in memory for as long as the model is used, else null.
+    virtual const uint8_t *lend(int64_t) const { return nullptr; }
 };
 std::unique_ptr<Source> open_file(const char *path);
-std::unique_ptr<Source> open_memory(const void *bytes, int64_t size);
+std::unique_ptr<Source> open_memory(const void *bytes, int64_t size, bool lends);
 
 struct StoredTensor {
     std::string dtype;  // F32, BF16, I8, U8

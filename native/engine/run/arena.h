@@ -12,7 +12,6 @@ class Arena {
     Arena(const Arena &) = delete;
     Arena &operator=(const Arena &) = delete;
     uint8_t *take(int64_t bytes);
-    uint64_t mark(uint64_t (*rule)(const uint8_t *, int64_t)) const;  // of all that was taken
     void finish();  // gives back what was not taken
 
   private:

@@ -19,6 +19,20 @@ cpu1_kind kind_of(const std::string &dtype) {
     return dtype == "I8" ? CPU1_INT8 : dtype == "BF16" ? CPU1_BF16 : CPU1_FP32;
 }
 
+// FNV-1a over words, in four chains; the last bytes one by one.
+uint64_t mark_of(const uint8_t *bytes, int64_t size) {
+    uint64_t chains[4] = {1469598103934665603u, 1, 2, 3};
+    for (int64_t i = 0; i + 32 <= size; i += 32) {
+        for (int chain = 0; chain < 4; ++chain) {
+            uint64_t word;
+            memcpy(&word, bytes + i + 8 * chain, sizeof word);
+            chains[chain] = (chains[chain] ^ word) * 1099511628211u;
+        }
+    }
+    for (int64_t i = size / 32 * 32; i < size; ++i) chains[0] = (chains[0] ^ bytes[i]) * 1099511628211u;
+    return chains[0] ^ chains[1] * 3 ^ chains[2] * 5 ^ chains[3] * 7;
+}
+
 class Loader {
   public:
     Loader(const Source &source, const Container &container, Model &model)
@@ -33,6 +47,13 @@ class Loader {
             if (bound.op->code == Code::attend) model_.caches.push_back(&bound);
             if (bound.op->skip_to) model_.trunk[static_cast<size_t>(bound.op->skip_to)].joins = true;
         }
+    }
+
+    // Of all weights, wherever they lie.
+    uint64_t mark() const {
+        uint64_t out = 0;
+        for (const auto &[bytes, size] : parts_) out = (out * 1099511628211u) ^ mark_of(bytes, size);
+        return out;
     }
 
   private:
@@ -106,6 +127,23 @@ class Loader {
         return out;
     }
 
+    uint8_t *take(int64_t bytes) {
+        uint8_t *out = model_.arena->take(bytes);
+        parts_.push_back({out, bytes});
+        return out;
+    }
+
+    // A tensor that kernels read as the file has it, at any address: the caller's own memory where it is lent.
+    const uint8_t *as_stored(const StoredTensor &tensor) {
+        if (const uint8_t *lent = source_.lend(tensor.offset)) {
+            parts_.push_back({lent, tensor.bytes});
+            return lent;
+        }
+        uint8_t *out = take(tensor.bytes);
+        source_.read(tensor.offset, tensor.bytes, out);
+        return out;
+    }
+
     // Aligned for numbers of four bytes.
     int64_t take_record(int64_t bytes) {
         const int64_t place = model_.record;
@@ -119,9 +157,7 @@ class Loader {
         out.bits = static_cast<int>(8 / values_a_byte(op.bits));
         out.stride = tensor.shape[1];
         out.width = (out.stride - 1) * values_a_byte(op.bits);
-        uint8_t *bytes = model_.arena->take(tensor.bytes);
-        source_.read(tensor.offset, tensor.bytes, bytes);
-        out.bytes = bytes;
+        out.bytes = as_stored(tensor);
         check_rows(op.rows, out, tensor.shape[0]);
         return out;
     }
@@ -233,7 +269,7 @@ class Loader {
 
     const float *keep(const std::vector<float> &values) {
         const int64_t padded = up(static_cast<int64_t>(values.size()), CPU1_LANES);
-        float *out = reinterpret_cast<float *>(model_.arena->take(padded * 4));
+        float *out = reinterpret_cast<float *>(take(padded * 4));
         std::copy(values.begin(), values.end(), out);
         return out;
     }
@@ -252,10 +288,8 @@ class Loader {
         Table out;
         out.kind = kind_of(tensor.dtype);
         out.width = tensor.shape.back();
-        uint8_t *rows = model_.arena->take(tensor.bytes);
-        source_.read(tensor.offset, tensor.bytes, rows);
-        check_dense(name, out.kind, rows, tensor.bytes / size_of(out.kind));
-        out.rows = rows;
+        out.rows = as_stored(tensor);
+        check_dense(name, out.kind, out.rows, tensor.bytes / size_of(out.kind));
         if (out.kind == CPU1_INT8) out.scale = keep(scales(name));
         return place->second = out;
     }
@@ -267,7 +301,7 @@ class Loader {
         const std::vector<uint8_t> bytes = bytes_of(tensor);
         Matrix out = shape(kind_of(tensor.dtype), tensor.shape[0], tensor.shape[1]);
         check_dense(name, out.kind, bytes.data(), out.outputs * out.inputs);
-        uint8_t *panel = model_.arena->take(out.blocks * out.groups * CPU1_GROUP);
+        uint8_t *panel = take(out.blocks * out.groups * CPU1_GROUP);
         const int64_t each = cpu1_inputs_a_group(out.kind), size = size_of(out.kind);
         for (int64_t n = 0; n < out.outputs; ++n) {
             const uint8_t *row = bytes.data() + n * out.inputs * size;
@@ -301,8 +335,7 @@ class Loader {
         const auto [place, fresh] = trits_.try_emplace(name);
         if (fresh) {
             const StoredTensor &tensor = stored(name + ".trits");
-            uint8_t *panel = model_.arena->take(tensor.bytes);
-            source_.read(tensor.offset, tensor.bytes, panel);
+            const uint8_t *panel = as_stored(tensor);
             check_trits(name, out, panel);
             place->second = {panel, op.out.size, op.in.size, op.parts, pieces(op, scales(name))};
         }
@@ -360,6 +393,7 @@ class Loader {
     const Container &container_;
     Model &model_;
     int64_t caches_ = 0;
+    std::vector<std::pair<const uint8_t *, int64_t>> parts_;  // of memory that the weights take
     std::map<std::string, const float *> vectors_;
     std::map<std::string, Table> tables_;
     std::map<std::string, Matrix> matrices_;
@@ -389,19 +423,6 @@ void read_tokenizer(const Source &source, const Container &container, Model &mod
     if (found->second.dtype != "U8" || found->second.shape.size() != 1) refuse("the tokenizer is damaged");
     model.tokenizer.resize(static_cast<size_t>(found->second.bytes));
     source.read(found->second.offset, found->second.bytes, model.tokenizer.data());
-}
-
-// FNV-1a over words, in four chains.
-uint64_t mark_of(const uint8_t *bytes, int64_t size) {
-    uint64_t chains[4] = {1469598103934665603u, 1, 2, 3};
-    for (int64_t i = 0; i + 32 <= size; i += 32) {
-        for (int chain = 0; chain < 4; ++chain) {
-            uint64_t word;
-            memcpy(&word, bytes + i + 8 * chain, sizeof word);
-            chains[chain] = (chains[chain] ^ word) * 1099511628211u;
-        }
-    }
-    return chains[0] ^ chains[1] * 3 ^ chains[2] * 5 ^ chains[3] * 7;
 }
 
 // All tensors in each of the forms that an operation may want.
@@ -451,11 +472,12 @@ std::shared_ptr<const Model> load_model(const Source &source, const cpu1_kernels
     check_tensors(model->program, container.tensors);
     read_tokenizer(source, container, *model);
     model->arena = std::make_unique<Arena>(most_memory(model->program, container));
-    Loader(source, container, *model).bind_all();
+    Loader loader(source, container, *model);
+    loader.bind_all();
     model->arena->finish();
     measure(*model);
     const uint8_t *about = reinterpret_cast<const uint8_t *>(container.about.data());
-    model->mark = mark_of(about, static_cast<int64_t>(container.about.size())) ^ model->arena->mark(mark_of);
+    model->mark = mark_of(about, static_cast<int64_t>(container.about.size())) ^ loader.mark();
     model->about = std::move(container.about);
     return model;
 }
