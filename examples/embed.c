@@ -5,13 +5,13 @@
  *     build/examples/embed checkpoints/default.cpu1 "Once upon a time"
  *
  * CMakeLists.txt in this folder shows what a program of your own needs. No Python package has to be installed.
- * The interface and its promises are in native/engine/api/engine.h.
+ * The interface and its promises are in native/engine/api/cpu1.h.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "engine.h"
+#include "cpu1.h"
 
 #define PROMPT 1024 /* bytes of a prompt at most */
 #define LENGTH 120  /* bytes to write */

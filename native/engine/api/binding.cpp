@@ -11,7 +11,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include "api/arrays.h"
-#include "api/engine.h"
+#include "api/cpu1.h"
 #include "api/lookups_binding.h"
 #include "kernels/kernels.h"
 

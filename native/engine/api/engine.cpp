@@ -1,15 +1,17 @@
 // The C interface over the classes: no exception leaves it.
-#include "api/engine.h"
+#include "api/cpu1.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "format/errors.h"
+#include "run/archive.h"
 #include "run/session.h"
 
 struct cpu1_model {
@@ -53,7 +55,30 @@ cpu1_model *load(std::unique_ptr<cpu1::Source> source, const char *isa) {
     return new cpu1_model{cpu1::load_model(*source, find_kernels(isa))};
 }
 
+cpu1_fingerprint outside(const cpu1::Fingerprint &fingerprint) {
+    cpu1_fingerprint out;
+    std::copy(fingerprint.begin(), fingerprint.end(), out.bytes);
+    return out;
+}
+
+cpu1::Fingerprint inside(const cpu1_fingerprint &fingerprint) {
+    cpu1::Fingerprint out;
+    std::copy(fingerprint.bytes, fingerprint.bytes + out.size(), out.begin());
+    return out;
+}
+
+// Bytes of the caller's, who frees them.
+int hand_over(const std::vector<uint8_t> &from, uint8_t **to, int64_t *size) {
+    *to = static_cast<uint8_t *>(malloc(from.empty() ? 1 : from.size()));
+    if (!*to) throw std::bad_alloc();
+    std::copy(from.begin(), from.end(), *to);
+    *size = static_cast<int64_t>(from.size());
+    return 1;
+}
+
 }  // namespace
+
+int cpu1_version(void) { return 1000 * CPU1_MAJOR + CPU1_MINOR; }
 
 cpu1_model *cpu1_model_open(const char *path, const char *isa, cpu1_error *error) {
     return guarded(error, static_cast<cpu1_model *>(nullptr), [&] { return load(cpu1::open_file(path), isa); });
@@ -86,6 +111,10 @@ cpu1_facts cpu1_model_facts(const cpu1_model *model) {
             m.weight_bytes,
             m.trunk_products,
             m.head_products};
+}
+
+int64_t cpu1_model_separator(const cpu1_model *model) {
+    return model->model->program.separator();
 }
 
 cpu1_session *cpu1_session_new(const cpu1_model *model, int64_t streams, int threads, cpu1_error *error) {
@@ -129,6 +158,13 @@ int cpu1_session_generate(cpu1_session *session, const cpu1_sampling *sampling, 
     });
 }
 
+cpu1_random cpu1_random_seed(uint64_t seed) {
+    const cpu1::Random random = cpu1::seeded(seed);
+    cpu1_random out;
+    memcpy(&out, &random, sizeof out);
+    return out;
+}
+
 cpu1_encoder *cpu1_encoder_new(cpu1_error *error) {
     return guarded(error, static_cast<cpu1_encoder *>(nullptr), [] { return new cpu1_encoder; });
 }
@@ -159,6 +195,37 @@ int cpu1_session_decode(cpu1_session *session, int64_t stream, cpu1_decoder *dec
                         cpu1_error *error) {
     return guarded(error, 0, [&] { return session->session.decode(stream, decoder->decoder, count, out), 1; });
 }
+
+int cpu1_fingerprint_file(const char *path, cpu1_fingerprint *out, cpu1_error *error) {
+    return guarded(error, 0, [&] { return *out = outside(cpu1::fingerprint_of(*cpu1::open_file(path))), 1; });
+}
+
+cpu1_fingerprint cpu1_fingerprint_bytes(const void *file, int64_t size) {
+    return outside(cpu1::fingerprint_of(*cpu1::open_memory(file, size, true)));
+}
+
+int cpu1_compress(const cpu1_model *model, const cpu1_fingerprint *fingerprint, const void *text, int64_t size,
+                  int learn, uint8_t **archive, int64_t *archive_size, cpu1_error *error) {
+    return guarded(error, 0, [&] {
+        const uint8_t *from = static_cast<const uint8_t *>(text);
+        return hand_over(cpu1::compress(model->model, inside(*fingerprint), from, size, learn != 0), archive,
+                         archive_size);
+    });
+}
+
+int cpu1_decompress(const cpu1_model *model, const cpu1_fingerprint *fingerprint, const void *archive, int64_t size,
+                    uint8_t **text, int64_t *text_size, cpu1_error *error) {
+    return guarded(error, 0, [&] {
+        const uint8_t *from = static_cast<const uint8_t *>(archive);
+        return hand_over(cpu1::decompress(model->model, inside(*fingerprint), from, size), text, text_size);
+    });
+}
+
+const char *cpu1_archive_arithmetic(const void *archive, int64_t size) {
+    return cpu1::arithmetic_of(static_cast<const uint8_t *>(archive), size);
+}
+
+void cpu1_free(void *bytes) { free(bytes); }
 
 int64_t cpu1_session_state_size(cpu1_session *session, int64_t stream) { return session->session.state_size(stream); }
 
@@ -196,4 +263,19 @@ const char *cpu1_isas(void) { return cpu1_kernels_names(); }
 const char *cpu1_arithmetic(const char *isa) {
     const cpu1_kernels *kernels = cpu1_kernels_find(isa);
     return kernels ? kernels->arithmetic : nullptr;
+}
+
+const char *cpu1_isa_of(const char *arithmetic) {
+    static const std::vector<std::string> sets = [] {
+        std::vector<std::string> out;
+        std::string all = cpu1_kernels_names(), name;
+        for (const char c : all + ",") {
+            if (c != ',') name += c;
+            else out.push_back(std::move(name)), name.clear();
+        }
+        return out;
+    }();
+    for (const std::string &isa : sets)
+        if (!strcmp(cpu1_kernels_find(isa.c_str())->arithmetic, arithmetic)) return isa.c_str();
+    return nullptr;
 }

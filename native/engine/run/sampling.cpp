@@ -11,9 +11,10 @@ namespace {
 
 using Wide = unsigned __int128;
 
+constexpr Wide multiplier = (Wide{2549297995355413924u} << 64) | 4865540595714422341u;
+
 // PCG64 (XSL-RR 128/64, O'Neill 2014) as numpy has it; a double of 53 bits in [0, 1).
 double next_random(Random &random) {
-    const Wide multiplier = (Wide{2549297995355413924u} << 64) | 4865540595714422341u;
     const Wide increment = (Wide{random.increment[0]} << 64) | random.increment[1];
     const Wide state = ((Wide{random.state[0]} << 64) | random.state[1]) * multiplier + increment;
     random.state[0] = static_cast<uint64_t>(state >> 64);
@@ -24,7 +25,51 @@ double next_random(Random &random) {
     return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
+// numpy's SeedSequence (O'Neill, "Developing a seed_seq Alternative", 2015): eight words of one seed.
+class SeedWords {
+  public:
+    explicit SeedWords(uint64_t seed) : pool_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), 0, 0} {
+        uint32_t factor = 0x43b0d7e5;
+        for (uint32_t &word : pool_) word = hashed(word, factor, 0x931e8875);
+        for (int from = 0; from < 4; ++from)
+            for (int to = 0; to < 4; ++to)
+                if (from != to) pool_[to] = mixed(pool_[to], hashed(pool_[from], factor, 0x931e8875));
+    }
+    uint64_t next() {
+        const uint64_t low = word();
+        return low | uint64_t{word()} << 32;
+    }
+
+  private:
+    static uint32_t hashed(uint32_t value, uint32_t &factor, uint32_t step) {
+        value ^= factor;
+        factor *= step;
+        value *= factor;
+        return value ^ value >> 16;
+    }
+    static uint32_t mixed(uint32_t x, uint32_t y) {
+        const uint32_t out = 0xca01f9dd * x - 0x4973f715 * y;
+        return out ^ out >> 16;
+    }
+    uint32_t word() { return hashed(pool_[at_++ % 4], factor_, 0x58f38ded); }
+
+    uint32_t pool_[4], factor_ = 0x8b51f9dd;
+    unsigned at_ = 0;
+};
+
 }  // namespace
+
+Random seeded(uint64_t seed) {
+    SeedWords words(seed);
+    Wide start = Wide{words.next()} << 64;
+    start |= words.next();
+    Wide increment = Wide{words.next()} << 64;
+    increment |= words.next();
+    increment = increment << 1 | 1;
+    const Wide state = (increment + start) * multiplier + increment;
+    return {{static_cast<uint64_t>(state >> 64), static_cast<uint64_t>(state)},
+            {static_cast<uint64_t>(increment >> 64), static_cast<uint64_t>(increment)}};
+}
 
 uint32_t Sampler::draw(const float *logits, int64_t count, Random &random) {
     if (!kernels_.finite(logits, count))

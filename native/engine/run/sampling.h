@@ -21,6 +21,7 @@ struct Sampling {
 struct Random {
     uint64_t state[2], increment[2];
 };
+Random seeded(uint64_t seed);  // what numpy makes of a seed
 
 class Sampler {
   public:

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "api/engine.h"
+#include "api/cpu1.h"
 
 int main(int count, char **words) {
     if (count != 4) return fprintf(stderr, "code MODEL FILE ISA > CODE\n"), 2;

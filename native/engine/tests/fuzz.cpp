@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "api/engine.h"
+#include "api/cpu1.h"
 
 namespace {
 
