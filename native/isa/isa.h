@@ -28,7 +28,7 @@ inline bool all_of(unsigned bits, unsigned wanted) { return (bits & wanted) == w
 // Not __builtin_cpu_supports: its table is in no library of some systems, and older compilers do not know all names.
 inline bool system_saves(unsigned registers) {
     const Cpuid features(1, 0);
-    if (!(features.c & 1u << 27)) return false;  // OSXSAVE: the system says what it saves
+    if (!(features.c & 1u << 27)) return false;  // OSXSAVE: the next instruction works
     unsigned low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return all_of(low, registers);

@@ -73,16 +73,20 @@ def test_fine_tune(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_embed_by_the_commands_of_its_comment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["embed.c", "archive.c"])
+def test_c_by_the_commands_of_its_comment(name: str, tmp_path: Path) -> None:
     if not shutil.which("cmake"):
         pytest.skip("no cmake")
-    comment = (EXAMPLES / "embed.c").read_text(encoding="utf-8").partition("*/")[0]
+    comment = (EXAMPLES / name).read_text(encoding="utf-8").partition("*/")[0]
     *builds, runs = (shlex.split(line) for line in re.findall(r"^ \*     (.+)$", comment, re.MULTILINE))
     there = str(tmp_path / "examples")
     for command in builds:
         run(*(word.replace("build/examples", there) for word in command))
     command = [word.replace("build/examples", there) for word in runs]
     printed = run(*command)
-    assert printed.startswith("Once upon a time")
-    assert 20 < len(printed.encode()) <= len("Once upon a time") + 120 + 1
+    if name == "archive.c":
+        assert re.fullmatch(r"40 bytes, as an archive \d+: See you at the station at half past six\.\n", printed)
+    else:
+        assert printed.startswith("Once upon a time")
+        assert 20 < len(printed.encode()) <= len("Once upon a time") + 120 + 1
     assert run(*command) == printed

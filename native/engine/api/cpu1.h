@@ -6,7 +6,7 @@
 //
 // Stability: within a major version no function is removed, none changes its arguments or what it does, and no struct
 // changes its size or order. New functions raise the minor version. CPU1_HAS(major, minor) asks at compile time, and
-// cpu1_version() says what the program was linked with. docs/c-library.md has an introduction.
+// cpu1_version() is the version that the program was linked with. docs/c-library.md has an introduction.
 #pragma once
 #include <stdint.h>
 

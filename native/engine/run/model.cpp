@@ -163,16 +163,26 @@ class Loader {
     }
 
     static void check_rows(const std::string &name, const PackedRows &rows, int64_t count) {
-        const int each = 8 / rows.bits, mask = (1 << rows.bits) - 1;
         bool fine = true;
         for (int64_t r = 0; r < count; ++r) {
             const uint8_t *row = rows.bytes + r * rows.stride;
             const int64_t power = static_cast<int8_t>(row[0]);
-            fine &= power >= least_power && power <= most_power;
-            for (int64_t i = 1; i < rows.stride; ++i)
-                for (int part = 0; part < each; ++part) fine &= (row[i] >> part * rows.bits & mask) != 0;
+            fine &= power >= least_power && power <= most_power && !has_zero(row + 1, rows.stride - 1, rows.bits);
         }
         if (!fine) refuse("table " + quoted(name) + ": a power or a value outside its range");
+    }
+
+    // Whether one of the values of so many bits is 0, eight bytes at a time ("Bit Twiddling Hacks", Anderson).
+    static bool has_zero(const uint8_t *bytes, int64_t size, int bits) {
+        const uint64_t low = ~uint64_t{0} / ((1u << bits) - 1), high = low << (bits - 1);
+        uint64_t found = 0;
+        for (int64_t i = 0; i < size; i += 8) {
+            uint64_t word = ~uint64_t{0};
+            if (size - i >= 8) memcpy(&word, bytes + i, 8);
+            else memcpy(&word, bytes + i, static_cast<size_t>(size - i));
+            found |= (word - low) & ~word & high;
+        }
+        return found != 0;
     }
 
     void bind_recall(const Op &op, BoundOp &out) {
@@ -190,16 +200,19 @@ class Loader {
     const float *projected(const std::string &matrix, const std::string &table) {
         const std::vector<float> rows = values(table), weights = values(matrix);
         const int64_t inputs = stored(table).shape[1], symbols = stored(table).shape[0];
-        const int64_t outputs = stored(matrix).shape[0];
-        std::vector<float> turned(weights.size()), out(static_cast<size_t>(symbols * outputs));
+        const int64_t outputs = stored(matrix).shape[0], padded = up(outputs, CPU1_LANES);
+        std::vector<float> turned(static_cast<size_t>(inputs * padded)), out(static_cast<size_t>(symbols * outputs));
         for (int64_t n = 0; n < outputs; ++n)
             for (int64_t k = 0; k < inputs; ++k)
-                turned[static_cast<size_t>(k * outputs + n)] = weights[static_cast<size_t>(n * inputs + k)];
+                turned[static_cast<size_t>(k * padded + n)] = weights[static_cast<size_t>(n * inputs + k)];
         for (int64_t v = 0; v < symbols; ++v) {
-            float *to = out.data() + v * outputs;
-            for (int64_t k = 0; k < inputs; ++k) {
-                const float factor = rows[static_cast<size_t>(v * inputs + k)], *from = turned.data() + k * outputs;
-                for (int64_t n = 0; n < outputs; ++n) to[n] += factor * from[n];
+            const float *row = rows.data() + v * inputs;
+            for (int64_t n = 0; n < outputs; n += CPU1_LANES) {
+                float sums[CPU1_LANES] = {};
+                for (int64_t k = 0; k < inputs; ++k)
+                    for (int64_t i = 0; i < CPU1_LANES; ++i)
+                        sums[i] += row[k] * turned[static_cast<size_t>(k * padded + n + i)];
+                std::copy(sums, sums + std::min<int64_t>(CPU1_LANES, outputs - n), out.data() + v * outputs + n);
             }
         }
         return keep(out);
