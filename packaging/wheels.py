@@ -111,10 +111,12 @@ def audit(tools: Path, raw: Path, tag: str) -> Path:
     done = WORK / "audited" / raw.parent.name
     shutil.rmtree(done, ignore_errors=True)
     run(
-        *(tools / "auditwheel", "repair", "--plat", tag, "--wheel-dir", done, raw),
+        *(tools / "auditwheel", "repair", "--plat", "auto", "--wheel-dir", done, raw),
         PATH=f"{tools}{os.pathsep}{os.environ['PATH']}",
     )
     wheel = next(done.glob("*.whl"))
+    if tag not in wheel.name:
+        sys.exit(f"{wheel.name} should be {tag}: it needs newer libraries")
     if "-abi3-" in wheel.name:
         run(tools / "abi3audit", "--strict", wheel)
     size = wheel.stat().st_size
