@@ -10,7 +10,7 @@ GPU_PYTHON ?= $(if $(wildcard .venv/installed),$(BIN)/python,$(PYTHON))
 JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data clean
+.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -54,6 +54,12 @@ bench: setup  ## measure generation and training speed on this machine (some min
 coverage: setup  ## run all tests and report which lines of Python and C++ they reach
 	$(PYTEST) --cov=cpu1 --cov-report=term:skip-covered
 	bench/native_coverage.sh
+
+wheels:  ## build the wheels for Linux into dist/ (half an hour); ARGS=x86_64-linux-gnu builds one system's
+	$(PYTHON) release/wheels.py $(ARGS)
+
+wheels-test: setup  ## install the wheels in clean environments and compare what they compute
+	$(BIN)/python release/try_wheels.py $(ARGS)
 
 gpu-data: setup  ## pack what training on a lent GPU needs: make gpu-data DATA=folder
 	$(BIN)/python bench/gpu_data.py $(DATA)

@@ -1,9 +1,9 @@
-"""The interface of cpu1.h as a list: one declaration a line, without comments. interface.txt keeps it as it was promised.
+"""The interface of cpu1.h as a list: one declaration a line, without comments. interface.txt keeps it as promised.
 
 python native/library/listing.py > native/library/interface.txt
 
-A line that changes or goes away breaks programs: CPU1_MAJOR must rise. A new line raises CPU1_MINOR, and its symbol gets
-into cpu1.map under that version.
+A line that changes or goes away breaks programs: CPU1_MAJOR must rise. A new line raises CPU1_MINOR, and its symbol
+gets into cpu1.map under that version.
 """
 
 import re

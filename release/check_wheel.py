@@ -13,7 +13,9 @@ from cpu1.runtime import archive, engine
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import PackedModel
 
-TEXT = b"".join(b"%d. The harbour was quiet at %d o'clock, and then the ships came in.\n" % (i, i) for i in range(1, 13))
+TEXT = b"".join(
+    b"%d. The harbour was quiet at %d o'clock, and then the ships came in.\n" % (i, i) for i in range(1, 13)
+)
 
 
 def digest(isa: str) -> str:

@@ -1,7 +1,7 @@
 """Try the wheels in dist/ as a user would: a clean environment, no compiler on the path, then text, scores, an archive.
 
-    python packaging/try_wheels.py                  # on each Python from 3.11 on that this machine has
-    python packaging/try_wheels.py --emulator "qemu-aarch64-static -L ROOT ROOT/usr/bin/python3.13" --with WHEELS
+    python release/try_wheels.py                  # on each Python from 3.11 on that this machine has
+    python release/try_wheels.py --emulator "qemu-aarch64-static -L ROOT ROOT/usr/bin/python3.13" --with WHEELS
 
 The second form runs a Python of another processor in an emulator. ROOT is a folder with that Python and its libraries,
 WHEELS one with the wheels of numpy and safetensors for it. Everything must compute what the sources here compute.
@@ -20,9 +20,8 @@ from pathlib import Path
 
 from wheels import ROOT, version_of
 
-CHECK = ROOT / "packaging" / "check_wheel.py"
+CHECK = ROOT / "release" / "check_wheel.py"
 ALLOWED = {"cpu1", "numpy", "safetensors", "pip", "setuptools"}
-MOST_SECONDS = 20
 
 
 def run(*words: str | Path, **environment: str) -> str:
@@ -39,7 +38,7 @@ def wheel_for(version: tuple[int, int], machine: str) -> Path:
     tag = "cp311-cp311" if version == (3, 11) else "cp312-abi3"
     found = sorted((ROOT / "dist").glob(f"cpu1-*-{tag}-manylinux*_{machine}.whl"))
     if not found:
-        sys.exit(f"no wheel {tag} for {machine} in dist/: run packaging/wheels.py")
+        sys.exit(f"no wheel {tag} for {machine} in dist/: run release/wheels.py")
     return found[-1]
 
 
@@ -75,8 +74,8 @@ def try_here(python: str | Path, expected: dict[str, str]) -> None:
         first = time.monotonic() - start
         listed = run(bin_ / "python", "-m", "pip", "list", "--format", "json", PATH=str(bin_))
         extra = {package["name"] for package in json.loads(listed)} - ALLOWED
-        if extra or not text.strip() or first > MOST_SECONDS:
-            sys.exit(f"{wheel.name}: {extra or text!r}; first text after {first:.1f} s")
+        if extra or not text.strip():
+            sys.exit(f"{wheel.name}: installs also {', '.join(extra)}" if extra else f"{wheel.name}: wrote no text")
         printed = run(bin_ / "python", CHECK, PATH=str(bin_))
     note = f"installed in {installed:.1f} s, first text after {first:.1f} s; {wheel.name}"
     compare(f"Python {version[0]}.{version[1]}", expected, printed, note)
@@ -107,11 +106,14 @@ def main() -> None:
         if not args.dependencies:
             parser.error("--emulator needs --with")
         return try_emulated(args.emulator, args.dependencies, expected)
-    here = [*(f"python3.{minor}" for minor in range(11, 16)), *Path.home().glob(".pyenv/versions/3.*/bin/python")]
-    versions = {version: python for python in args.pythons or here if (version := version_of(python))}
-    for version in sorted(versions):
-        if version >= (3, 11):
-            try_here(versions[version], expected)
+    here: list[str | Path] = [
+        *(f"python3.{minor}" for minor in range(11, 16)),
+        *Path.home().glob(".pyenv/versions/3.*/bin/python"),
+    ]
+    pythons = args.pythons or here
+    versions = {version: python for python in pythons if (version := version_of(python)) and version >= (3, 11)}
+    for _, python in sorted(versions.items()):
+        try_here(python, expected)
 
 
 if __name__ == "__main__":
