@@ -5,7 +5,7 @@
 set -eu
 target=$1
 folder=${2:-build/cross/$target}
-source=$(dirname "$0")/../native
+source=$(cd "$(dirname "$0")/../native" && pwd)
 cmake -S "$source" -B "$folder" -G Ninja -DCMAKE_TOOLCHAIN_FILE="$source/cmake/toolchain-zig.cmake" -DCPU1_TARGET="$target" \
     -DCPU1_LIBRARY=ON
 cmake --build "$folder" --parallel
