@@ -92,7 +92,7 @@ static options read_options(int count, char **words) {
             else if (!strcmp(word, "--max-bytes")) out.most = count_of(word, value);
             else if (!strcmp(word, "--seed")) out.seed = whole(word, value);
             else if (!strcmp(word, "--top-k")) out.sampling.top_k = count_of(word, value);
-            else if (!strcmp(word, "--temperature")) out.sampling.temperature = number(word, value, HUGE_VAL);
+            else if (!strcmp(word, "--temperature")) out.sampling.temperature = number(word, value, 1e300);
             else if (!strcmp(word, "--top-p")) out.sampling.top_p = number(word, value, 1);
             else if (!strcmp(word, "--min-p")) out.sampling.min_p = number(word, value, 1);
             else usage("unknown option", word);
