@@ -131,7 +131,7 @@ def retag(tools: Path, raw: Path, tag: str, done: Path) -> Path:
     """
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
     if tag.startswith("manylinux"):
-        hidden = ["--ldpaths", WORK / "none"]
+        hidden = ["--ldpaths", str(WORK / "none")]
         run(tools / "auditwheel", "repair", "--plat", "auto", *hidden, "--wheel-dir", done, raw, PATH=path)
         return next(done.glob("*.whl"))
     with tempfile.TemporaryDirectory() as folder:
