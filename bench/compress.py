@@ -127,7 +127,7 @@ def coding(model: PackedModel, text: bytes, repeats: int) -> dict[str, float]:
         encode = seconds(encoder.put, units)[0]
         decode = seconds(model.session().decoder(encoder.finish()).get, len(units))[0]
         sampler = Sampler(Sampling(temperature=1, seed=number))
-        generate = seconds(model.session().generate, len(units), sampler, None)[0]
+        generate = seconds(model.session().generate, len(units), sampler, False)[0]
         if number:  # the first warms up
             for name, spent in (("generate", generate), ("encode", encode), ("decode", decode)):
                 times[name].append(spent)

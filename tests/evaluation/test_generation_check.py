@@ -63,11 +63,6 @@ def test_only_a_character_cut_at_the_very_end_is_forgiven():
     assert judge(whole[:202] + b" ", TEXTS).utf8 is False
 
 
-def test_the_separator_ends_the_sample():
-    assert judge(prose(200) + b"\0\xff\x00\x01", TEXTS) == judge(prose(200), TEXTS)
-    assert "30 bytes, fewer than 64" in judge(prose(30) + b"\0" + prose(200), TEXTS).reasons
-
-
 def test_tab_line_feed_and_return_are_printable_other_controls_are_not():
     inside = prose(100) + b"%c" + prose(100)
     printable = {code for code in range(1, 128) if check(inside % code, 4.2).printable}

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from cpu1.files import digest
 
-
 NUL = 0  # the end of a document, to every teacher
 
 
