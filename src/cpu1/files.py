@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -170,6 +170,24 @@ def digest(path: Path) -> bytes:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise UserError(f"{path}: not readable ({error.strerror})") from None
+
+
+def apart(out: Path, inputs: Iterable[Path | int]) -> None:
+    """UserError where `out` is one of the `inputs` (paths or open files): what is read is never written over.
+
+    Other names of a file and links to it are known. Asked before any work is done.
+    """
+    try:
+        there = os.stat(out)
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(there.st_mode) and not stat.S_ISDIR(there.st_mode):
+        return
+    for each in inputs:
+        with suppress(OSError, ValueError):  # an input that is not there is its reader's concern
+            if os.path.samestat(there, os.stat(each)):
+                name = "standard input" if isinstance(each, int) else each
+                raise UserError(f"{out}: is what is read here ({name}), which would be lost; name another output")
 
 
 def write_json(path: str | Path, value: Any) -> None:

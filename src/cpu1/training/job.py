@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cpu1 import device as devices
+from cpu1.data.sources import files
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import context_bytes, score
 from cpu1.evaluation.report import EXCERPT_BYTES, evaluation
@@ -83,12 +84,23 @@ def _check_folder(job: Job) -> None:
         )
     if job.start and job.start.resolve() == job.folder.resolve():
         raise OtherRun(f"{job.folder}: is what --from names; give the new run a folder of its own with --out")
+    _keep_text(job)
     names = {path.name for path in job.folder.iterdir()} if job.folder.exists() else set()
     if names.isdisjoint(OWN) and (strangers := sorted(name for name in names if not _may_precede(name))):
         raise OtherRun(
             f"{job.folder}: holds {', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''} and no run; "
             "name a new or empty folder with --out"
         )
+
+
+def _keep_text(job: Job) -> None:
+    """Raises OtherRun where the text lies in the folder of the run, which writes there."""
+    try:
+        text, folder = files(job.data), job.folder.resolve()
+    except UserError:
+        return  # which is told where the text is read
+    if own := next((path for path in text if folder in path.resolve().parents), None):
+        raise OtherRun(f"{own}: is in the folder of the run, and of the text as well; name another folder with --out")
 
 
 def _may_precede(name: str) -> bool:
