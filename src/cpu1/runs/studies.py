@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cpu1.errors import UserError
-from cpu1.files import apart, write_atomic
+from cpu1.files import apart, strict_json, write_atomic
 from cpu1.records import REMEDY, Amount, Count, later, parse, read, read_all, to_json
 from cpu1.runs.folders import Run, RunRecord, checked, load_folders
 
@@ -123,7 +123,7 @@ def _load_file(path: Path) -> Study:
 
 def _parse_line(path: Path, number: int, line: str) -> Any:
     try:
-        return json.loads(line)
+        return strict_json(line)
     except ValueError as error:
         raise UserError(f"{path}, line {number}: not readable as JSON ({error}); {REMEDY}") from None
 

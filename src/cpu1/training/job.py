@@ -29,6 +29,8 @@ CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
 OWN = ("recipe.json", "settings.json")  # mark a folder as a run's, and say which
 LOCK = ".lock"
 BEFORE = {"log.txt", "error.json", LOCK}  # what a study may have left in a run's folder before the run began
+NOTHING = object()  # where a key is missing
+SHOWN = 200  # characters of a value in an error
 LABELS = ("run", "title", "level", "parent", "scale", "round", "seed")  # of the settings, in a result too
 
 Report = Callable[[str | dict[str, Any]], None]
@@ -231,11 +233,17 @@ def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
         if path.exists() and (found := read_json(path)) != value:
             if not isinstance(found, dict):
                 raise OtherRun(f"{path}: is not a run's; name a new or empty folder with --out")
-            key = next(k for k in {**found, **value} if found.get(k) != value.get(k))
+            key = next(k for k in {**found, **value} if found.get(k, NOTHING) != value.get(k, NOTHING))
+            old, new = _shown(found, key), _shown(value, key)
             raise OtherRun(
-                f"{path}: the folder holds a run with {key} = {found.get(key)!r}, asked for is {value.get(key)!r}; "
+                f"{path}: the folder holds a run with {key} = {old}, asked for is {new}; "
                 "choose another folder or remove this one"
             )
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    text = repr(values[key]) if key in values else "nothing"
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 def _packed_size(trained: Trained, about: Mapping[str, Any], report: Report) -> int:
