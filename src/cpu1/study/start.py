@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cpu1.console import open_console
 from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import Corpus, describe, prepare
 from cpu1.data.sources import files
@@ -56,7 +57,7 @@ class Request:
 
 def start(request: Request, console: Console | None = None) -> int:
     """Runs what is missing and writes the report; the exit status of the runner (0, 1 or 130)."""
-    console = console or Console()
+    console = console or open_console()
     plan = make_plan(request)
     recipes = [changed(ladder.recipe(run, request.scale), request.changes) for run in plan.runs]
     with console.status("preparing the text"):
