@@ -122,9 +122,25 @@ def _told(path: Path, kinds: Collection[int] | None = None) -> Iterator[None]:
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Replaces the content of `path` by `data`, see `atomic`."""
+    """Replaces the content of `path` by `data`, see `atomic`.
+
+    What UTF-8 cannot hold of a text, as in names of files that are no text, is written as JSON escapes it: `\\udcff`.
+    """
     with atomic(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+
+
+@contextmanager
+def spelled(path: Path) -> Iterator[str]:
+    """A name of the file `path` that is text, for libraries that open no others. OSError when it cannot be read."""
+    if os.fsencode(path) == str(path).encode("utf-8", "replace"):
+        yield str(path)
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield f"/dev/fd/{handle}"
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -221,8 +221,7 @@ class Parser:
             item = float(item) if abs(item) <= sys.float_info.max or item != item else math.inf
         if (kind in (int, float) or allowed is not ANY) and not allowed.holds(item):
             raise self.fault(key, item, allowed.words(WORDS[kind]))
-        # half a surrogate pair could not be written again
-        return item.encode("utf-8", "replace").decode() if kind is str else item
+        return item
 
     def _wanted(self, hint: Any) -> str:
         """A declared type in words."""

@@ -34,7 +34,7 @@ def test_tables_are_whole(
     for figure in ("2.6", "Params M", "byte frequencies 4.620", "PASS"):
         assert figure in shown
     assert main(["compare", str(study), "04", "03"]) == 0
-    assert "−0.0" in (shown := capsys.readouterr().out) or "+0.0" in shown
+    assert " to " in capsys.readouterr().out
     assert main(["ladder", "--params", "--scale", "demo"]) == 0
     assert len(capsys.readouterr().out.splitlines()) < 30
 

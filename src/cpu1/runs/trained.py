@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 
 from cpu1.data.bpe import Tokenizer
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_atomic
+from cpu1.files import read_json, spelled, write_atomic
 from cpu1.format.packed import Packed, unpacked_weights
 from cpu1.model.network import Model
 from cpu1.model.recipe import Recipe
@@ -68,7 +68,8 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Trained:
     recipe = Recipe.from_json(read_json(folder / "recipe.json"), str(folder / "recipe.json"))
     model = Model(recipe)
     try:
-        model.load_state_dict(load_file(weights))
+        with spelled(weights) as name:
+            model.load_state_dict(load_file(name))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise UserError(f"{weights}: damaged, or not of this recipe ({error})") from None
     tokenizer = Tokenizer.load(folder / "tokenizer.json") if recipe.level == "token" else None
