@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -10,7 +11,7 @@ import shutil
 import stat
 import time
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -121,9 +122,25 @@ def _told(path: Path, kinds: Collection[int] | None = None) -> Iterator[None]:
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Replaces the content of `path` by `data`, see `atomic`."""
+    """Replaces the content of `path` by `data`, see `atomic`.
+
+    What UTF-8 cannot hold of a text, as in names of files that are no text, is written as JSON escapes it: `\\udcff`.
+    """
     with atomic(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+
+
+@contextmanager
+def spelled(path: Path) -> Iterator[str]:
+    """A name of the file `path` that is text, for libraries that open no others. OSError when it cannot be read."""
+    if os.fsencode(path) == str(path).encode("utf-8", "replace"):
+        yield str(path)
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield f"/dev/fd/{handle}"
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -172,15 +189,67 @@ def digest(path: Path) -> bytes:
         raise UserError(f"{path}: not readable ({error.strerror})") from None
 
 
+def apart(out: Path, inputs: Iterable[Path | int]) -> None:
+    """UserError where `out` is one of the `inputs` (paths or open files): what is read is never written over.
+
+    Other names of a file and links to it are known. Asked before any work is done.
+    """
+    try:
+        there = os.stat(out)
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(there.st_mode) and not stat.S_ISDIR(there.st_mode):
+        return
+    for each in inputs:
+        with suppress(OSError, ValueError):  # an input that is not there is its reader's concern
+            if os.path.samestat(there, os.stat(each)):
+                name = "standard input" if isinstance(each, int) else each
+                raise UserError(f"{out}: is what is read here ({name}), which would be lost; name another output")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically; NaN and infinity are refused (they are not JSON)."""
     write_atomic(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def strict_json(text: str | bytes) -> Any:
+    """JSON as the standard has it, in UTF-8 where it is bytes.
+
+    Raises ValueError for NaN, for a number beyond those of 64 bits, for a name twice in an object, for endless depth.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error})") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is too large for a number")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is twice in one object")
+    return found
+
+
 def read_json(path: str | Path) -> Any:
     """Reads JSON; raises UserError naming the file when it is missing or damaged."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return strict_json(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:

@@ -25,6 +25,7 @@ from cpu1.files import read_json
 
 T = TypeVar("T")
 REMEDY = "the file is damaged or from another version of cpu1"
+LARGEST = sys.float_info.max  # of whole numbers too, which are divided somewhere
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _LATER = "joined later"
 
@@ -38,7 +39,7 @@ class Range:
 
     def holds(self, value: float) -> bool:
         """Whether the value is finite and within the range, both ends included."""
-        return self.least <= value <= self.most and abs(value) < math.inf
+        return self.least <= value <= self.most and abs(value) <= LARGEST
 
     def words(self, kind: str) -> str:
         """The range for an error message; `kind` names the type, such as "a number"."""
@@ -98,6 +99,12 @@ def read(cls: type[T], path: Path, remedy: str = REMEDY) -> T:
 def read_all(cls: type[T], path: Path, remedy: str = REMEDY) -> dict[str, T]:
     """The records of one kind in a JSON file, by name; raises as `read` does."""
     return parse(dict[str, cls], read_json(path), str(path), remedy)  # type: ignore[valid-type]
+
+
+def required(hint: Any) -> Any:
+    """A declared type, but not null."""
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    return next(kind for kind in kinds if kind is not type(None))
 
 
 def parse(kind: type[T], value: Any, source: str, remedy: str = REMEDY) -> T:
@@ -214,8 +221,7 @@ class Parser:
             item = float(item) if abs(item) <= sys.float_info.max or item != item else math.inf
         if (kind in (int, float) or allowed is not ANY) and not allowed.holds(item):
             raise self.fault(key, item, allowed.words(WORDS[kind]))
-        # half a surrogate pair could not be written again
-        return item.encode("utf-8", "replace").decode() if kind is str else item
+        return item
 
     def _wanted(self, hint: Any) -> str:
         """A declared type in words."""

@@ -132,7 +132,7 @@ class TestSources:
         assert list(documents(str(tmp_path), "raw")) == [b"\xff", b"\0"]
         with pytest.raises(UserError, match="no column 'text'; there are: body, raw, id"):
             list(documents(str(path)))
-        with pytest.raises(UserError, match="field 'id' holds a int"):
+        with pytest.raises(UserError, match="column 'id' holds int64"):
             list(documents(str(path), "id"))
         path.write_bytes(path.read_bytes()[:-20])
         with pytest.raises(UserError, match=r"a\.parquet: damaged"):

@@ -150,7 +150,7 @@ def test_an_earlier_folder_is_replaced_and_no_other(runs, tmp_path, capsys):
     assert "holds something else (notes.txt)" in capsys.readouterr().err
     assert sorted(path.name for path in to.iterdir()) == before
     for other in (runs / "07", runs / "topics.txt"):
-        with pytest.raises(UserError, match=r"something else|is a file"):
+        with pytest.raises(UserError, match=r"is what is read here|is a file"):
             folder.publish(runs / "07", other)
     assert list(tmp_path.iterdir()) == [to]
 

@@ -10,6 +10,7 @@ from cpu1.cli.options import (
     Command,
     byte_size,
     input_bytes,
+    keep_inputs,
     model_option,
     model_path,
     out_option,
@@ -91,6 +92,7 @@ def decompress(args: argparse.Namespace) -> int:
 def _target(args: argparse.Namespace, usual: Path) -> Path:
     """Where to write. A file that was not named is not replaced; nor is anything that is not a file."""
     out: Path = args.out or (args.file if str(args.file) == STANDARD else usual)
+    keep_inputs(out, args.file, model_path(args))
     if str(out) == STANDARD:
         if sys.stdout.isatty() and args.command is compress:
             raise UserError("an archive would garble the terminal; name a file with -o")

@@ -10,6 +10,7 @@ from cpu1.cli.options import (
     Command,
     byte_size,
     json_option,
+    keep_inputs,
     model_option,
     model_path,
     out_option,
@@ -83,6 +84,7 @@ def check(args: argparse.Namespace) -> int:
     Grammar is measured with BLiMP, last words with LAMBADA, and spelling as the share of generated words
     that occur in the training text. Give at least one of --blimp, --lambada and --words.
     """
+    from cpu1.data.sources import files
     from cpu1.evaluation.language import table
     from cpu1.files import write_json
     from cpu1.runtime.model import PackedModel
@@ -91,6 +93,9 @@ def check(args: argparse.Namespace) -> int:
         raise UserError("nothing to check: give --blimp, --lambada or --words, each with a file")
     if args.held_out and not args.words:
         raise UserError("--held-out is compared with --words, which is missing")
+    texts = (*(args.words or ()), args.held_out or "-")
+    read = [file for source in texts for file in files(source)]
+    keep_inputs(args.out, model_path(args), args.blimp, args.lambada, *read)
     model = PackedModel(model_path(args))
     scores = {"model": model.path.name, "run": model.about["run"], **_checks(model, args)}
     if args.out:

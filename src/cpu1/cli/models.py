@@ -18,6 +18,7 @@ from cpu1.cli.options import (
     device_option,
     input_bytes,
     json_option,
+    keep_inputs,
     learn_option,
     model_option,
     model_path,
@@ -221,6 +222,7 @@ def learn(args: argparse.Namespace) -> int:
     """
     from cpu1.runtime.adapter import write
 
+    keep_inputs(args.out, *args.files, model_path(args), args.adapter)
     texts = [input_bytes(file) for file in args.files]
     model = _opened(model_path(args), args)
     for file, text in zip(args.files, texts, strict=True):

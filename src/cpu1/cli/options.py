@@ -237,6 +237,14 @@ def input_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: not readable ({error.strerror})") from None
 
 
+def keep_inputs(out: Path | None, *inputs: Path | None) -> None:
+    """UserError where `out` is one of a command's inputs, of which - is standard input; see `files.apart`."""
+    from cpu1.files import apart
+
+    if out is not None and str(out) != STANDARD:
+        apart(out, (0 if str(each) == STANDARD else each for each in inputs if each is not None))
+
+
 # ------------------------------------------------------------------------------ types of arguments
 
 

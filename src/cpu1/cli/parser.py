@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cpu1.cli import archives, completion, language, models, publishing, reports, runs, studies, teach, texts, training
 
 USAGE = "cpu1 COMMAND [options]"
+LEAST = 40  # columns that a help needs
 VERSION_HELP = "show the version and the instruction set in use"
 ABOUT = "Byte-level language models that run on CPUs, and the tools that train and compare them."
 START = """start here:
@@ -57,12 +58,12 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 @cache
 def columns() -> int:
-    """The width of the terminal, at most 100. argparse would import shutil for it, which takes milliseconds."""
+    """The width of the terminal, from 40 to 100. argparse would import shutil for it, which takes milliseconds."""
     try:
         width = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(1).columns
     except (ValueError, OSError):
         width = 0
-    return min(width or 80, 100)
+    return min(max(width, LEAST) if width > 0 else 80, 100)
 
 
 class Version(argparse.Action):

@@ -98,10 +98,13 @@ def checkpoints(args: argparse.Namespace) -> int:
 
 
 def _terms(args: argparse.Namespace) -> "Terms":
+    from cpu1.files import apart
     from cpu1.publishing.facts import Terms
 
     about = ""
     if args.about_text:
+        for file in Path(args.to).glob("*"):
+            apart(file, [args.about_text])
         try:
             about = args.about_text.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:

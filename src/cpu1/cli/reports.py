@@ -75,8 +75,10 @@ def held_out(args: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
+    from cpu1.data.sources import files
     from cpu1.device import choose
-    from cpu1.report.write import write_report
+    from cpu1.files import apart
+    from cpu1.report.write import FILES, write_report
     from cpu1.study.held_out import Request, score_study
 
     if args.threads:
@@ -84,6 +86,8 @@ def held_out(args: argparse.Namespace) -> int:
     texts = dict(args.texts)
     if len(texts) < len(args.texts):
         raise UserError("--text gives one name to two texts")
+    for name in FILES:
+        apart(args.study / name, (file for source in texts.values() for file in files(source)))
     request = Request(args.study, texts, args.field, args.max_bytes, choose(args.device))
     with Console().status("preparing the texts") as status:
         scored = score_study(request, progress=status.update)

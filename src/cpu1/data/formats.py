@@ -10,6 +10,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -22,6 +23,10 @@ PROBE = 8192  # bytes read to distinguish text from binary
 RECORDS = (".jsonl", ".ndjson", ".parquet")
 ARCHIVES = (".zip", ".7z", ".tar", ".tgz", ".rar", ".br", ".lz4", ".z", ".pdf", ".docx", ".epub")  # not opened
 ZSTD_WINDOW = 1 << 31  # bytes, the longest that zstd writes
+
+TEXTS = ("string", "large_string", "binary", "large_binary", "fixed_size_binary", "null")  # of Arrow; views too
+NAMED = 20  # columns or fields in an error
+LONGEST_WORDS = 200  # characters of others' words in an error
 
 DOCUMENT_BREAK = re.compile(rb"^\f\r?\n", re.MULTILINE)  # a line that holds one form feed
 LINE_BREAK = re.compile(rb"(?<=\n)")  # after the line's end, so that blank lines are pieces and get counted
@@ -47,7 +52,7 @@ def text_documents(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def row_documents(row: dict[str, Any], field: str, where: str) -> Iterator[bytes]:
     """The text in one field of a record; none where it is null. `where` names the record in errors."""
     if field not in row:
-        raise UserError(f"{where}: no field {field!r}; there are: {', '.join(map(str, row)) or 'none'}")
+        raise UserError(f"{where}: no field {field!r}; there are: {_listed(row)}")
     value = row[field]
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
@@ -241,15 +246,33 @@ def _parquet_documents(path: Path, field: str) -> Iterator[bytes]:
         import pyarrow.parquet
     except ImportError:
         raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'cpu1[parquet]'") from None
+    if path.suffix.lower() != ".parquet":
+        raise UserError(f"{path}: Parquet has a compression of its own; unpack this file first")
     try:
-        with pyarrow.parquet.ParquetFile(path) as table:
+        with path.open("rb") as file, pyarrow.parquet.ParquetFile(file) as table:
             names = table.schema_arrow.names
             if field not in names:
-                raise UserError(f"{path}: no column {field!r}; there are: {', '.join(names) or 'none'}")
+                raise UserError(f"{path}: no column {field!r}; there are: {_listed(names)}")
             if names.count(field) > 1:
                 raise UserError(f"{path}: has {names.count(field)} columns {field!r}; give each a name of its own")
+            kind = table.schema_arrow.field(field).type
+            kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+            if not any(str(kind).startswith(text) for text in TEXTS):
+                raise UserError(f"{path}: column {field!r} holds {_brief(str(kind))}, not text")
             for batch in table.iter_batches(batch_size=64, columns=[field]):
-                for row in batch.to_pylist():
-                    yield from row_documents(row, field, str(path))
+                for document in batch.column(0).cast(kind).cast(pyarrow.large_binary()).to_pylist():
+                    yield from cut(document or b"", LONGEST_DOCUMENT)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged or not Parquet ({error})") from None
+        raise UserError(f"{path}: damaged or not Parquet ({_brief(str(error))})") from None
+
+
+def _listed(names: Iterable[Any]) -> str:
+    """Names for an error, in one line and not without end."""
+    first = list(islice(names, NAMED + 1))
+    more = ", ..." if len(first) > NAMED else ""
+    return ", ".join(_brief(str(name)) for name in first[:NAMED]) + more or "none"
+
+
+def _brief(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= LONGEST_WORDS else words[:LONGEST_WORDS] + "..."

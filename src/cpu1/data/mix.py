@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpu1.data.formats import DECODERS, RECORDS, cut
-from cpu1.data.sources import STDIN, documents
+from cpu1.data.sources import STDIN, documents, files
 from cpu1.data.spacing import spaced
 from cpu1.errors import UserError
-from cpu1.files import atomic
+from cpu1.files import apart, atomic
 
 PIECE = 64 << 10  # bytes, at most, where nothing else is asked for
 LEAST_PIECE = 1 << 10
@@ -72,7 +72,8 @@ def mix(
 
     Documents longer than `piece` bytes are cut, others stay whole.
     Each text is read twice, in bounded memory, and no piece is taken twice. `progress` is called with the size of each
-    piece read. Raises UserError for shares that are not positive and for a text that has less than its share.
+    piece read. Raises UserError for shares that are not positive, for a text that has less than its share, and for an
+    `out` that is one of the texts.
     """
     if not parts or not all(0 < part.share < float("inf") for part in parts):
         raise UserError("a mixture needs texts with positive shares, like books/=60 reference.txt=40")
@@ -85,6 +86,8 @@ def mix(
         )
     if piece < LEAST_PIECE:
         raise UserError(f"pieces of {piece:,} bytes are too short; give at least {LEAST_PIECE:,}")
+    for part in parts:
+        apart(out, files(part.source.removeprefix(SPACED)))
     total = sum(part.share for part in parts)
     plain = hashlib.sha256()
     written, contributions = 0, []

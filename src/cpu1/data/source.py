@@ -24,7 +24,10 @@ class Source(Protocol):
         ...
 
     def identity(self) -> list[object]:
-        """A key that is equal for two readings of the same text, found without reading it; the cache depends on it."""
+        """A key that is equal for two readings of the same text, found without reading it; the cache depends on it.
+
+        A file in it is a tuple that begins with its path, see `paths.stamps`.
+        """
         ...
 
     def documents(self) -> Iterator[bytes]:

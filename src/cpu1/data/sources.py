@@ -6,6 +6,7 @@ listed in KINDS.
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from cpu1.data.formats import stream_chunks, text_documents
 from cpu1.data.hub import HubSource
@@ -20,6 +21,13 @@ KINDS: tuple[type[Source], ...] = (StdlibSource, HubSource, PathSource)  # the f
 def find_source(name: str, field: str = "text") -> Source:
     """The source of a name. UserError for a name that its kind refuses."""
     return next(kind(name, field) for kind in KINDS if kind.claims(name))
+
+
+def files(source: str) -> list[Path]:
+    """The files that a source reads, as far as it is files. UserError when it is missing."""
+    if source == STDIN:
+        return []
+    return [Path(part[0]) for part in find_source(source).identity() if isinstance(part, tuple)]
 
 
 def documents(source: str, field: str = "text") -> Iterator[bytes]:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
+from cpu1.console import open_console
 from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
 from cpu1.evaluation import generation
@@ -134,7 +134,7 @@ def by_position(scored: Score) -> Positions:
 def print_evaluation(result: dict[str, Any]) -> None:
     """The figures of `evaluate_text` as a table."""
     text = result["corpus"]
-    console = Console()
+    console = open_console()
     borders = "joined" if text["joined"] else "documents apart"
     console.print(
         f"{result['folder']} on {text['name']} ({text['split']}: {text['documents']} documents, "

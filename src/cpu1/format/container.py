@@ -7,6 +7,8 @@ from typing import Any
 
 from safetensors import SafetensorError, deserialize
 
+from cpu1.files import strict_json
+
 HEADER = 16 << 20  # most bytes of a header
 ALIGNMENT = 8
 
@@ -46,25 +48,3 @@ def read(data: bytes) -> tuple[dict[str, Raw], dict[str, str]]:
         raise ValueError(f"not a safetensors file, or damaged ({error})") from None
     metadata = strict_json(data[8 : 8 + size].decode()).get("__metadata__")
     return tensors, metadata or {}
-
-
-def strict_json(text: str) -> Any:
-    """JSON as the standard has it; raises ValueError for NaN, for a name twice in an object, for endless depth."""
-    try:
-        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
-    except RecursionError:
-        raise ValueError("JSON is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error})") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is twice in one object")
-    return found

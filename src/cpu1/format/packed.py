@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpu1.errors import UserError
-from cpu1.files import write_atomic, write_json
+from cpu1.files import strict_json, write_atomic, write_json
 from cpu1.format import container
 from cpu1.format.container import Raw
 from cpu1.format.program import Program, Stored
@@ -194,7 +194,7 @@ def _about(metadata: Any) -> dict[str, Any]:
     text = metadata.get("cpu1") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise ValueError("not a model of cpu1: its header has no entry cpu1")
-    about = container.strict_json(text)
+    about = strict_json(text)
     if not isinstance(about, dict) or about.get("kind") != KIND:
         raise ValueError("not a packed model; make one of a run folder with `cpu1 pack`")
     if about.get("format") != FORMAT or isinstance(about["format"], bool):
@@ -217,7 +217,7 @@ def _take_tokenizer(stored: dict[str, Raw], program: Program) -> bytes | None:
             raise ValueError(f"a {program.level} model with{'' if tensor else 'out'} tokenizer")
         return None
     try:
-        about = container.strict_json(tensor.data.decode())
+        about = strict_json(tensor.data.decode())
         found = about["vocabulary"]
     except (ValueError, TypeError, KeyError):
         raise ValueError("the tokenizer is damaged") from None

@@ -5,7 +5,6 @@ models read the bytes 0 to 255 themselves; what separates their documents is sai
 Encoding here is plain Python, for prompts; it gives the same tokens as the library that the lab encodes with.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -14,6 +13,8 @@ from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cpu1.files import strict_json
 
 FORMAT: Final = 1
 SEPARATOR = 0  # the token between documents; bytes are tokens 1 to 256, merges follow
@@ -61,7 +62,7 @@ class Tokens:
     def parse(cls, data: bytes) -> Self:
         """Reads a tokenizer.json; ValueError when it is not one."""
         try:
-            about = json.loads(data)
+            about = strict_json(data)
             if about["format"] != FORMAT:
                 raise ValueError(f"format {about['format']}, not {FORMAT}")
             return cls(about["vocabulary"], about["merges"])

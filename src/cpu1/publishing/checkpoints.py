@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_atomic, write_json
+from cpu1.files import apart, read_json, write_atomic, write_json
 from cpu1.publishing.facts import Facts, Terms, read_facts
 from cpu1.publishing.folders import write_folder
 from cpu1.publishing.model_card import bits, model_card, speed, title
@@ -32,8 +32,10 @@ def build(
 ) -> None:
     """Packs finished runs into the folder `to`, whole or not at all. The default, if among the others, is there once.
 
-    UserError for two runs of one name, for more than 40 MB, and when `to` holds anything that no earlier call wrote.
+    UserError for two runs of one name, for more than 40 MB, and when `to` holds anything that no earlier call wrote, or
+    is one of the runs.
     """
+    apart(to, [default, *others])
     runs = {DEFAULT: read_facts(default)}
     for folder in others:
         if folder.resolve() == default.resolve():

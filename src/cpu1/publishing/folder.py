@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_atomic, write_json
+from cpu1.files import apart, read_json, write_atomic, write_json
 from cpu1.model.recipe import Recipe
 from cpu1.publishing.facts import Facts, Terms, read_facts
 from cpu1.publishing.folders import write_folder
@@ -27,7 +27,11 @@ FILES = {"README.md", "config.json", "settings.json", PACKED, *COPIED}
 
 
 def publish(run: Path, to: Path, terms: Terms | None = None, dense: str = "int8") -> None:
-    """Writes the folder `to` of a finished run. UserError when the run is not finished or `to` holds anything else."""
+    """Writes the folder `to` of a finished run.
+
+    UserError when the run is not finished, and when `to` is that run or holds anything else.
+    """
+    apart(to, [run])
     facts = read_facts(run)
     write_folder(to, lambda fresh: fill(fresh, facts, terms or Terms(), dense), _written_before)
 

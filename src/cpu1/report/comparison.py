@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cpu1.console import open_console
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import Interval, bpb_interval
 from cpu1.report.columns import against_parent, number, signed
@@ -73,6 +73,6 @@ def print_comparison(lines: list[Line], first: str, second: str) -> None:
             against_parent(line.difference),
             signed(100 * (one / other - 1), 2),
         )
-    Console().print(table)
+    open_console().print(table)
     if not all(line.difference.seeds for line in lines):
         print("* one seed on a side: the interval covers the choice of documents alone")

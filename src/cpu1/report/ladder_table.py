@@ -3,9 +3,9 @@
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from cpu1.console import open_console
 from cpu1.model.ladder import LADDER, recipe
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import differences
@@ -60,7 +60,7 @@ def print_chain() -> None:
     for row in chain():
         changes = "\n".join(f"{name}: {before} → {after}" for name, (before, after) in row["changes"].items())
         table.add_row(row["run"], row["parent"] or "", row["level"], row["scale"], row["title"], changes)
-    Console().print(table)
+    open_console().print(table)
 
 
 def print_sizes(scale: str) -> None:
@@ -76,7 +76,7 @@ def print_sizes(scale: str) -> None:
             *("" if row[key] is None else str(row[key]) for key in ("original_params_m", "original_ram_mb")),
             {True: "same", False: "differs", None: "not in the original"}[row["same"]],
         )
-    console = Console()
+    console = open_console()
     console.print(table)
     known = [row["same"] for row in rows if row["same"] is not None]
     console.print(f"{sum(known)} of {len(known)} rows match both columns of the original card")

@@ -17,7 +17,7 @@ from typing import Any
 
 from cpu1.errors import UserError
 from cpu1.files import read_json
-from cpu1.records import REMEDY, Count, later, parse
+from cpu1.records import REMEDY, Count, later, parse, required
 from cpu1.runs.result import Documents, Environment, Fault, HeldOut, Result, Speed
 from cpu1.runs.settings import Settings
 
@@ -65,7 +65,8 @@ class RunRecord:
     fault: Fault | None = later(default=None)  # why it failed
 
 
-PARTS = {name: hint for name, hint in typing.get_type_hints(RunRecord, include_extras=True).items() if name != "key"}
+HINTS = typing.get_type_hints(RunRecord, include_extras=True)
+PARTS = {name: required(hint) for name, hint in HINTS.items() if name != "key"}  # a file that is there holds something
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,8 +93,8 @@ def read_object(path: Path) -> dict[str, Any]:
 def parse(data: bytes) -> dict[str, Any]:
     """A line of metrics.jsonl; empty for one that is cut short or no object."""
     try:
-        value = json.loads(data)
-    except ValueError:
+        value = json.loads(data)  # of a loss that is not finite too
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cpu1.errors import UserError
-from cpu1.files import write_atomic
+from cpu1.files import apart, strict_json, write_atomic
 from cpu1.records import REMEDY, Amount, Count, later, parse, read, read_all, to_json
 from cpu1.runs.folders import Run, RunRecord, checked, load_folders
 
@@ -83,7 +83,11 @@ def read_plan(path: Path) -> StudyPlan:
 
 
 def gather(study: Path, out: Path) -> int:
-    """Writes a study, folder or file, as one file; returns how many runs it holds. UserError where that is none."""
+    """Writes a study, folder or file, as one file; returns how many runs it holds.
+
+    UserError where that is none, and for an `out` that is one of the study's own files.
+    """
+    apart(out, [study, *study.glob("*.json"), *study.glob("*/*")])
     found = load_study(study)
     if not found.runs:
         raise UserError(f"{study}: holds no run yet; `cpu1 study` trains them")
@@ -119,7 +123,7 @@ def _load_file(path: Path) -> Study:
 
 def _parse_line(path: Path, number: int, line: str) -> Any:
     try:
-        return json.loads(line)
+        return strict_json(line)
     except ValueError as error:
         raise UserError(f"{path}, line {number}: not readable as JSON ({error}); {REMEDY}") from None
 

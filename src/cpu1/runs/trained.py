@@ -20,11 +20,13 @@ from safetensors.torch import load_file, save
 
 from cpu1.data.bpe import Tokenizer
 from cpu1.errors import UserError
-from cpu1.files import read_json, write_atomic
+from cpu1.files import read_json, spelled, write_atomic
 from cpu1.format.packed import Packed, unpacked_weights
 from cpu1.model.network import Model
 from cpu1.model.recipe import Recipe
 from cpu1.runs.result import Environment
+
+EACH = ("step", "bytes", "seconds")  # figures that every line of metrics has
 
 
 @dataclass
@@ -66,7 +68,8 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Trained:
     recipe = Recipe.from_json(read_json(folder / "recipe.json"), str(folder / "recipe.json"))
     model = Model(recipe)
     try:
-        model.load_state_dict(load_file(weights))
+        with spelled(weights) as name:
+            model.load_state_dict(load_file(name))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise UserError(f"{weights}: damaged, or not of this recipe ({error})") from None
     tokenizer = Tokenizer.load(folder / "tokenizer.json") if recipe.level == "token" else None
@@ -101,14 +104,29 @@ class Metrics:
 
     @staticmethod
     def read(path: Path) -> Iterator[dict[str, Any]]:
-        """The whole lines of a metrics file; a line cut short by a crash ends it."""
+        """The whole lines of a metrics file. UserError for damage, but not for a last line that a crash cut short."""
         if not path.exists():
             return
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                return
+        try:
+            *lines, last = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise UserError(f"{path}: not readable ({error.strerror})") from None
+        for number, text in enumerate([*lines, last] if _figures(last) else lines, 1):
+            line = _figures(text)
+            if line is None:
+                raise UserError(f"{path}: line {number} is damaged; remove this line to go on without it")
+            yield line
+
+
+def _figures(text: bytes) -> dict[str, Any] | None:
+    """The figures of a line of metrics; None where it is something else."""
+    try:
+        line = json.loads(text)  # not strictly: a loss that is not finite is a figure too
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or any(not isinstance(line.get(name), int | float) for name in EACH):
+        return None
+    return line if all(value is None or isinstance(value, int | float) for value in line.values()) else None
 
 
 def environment(device: torch.device, processes: int) -> Environment:

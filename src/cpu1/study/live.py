@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cpu1.console import is_narrow
 from cpu1.study.plan import Job
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "blocked": "red", "interrupted": "yellow"}
@@ -34,8 +35,8 @@ class View(Protocol):
 
 
 def make_view(console: Console, jobs: Sequence[Job], at_once: int) -> View:
-    """The table where the console is a terminal, else plain lines."""
-    return LiveView(console, at_once) if console.is_terminal else PlainView(console, jobs, at_once)
+    """The table where the console is a terminal that is wide enough, else plain lines."""
+    return LiveView(console, at_once) if console.is_terminal and not is_narrow() else PlainView(console, jobs, at_once)
 
 
 class LiveView:

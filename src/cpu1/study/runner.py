@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from cpu1.console import open_console
 from cpu1.errors import UserError
 from cpu1.files import locked, write_json
 from cpu1.records import read
@@ -56,7 +57,7 @@ def run_study(
     plan = with_teachers(plan, teachers)
     with at_work(plan.folder):
         record(plan, beside)
-        return run_jobs(make_jobs(plan, teachers, titles or {}), plan.jobs, command, console or Console())
+        return run_jobs(make_jobs(plan, teachers, titles or {}), plan.jobs, command, console or open_console())
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int, command: Sequence[str], console: Console) -> int:

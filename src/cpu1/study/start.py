@@ -7,17 +7,20 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cpu1.console import open_console
 from cpu1.data.bpe import tokenize
 from cpu1.data.corpus import Corpus, describe, prepare
+from cpu1.data.sources import files
 from cpu1.errors import UserError
 from cpu1.evaluation.baselines import baselines
 from cpu1.evaluation.report import EXCERPT_BYTES
 from cpu1.evaluation.speed import measure
+from cpu1.files import apart
 from cpu1.model import ladder
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe, changed
 from cpu1.report.render.terminal import print_report
-from cpu1.report.write import write_report
+from cpu1.report.write import FILES, write_report
 from cpu1.runs.folders import Key
 from cpu1.runs.settings import KNOBS
 from cpu1.study.plan import agreed
@@ -25,6 +28,7 @@ from cpu1.study.runner import Plan, run_study
 from cpu1.teachers.cache import Cache
 from cpu1.training.plan import Budget
 
+WRITTEN = (*FILES, "study.json", "baselines.json", "sweep.json", "sweep.md")  # into the folder of a study or a sweep
 REFERENCE_RUN = "07"  # whose round gives the bytes of a study with equal bytes
 
 
@@ -53,7 +57,7 @@ class Request:
 
 def start(request: Request, console: Console | None = None) -> int:
     """Runs what is missing and writes the report; the exit status of the runner (0, 1 or 130)."""
-    console = console or Console()
+    console = console or open_console()
     plan = make_plan(request)
     recipes = [changed(ladder.recipe(run, request.scale), request.changes) for run in plan.runs]
     with console.status("preparing the text"):
@@ -141,6 +145,8 @@ def prepare_text(request: Request, recipes: Iterable[Recipe]) -> Corpus:
     """The text and each tokenizer, made once, before runs at the same time would each do it."""
     if request.data == "-":
         raise UserError("the text is read more than once: save standard input to a file first")
+    for name in WRITTEN:
+        apart(request.folder / name, files(request.data))
     corpus = prepare(request.data, field=request.field)
     for vocabulary in {recipe.embedding.vocabulary for recipe in recipes if recipe.level == "token"}:
         tokenize(corpus, vocabulary)

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cpu1 import device as devices
+from cpu1.console import open_console
 from cpu1.data.corpus import Corpus, describe
 from cpu1.errors import UserError
 from cpu1.files import write_atomic, write_json
@@ -51,7 +52,7 @@ def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] =
     Raises UserError before anything is trained for names that nobody knows, values that do not fit, and a folder
     whose variants were made with other options.
     """
-    console = console or Console()
+    console = console or open_console()
     members = make_members(sweep)
     jobs = [planned(sweep, member, run) for member in members for run in member.plan.runs]
     recipes = [make_recipe(job) for job in jobs]

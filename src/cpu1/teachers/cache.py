@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 
 from cpu1.data.corpus import Corpus
 from cpu1.errors import UserError
-from cpu1.files import write_atomic, write_json
+from cpu1.files import spelled, write_atomic, write_json
 from cpu1.format.container import Raw, write
 from cpu1.records import Range, read
 from cpu1.teachers.codes import decode
@@ -111,7 +111,8 @@ def open_shard(folder: Path, manifest: Manifest, index: int) -> Any:
             f"{folder}: shard {index + 1} of {manifest.shards} is missing, the cache is unfinished; {remedy}"
         )
     try:
-        shard = safe_open(path, "numpy")
+        with spelled(path) as name:
+            shard = safe_open(name, "numpy")
         pieces = {name: shard.get_slice(name) for name in shard.offset_keys()}
         shapes = {name: (piece.get_dtype(), tuple(piece.get_shape())) for name, piece in pieces.items()}
     except (SafetensorError, OSError) as error:

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn, optim
 
 from cpu1.errors import UserError
-from cpu1.files import write_atomic
+from cpu1.files import spelled, write_atomic
 from cpu1.records import Amount, Count, parse, to_json
 from cpu1.training.parallel import Group, placed
 
@@ -91,7 +91,7 @@ class Checkpoints:
         damage = []
         for path in self._paths():
             try:
-                with safe_open(path, "pt") as file:
+                with spelled(path) as name, safe_open(name, "pt") as file:
                     header = json.loads((file.metadata() or {}).get("cpu1", "null"))
                     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             except (SafetensorError, ValueError, OSError) as error:

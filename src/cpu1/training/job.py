@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cpu1 import device as devices
+from cpu1.data.sources import files
 from cpu1.errors import UserError
 from cpu1.evaluation.bits import context_bytes, score
 from cpu1.evaluation.report import EXCERPT_BYTES, evaluation
@@ -28,6 +29,8 @@ CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
 OWN = ("recipe.json", "settings.json")  # mark a folder as a run's, and say which
 LOCK = ".lock"
 BEFORE = {"log.txt", "error.json", LOCK}  # what a study may have left in a run's folder before the run began
+NOTHING = object()  # where a key is missing
+SHOWN = 200  # characters of a value in an error
 LABELS = ("run", "title", "level", "parent", "scale", "round", "seed")  # of the settings, in a result too
 
 Report = Callable[[str | dict[str, Any]], None]
@@ -83,12 +86,23 @@ def _check_folder(job: Job) -> None:
         )
     if job.start and job.start.resolve() == job.folder.resolve():
         raise OtherRun(f"{job.folder}: is what --from names; give the new run a folder of its own with --out")
+    _keep_text(job)
     names = {path.name for path in job.folder.iterdir()} if job.folder.exists() else set()
     if names.isdisjoint(OWN) and (strangers := sorted(name for name in names if not _may_precede(name))):
         raise OtherRun(
             f"{job.folder}: holds {', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''} and no run; "
             "name a new or empty folder with --out"
         )
+
+
+def _keep_text(job: Job) -> None:
+    """Raises OtherRun where the text lies in the folder of the run, which writes there."""
+    try:
+        text, folder = files(job.data), job.folder.resolve()
+    except UserError:
+        return  # which is told where the text is read
+    if own := next((path for path in text if folder in path.resolve().parents), None):
+        raise OtherRun(f"{own}: is in the folder of the run, and of the text as well; name another folder with --out")
 
 
 def _may_precede(name: str) -> bool:
@@ -219,11 +233,17 @@ def _agree_with_folder(job: Job, wanted: dict[str, Any]) -> None:
         if path.exists() and (found := read_json(path)) != value:
             if not isinstance(found, dict):
                 raise OtherRun(f"{path}: is not a run's; name a new or empty folder with --out")
-            key = next(k for k in {**found, **value} if found.get(k) != value.get(k))
+            key = next(k for k in {**found, **value} if found.get(k, NOTHING) != value.get(k, NOTHING))
+            old, new = _shown(found, key), _shown(value, key)
             raise OtherRun(
-                f"{path}: the folder holds a run with {key} = {found.get(key)!r}, asked for is {value.get(key)!r}; "
+                f"{path}: the folder holds a run with {key} = {old}, asked for is {new}; "
                 "choose another folder or remove this one"
             )
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    text = repr(values[key]) if key in values else "nothing"
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 def _packed_size(trained: Trained, about: Mapping[str, Any], report: Report) -> int:

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from cpu1.console import open_console
 from cpu1.report.columns import (
     BPB,
     DIFFERENCE,
@@ -30,7 +31,7 @@ STYLES = {"full precision": "cyan", "ternary": "yellow", "small": "green"}
 
 def print_report(report: StudyReport, console: Console | None = None) -> None:
     """Prints the tables, the baselines and whatever went wrong."""
-    console = console or Console()
+    console = console or open_console()
     for part in tables(report):
         console.print(grid(part, SHOWN if console.width >= ROOM else NARROW))
     if report.baselines:
