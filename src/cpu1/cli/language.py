@@ -85,13 +85,13 @@ def check(args: argparse.Namespace) -> int:
     """
     from cpu1.evaluation.language import table
     from cpu1.files import write_json
-    from cpu1.runtime.model import PackedModel
+    from cpu1.runtime.model import Model
 
     if not (args.blimp or args.lambada or args.words):
         raise UserError("nothing to check: give --blimp, --lambada or --words, each with a file")
     if args.held_out and not args.words:
         raise UserError("--held-out is compared with --words, which is missing")
-    model = PackedModel(model_path(args))
+    model = Model(model_path(args))
     scores = {"model": model.path.name, "run": model.about["run"], **_checks(model, args)}
     if args.out:
         write_json(args.out, scores)
