@@ -77,7 +77,7 @@ def test_sampled_text_is_a_function_of_the_seed(folders, way):
 
 def test_a_saved_state_goes_on_where_it_was(folders, way):
     model = cpu1.load(folders / "07.cpu1")
-    one, other = model.units(), model.session()
+    one, other = model.units(), model.units()
     one.advance(model.encode(TEXT[:42]))
     other.state = one.state
     np.testing.assert_array_equal(one.score(model.encode(TEXT[42:60])), other.score(model.encode(TEXT[42:60])))
@@ -95,7 +95,7 @@ def test_one_long_prompt_serves_many_texts(folders, way):
     assert model.generate("Once upon", max_bytes=30, seed=3) == begun
     model.state = after
     assert model.generate("upon", max_bytes=30, seed=3) == begun
-    with pytest.raises(ValueError, match="state"):
+    with pytest.raises(UserError, match="state"):
         model.state = b"no state"[:7]
 
 

@@ -40,8 +40,12 @@ def write(model: Model, path: str | Path) -> int:
 def read(model: Model, path: str | Path) -> None:
     """Sets the model's `state` to that of an adapter. UserError for any other file, and for another model's."""
     try:
-        model.state = _state(model, Path(path))
+        state = _state(model, Path(path))
     except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    try:
+        model.state = state
+    except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 

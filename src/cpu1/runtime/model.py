@@ -192,12 +192,13 @@ class Model:
 
     @property
     def state(self) -> bytes:
-        """The state from which texts start; may be set to one of `Session.save` of the same model (else ValueError)."""
+        """The state from which texts start; may be set to one of `Session.save` of the same model (else UserError)."""
         return self.units().state
 
     @state.setter
     def state(self, state: bytes) -> None:
-        self._open.stream(1, self.learn, COUNTS).state = state  # refuses what is not a state
+        session = Session(lambda: self._open.stream(1, self.learn, COUNTS), self._spelling)
+        session.restore(state)  # refuses what is not a state
         self._state = state
 
     def prime(self, text: str | bytes) -> None:
