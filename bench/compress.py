@@ -36,7 +36,7 @@ from cpu1.cli.options import byte_size, positive
 from cpu1.data.formats import read_chunks
 from cpu1.errors import UserError
 from cpu1.runtime import archive
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 from cpu1.runtime.sampling import Sampler, Sampling
 
 UNITS = 4096  # of a round of generating, encoding and decoding
@@ -118,16 +118,16 @@ def compare(text: bytes, compressors: dict[str, Compressor], repeats: int) -> di
     }
 
 
-def coding(model: PackedModel, text: bytes, repeats: int) -> dict[str, float]:
+def coding(model: Model, text: bytes, repeats: int) -> dict[str, float]:
     """Units a second of drawing, encoding and decoding, and how much of the first the others reach."""
     units = model.encode(text[: 4 * UNITS])[:UNITS]
     times: dict[str, list[float]] = {"generate": [], "encode": [], "decode": []}
     for number in range(repeats + 1):
-        encoder = model.session().encoder()
+        encoder = model.units().encoder()
         encode = seconds(encoder.put, units)[0]
-        decode = seconds(model.session().decoder(encoder.finish()).get, len(units))[0]
+        decode = seconds(model.units().decoder(encoder.finish()).get, len(units))[0]
         sampler = Sampler(Sampling(temperature=1, seed=number))
-        generate = seconds(model.session().generate, len(units), sampler, False)[0]
+        generate = seconds(model.units().generate, len(units), sampler, False)[0]
         if number:  # the first warms up
             for name, spent in (("generate", generate), ("encode", encode), ("decode", decode)):
                 times[name].append(spent)
@@ -156,7 +156,7 @@ def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> di
 
     `bits_per_byte` is in all of them, sizes and speeds where there is an archive.
     """
-    model = PackedModel(path)
+    model = Model(path)
 
     def ours(learn: bool | None) -> Compressor:
         return Compressor(
@@ -171,7 +171,7 @@ def measure(path: Path, files: list[Path], most: int | None, repeats: int) -> di
             "scored": {"bits_per_byte": float(model.score(text).mean())},
         }
         if model.tokens is None:
-            results[name]["learning"] = {"bits_per_byte": float(PackedModel(path, learn=True).score(text).mean())}
+            results[name]["learning"] = {"bits_per_byte": float(Model(path, learn=True).score(text).mean())}
         results[name] |= compare(text, compressors, repeats)
         print(f"{name}: {results[name]['cpu1']['bits_per_byte']:.3f} bits a byte", file=sys.stderr, flush=True)
     return results
@@ -217,7 +217,7 @@ def main() -> int:
             text = json.dumps(results, indent=1)
         else:
             last = b"".join(read_chunks(args.files[-1]))[: args.max_bytes]
-            text = show(results, args.model, coding(PackedModel(args.model), last, args.repeats))
+            text = show(results, args.model, coding(Model(args.model), last, args.repeats))
     except UserError as error:
         print(f"bench/compress.py: {error}", file=sys.stderr)
         return 2

@@ -20,9 +20,9 @@ from cpu1.format.packed import pack
 from cpu1.model import ladder
 from cpu1.model.lower import lower
 from cpu1.model.network import Model, build
-from cpu1.runtime.engine import Engine
+from cpu1.runtime.engine import NativeFile
 from cpu1.runtime.sampling import Sampler, Sampling
-from cpu1.runtime.session import Session
+from cpu1.runtime.streams import NativeStream
 
 GENERATED, PROMPT, WARM = 128, 512, 8  # steps; the last untimed
 TEXT = np.random.default_rng(0).integers(0, 256, 4 * PROMPT)  # the prompt, and what gates are tuned on
@@ -58,9 +58,9 @@ class Ours:
         program, tensors = lower(model)
         path = folder / "ours.cpu1"  # read whole by the engine
         self.file_bytes = pack(program, tensors, path, case.dense, recipe=model.recipe.to_json())
-        engine = Engine(path)
+        engine = NativeFile(path)
         self.isa, self._patch = engine.isa, engine.patch
-        self._session = Session(engine)
+        self._session = NativeStream(engine)
         self._start = self._session.state
         self._seed, self.deleted = 0, 0.0
         if case.deleted and model.gate is not None:

@@ -23,7 +23,7 @@ from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
 from cpu1.evaluation.report import DOCUMENT_BYTES, DOCUMENT_SHARE, EVAL_BYTES, EXCERPT_BYTES
 from cpu1.evaluation.statistics import bpb_interval
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 CONTEXT = 1024
 
@@ -45,7 +45,7 @@ def main() -> int:
     return 0
 
 
-def measured(model: PackedModel, corpus: Corpus, size: int, all_parts: bool) -> dict[str, Any]:
+def measured(model: Model, corpus: Corpus, size: int, all_parts: bool) -> dict[str, Any]:
     """Both figures, with the bits of each document."""
     parts = tuple(corpus.splits) if all_parts else ("valid",)
     whole_size = size if all_parts else DOCUMENT_SHARE * size
@@ -60,7 +60,7 @@ def measured(model: PackedModel, corpus: Corpus, size: int, all_parts: bool) -> 
     return found | {"documents": {"bytes": sizes, "bits": windows.tolist()}, "document_bytes": sum(map(len, whole))}
 
 
-def bits(model: PackedModel, texts: Sequence[NDArray[np.uint8]], length: int) -> NDArray[np.float64]:
+def bits(model: Model, texts: Sequence[NDArray[np.uint8]], length: int) -> NDArray[np.float64]:
     """Bits of each text, read in pieces of `length` bytes that start cold."""
     pieces = ([text[i : i + length].tobytes() for i in range(0, len(text), length)] for text in texts)
     return np.array([sum(float(model.score(piece).sum()) for piece in each) for each in pieces])

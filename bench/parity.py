@@ -23,7 +23,7 @@ from cpu1.evaluation.bits import score
 from cpu1.files import read_json
 from cpu1.runs.pack import pack_run
 from cpu1.runs.trained import Trained, load
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 from cpu1.runtime.sampling import Sampler, Sampling
 
 CONTEXT = 1024  # units of a window
@@ -64,9 +64,9 @@ def compare(folder: Path, size: int) -> dict[str, Any]:
         bpb = {}
         for dense in ("fp32", "int8"):
             pack_run(folder, Path(place) / dense, dense)
-            model = PackedModel(Path(place) / dense)
+            model = Model(Path(place) / dense)
             bpb[dense] = sum(model.score(bytes(text)).sum() for text in texts) / wanted.bytes.sum()
-        same, gap = greedy(trained, PackedModel(Path(place) / "fp32"))
+        same, gap = greedy(trained, Model(Path(place) / "fp32"))
     return {
         "run": settings["run"],
         "bytes": int(wanted.bytes.sum()),
@@ -79,9 +79,9 @@ def compare(folder: Path, size: int) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def greedy(trained: Trained, packed: PackedModel) -> tuple[int, float | None]:
+def greedy(trained: Trained, packed: Model) -> tuple[int, float | None]:
     """How many greedy units agree, and torch's gap between its two best where they first part (None: nowhere)."""
-    theirs = packed.session().generate(GREEDY_BYTES, Sampler(Sampling(temperature=0)), may_end=False)
+    theirs = packed.units().generate(GREEDY_BYTES, Sampler(Sampling(temperature=0)), may_end=False)
     logits = np.array(list(best_logits(trained, theirs)))
     agree = sum(1 for _ in takewhile(bool, logits.argmax(1) == theirs))
     if agree == len(theirs):

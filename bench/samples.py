@@ -20,7 +20,7 @@ from cpu1.cli.options import named
 from cpu1.data.formats import read_chunks
 from cpu1.errors import UserError
 from cpu1.evaluation.language.vocabulary import vocabulary, words
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 from cpu1.runtime.sampling import Sampling
 
 BEGINNINGS = (
@@ -73,7 +73,7 @@ def report(models: dict[str, str], known: frozenset[str], held_out: Path | None,
     return found
 
 
-def of_model(model: PackedModel, known: frozenset[str]) -> dict[str, Any]:
+def of_model(model: Model, known: frozenset[str]) -> dict[str, Any]:
     written = {}
     for temperature in TEMPERATURES:
         sampling = [Sampling(temperature=temperature, seed=seed) for seed in range(KIBIBYTES)]
@@ -95,7 +95,7 @@ def repeated(text: bytes) -> float:
     return 1 - len(set(grams)) / len(grams)
 
 
-def names(model: PackedModel) -> dict[str, float]:
+def names(model: Model) -> dict[str, float]:
     """Bits that a name costs in all, when it comes first and 500 bytes later; means over names."""
     costs = []
     for name in NAMES:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cpu1.runtime import archive, engine
 from cpu1.runtime.default import default_model
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 TEXT = b"".join(
     b"%d. The harbour was quiet at %d o'clock, and then the ships came in.\n" % (i, i) for i in range(1, 13)
@@ -22,7 +22,7 @@ def digest(isa: str) -> str:
     """Of a text, of scores and of an archive, all by one instruction set. The archive gives its text again."""
     os.environ["CPU1_ISA"] = isa
     path = default_model()
-    model = PackedModel(path)
+    model = Model(path)
     packed = archive.compress(TEXT, model)
     if archive.decompress(packed, path) != TEXT:
         raise SystemExit(f"{isa}: an archive did not give its text again")

@@ -11,14 +11,15 @@ Nothing heavy is imported before it is used.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.model.network import Model
+    from cpu1.model.network import Model as Network
     from cpu1.model.recipe import Recipe
-    from cpu1.runtime.model import PackedModel
+    from cpu1.runtime.model import Model
+    from cpu1.runtime.sampling import SamplingOptions
 
 __all__ = ["UserError", "build", "evaluate", "generate", "load", "recipe", "train"]
 
@@ -30,7 +31,7 @@ def recipe(run: str, scale: str = "original") -> "Recipe":
     return ladder.recipe(run, scale)
 
 
-def build(recipe: "Recipe", seed: int = 0) -> "Model":
+def build(recipe: "Recipe", seed: int = 0) -> "Network":
     """A freshly initialised torch module; `model(bytes (B, N) int64).logits` is (B, N, 256)."""
     from cpu1.model.network import build as build_model
 
@@ -86,17 +87,20 @@ def train(
     return run_job(job)
 
 
-def load(file: str | Path | None = None, threads: int = 1, learn: bool = False) -> "PackedModel":
-    """A packed model, ready to generate and to score; needs numpy only. UserError when the file is not valid.
+def load(file: str | Path | None = None, threads: int = 1, learn: bool = False) -> "Model":
+    """A packed model, ready to generate and to score; needs numpy only. docs/api.md shows what it does.
 
-    With `learn` it learns from what it reads, text by text, and forgets it with the text (docs/lookups.md).
+    `threads`: how many of the processor's cores work on a text. With `learn` it learns from what it reads, text by
+    text, and forgets it with the text (docs/lookups.md).
 
     Without a file, the model that `cpu1.runtime.default` finds: that of CPU1_MODEL, or of the installation.
+
+    Raises UserError for a file that is not a valid model, and for threads that are not a whole number from 1 to 256.
     """
     from cpu1.runtime.default import default_model
-    from cpu1.runtime.model import PackedModel
+    from cpu1.runtime.model import Model
 
-    return PackedModel(default_model() if file is None else file, threads, learn=learn)
+    return Model(default_model() if file is None else file, threads, learn=learn)
 
 
 def evaluate(
@@ -109,7 +113,11 @@ def evaluate(
 
 
 def generate(
-    source: str | Path, prompt: str | bytes = "", max_bytes: int = 256, stop: Sequence[str] | None = (), **sampling: Any
+    source: str | Path,
+    prompt: str | bytes = "",
+    max_bytes: int = 256,
+    stop: Sequence[str | bytes] | None = (),
+    **sampling: "Unpack[SamplingOptions]",
 ) -> str:
     """Text that continues `prompt`, by a packed file or, through torch, a run folder.
 
@@ -119,8 +127,8 @@ def generate(
         return load(source).generate(prompt, max_bytes, stop, **sampling)
     from cpu1.runs.generate import generate as stream
     from cpu1.runs.trained import load as load_run
-    from cpu1.runtime.sampling import Sampling
+    from cpu1.runtime.sampling import sampling_of
     from cpu1.runtime.text import as_bytes, stream_text
 
-    chunks = stream(load_run(source), as_bytes(prompt), max_bytes, Sampling(**sampling))
+    chunks = stream(load_run(source), as_bytes(prompt), max_bytes, sampling_of(sampling))
     return "".join(stream_text(chunks, stop))

@@ -95,7 +95,7 @@ from cpu1.model import ladder
 from cpu1.model.network import build
 from cpu1.model.lower import lower
 from cpu1.format.packed import pack
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 recipe = ladder.recipe("19", "demo")
 model = build(recipe).eval()
 pack(*lower(model), "own.cpu1", recipe=recipe.to_json())
@@ -103,7 +103,7 @@ text = open({str(README)!r}, "rb").read()[:512]
 with torch.no_grad():
     logits = model(torch.tensor([list(text)]), hard=True).logits[0].log_softmax(-1)
 bits = -logits.gather(1, torch.tensor(list(text))[:, None]).mean() / torch.log(torch.tensor(2.0))
-print(json.dumps([float(bits), float(PackedModel("own.cpu1").score(text).mean())]))
+print(json.dumps([float(bits), float(Model("own.cpu1").score(text).mean())]))
 """
     trained, deployed = json.loads(run(copy, code=code))
     assert deployed == pytest.approx(trained, abs=0.02)  # embedding and head are packed in 8 bits

@@ -9,7 +9,7 @@ from helpers.pages import ROOT
 
 from cpu1.cli import main
 from cpu1.runtime.default import default_model
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 README = pages.read(pages.README)
 
@@ -52,7 +52,7 @@ def test_the_sample_is_what_the_shipped_model_writes(capsys):
     """To the letter, lines wrapped, where the engine has the arithmetic of AVX2 or NEON."""
     found = re.search(r"^    \$ (cpu1 generate .*)\n((?:    .*\n|\n)+)", README, re.MULTILINE)
     assert found
-    if PackedModel(default_model()).arithmetic != "fma":
+    if Model(default_model()).arithmetic != "fma":
         pytest.skip("another arithmetic may write another text")
     assert main(shlex.split(found[1])[1:]) == 0
     assert found[2].split() == capsys.readouterr().out.split()

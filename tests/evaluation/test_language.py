@@ -18,7 +18,7 @@ from cpu1.evaluation.language import vocabulary as words
 from cpu1.evaluation.language.work import in_blocks
 from cpu1.evaluation.statistics import share_interval
 from cpu1.runtime import engine
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 PAIRS = [
     ("wh_island", "Who has Anna seen?", "Who Anna has seen?"),
@@ -33,12 +33,12 @@ PASSAGES = ["He saw the old man and the\n\nsea", "To be or not to be, that is th
 @pytest.fixture(scope="module", params=["07", "01", "02a"])
 def model(request, tmp_path_factory):
     """A byte model, a BPE model, and one of attention; random weights."""
-    return PackedModel(packed_run(request.param, tmp_path_factory.mktemp("packed")).path)
+    return Model(packed_run(request.param, tmp_path_factory.mktemp("packed")).path)
 
 
 @pytest.fixture(scope="module")
 def bytes_model(tmp_path_factory):
-    return PackedModel(packed_run("07", tmp_path_factory.mktemp("packed")).path)
+    return Model(packed_run("07", tmp_path_factory.mktemp("packed")).path)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def files(tmp_path):
 def test_a_pair_is_right_when_the_good_sentence_costs_less(model, native, monkeypatch):
     if not native:
         monkeypatch.setattr(engine, "available", lambda: False)
-        model = PackedModel(model.path)
+        model = Model(model.path)
     pairs = [blimp.Pair(uid, good.encode(), bad.encode()) for uid, good, bad in PAIRS]
     if not native:
         pairs = pairs[2:4]

@@ -139,12 +139,12 @@ def test_a_new_instruction_set_gives_the_same_bits(copy: Path, tmp_path: Path) -
     code = """
 import json, os
 from cpu1.runtime import engine
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 found = {"isas": engine.isas(), "arithmetic": engine.arithmetic("dummy")}
 for isa in ("dummy", "portable"):
     os.environ["CPU1_ISA"] = isa
-    model = PackedModel(sys.argv[1])
-    session = model.session()
+    model = Model(sys.argv[1])
+    session = model.units()
     session.advance(model.encode(b"some text"))
     found[isa] = [model.generate("some text", 60, seed=5), session.state.hex(), session.next_logits().tobytes().hex()]
 print(json.dumps(found))
@@ -165,19 +165,19 @@ import json
 import numpy as np
 from cpu1.format.packed import open_packed, pack
 from cpu1.format.program import Program
-from cpu1.runtime.engine import Engine, operations
-from cpu1.runtime.plain import PlainSession
+from cpu1.runtime.engine import NativeFile, operations
+from cpu1.runtime.plain import PlainStream
 from cpu1.runtime.reference import Reference
-from cpu1.runtime.session import Session
+from cpu1.runtime.streams import NativeStream
 program, folder = Program.from_json(json.loads(sys.argv[1])), sys.argv[2]
 pack(program, dict(np.load(folder + "/tensors.npz")), folder + "/model.cpu1", "fp32", recipe={})
-sessions = Session(Engine(folder + "/model.cpu1")), PlainSession(Reference(open_packed(folder + "/model.cpu1")))
+sessions = NativeStream(NativeFile(folder + "/model.cpu1")), PlainStream(Reference(open_packed(folder + "/model.cpu1")))
 rows = []
 for session in sessions:
     session.advance(np.frombuffer(b"any eight bytes", np.uint8).astype(np.uint32))
     rows.append(session.next_logits())
 try:
-    Engine(open(folder + "/model.cpu1", "rb").read().replace(b"down", b"dawn"))
+    NativeFile(open(folder + "/model.cpu1", "rb").read().replace(b"down", b"dawn"))
     refusal = ""
 except ValueError as error:
     refusal = str(error)

@@ -14,9 +14,9 @@ from helpers.packing import packed_run
 from cpu1.format.packed import Ternary, pack
 from cpu1.format.program import Program
 from cpu1.runtime import archive, engine
-from cpu1.runtime.engine import Engine
-from cpu1.runtime.model import PackedModel
-from cpu1.runtime.session import Session
+from cpu1.runtime.engine import NativeFile
+from cpu1.runtime.model import Model
+from cpu1.runtime.streams import NativeStream
 
 D, W = 64, 32  # width, width of the decoder
 PROGRAM = {
@@ -75,7 +75,7 @@ def model(tmp_path_factory):
 @pytest.mark.parametrize("isa", engine.isas() if engine.available() else [])
 def test_a_code_is_the_one_remembered(model, isa, learn, digests, monkeypatch):
     monkeypatch.setenv("CPU1_ISA", isa)
-    made = archive.compress(TEXT, PackedModel(model), learn=learn)
+    made = archive.compress(TEXT, Model(model), learn=learn)
     blocks = archive.Archive.read(made).blocks
     assert blocks[0].units == len(TEXT)
     assert hashlib.sha256(blocks[0].code).hexdigest()[:16] == digests[engine.arithmetic(isa)]
@@ -102,6 +102,6 @@ def test_another_processor_makes_the_same_codes(model, tmp_path, aarch64):
         path = packed_run(run, tmp_path, "int8").path
         here = {engine.arithmetic(isa): isa for isa in engine.isas()}
         for isa, arithmetic in elsewhere.items():
-            encoder = Session(Engine(path, here[arithmetic])).encoder()
+            encoder = NativeStream(NativeFile(path, here[arithmetic])).encoder()
             encoder.put(TEXT[:300])
             assert there(path, isa) == encoder.finish()

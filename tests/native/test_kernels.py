@@ -132,8 +132,8 @@ def test_an_unknown_instruction_set_is_refused(tmp_path):
 def run_with(isa: str, path: Path) -> str:
     """What a fresh process says of the engine's instruction set, or why it refuses."""
     code = (
-        "import sys\nfrom cpu1.runtime.engine import Engine\n"
-        "try: print(Engine(sys.argv[1]).isa)\nexcept ValueError as error: print(error)"
+        "import sys\nfrom cpu1.runtime.engine import NativeFile\n"
+        "try: print(NativeFile(sys.argv[1]).isa)\nexcept ValueError as error: print(error)"
     )
     words = [sys.executable, "-c", code, str(path)]
     return subprocess.run(words, env={**os.environ, "CPU1_ISA": isa}, capture_output=True, text=True, check=True).stdout

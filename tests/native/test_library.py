@@ -15,7 +15,7 @@ from helpers.text import write_text
 
 from cpu1.runtime import archive, engine
 from cpu1.runtime.default import default_model
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 LIBRARY = ROOT / "native" / "library"
 HEADER = ROOT / "native" / "engine" / "api" / "cpu1.h"
@@ -93,7 +93,7 @@ def test_the_library_exports_the_interface_and_nothing_else(library) -> None:
 @native_only
 def test_the_program_writes_what_the_package_writes(library, text, tmp_path) -> None:
     path = default_model()
-    model = PackedModel(path)
+    model = Model(path)
     for seed in (0, 42, 1 << 40):
         options = ["--seed", str(seed), "--top-p", "0.9", "--max-bytes", "60"]
         printed = program(library, "generate", PROMPT, "-m", path, *options)
@@ -104,7 +104,7 @@ def test_the_program_writes_what_the_package_writes(library, text, tmp_path) -> 
     program(library, "compress", text, "-m", path, "-o", packed)
     assert packed.read_bytes() == archive.compress(text.read_bytes(), model)
     for isa in engine.isas():
-        made = archive.compress(text.read_bytes(), PackedModel(path, arithmetic=engine.arithmetic(isa)))
+        made = archive.compress(text.read_bytes(), Model(path, arithmetic=engine.arithmetic(isa)))
         (tmp_path / f"{isa}.cpu1z").write_bytes(made)
         program(library, "decompress", tmp_path / f"{isa}.cpu1z", "-m", path)
         assert (tmp_path / isa).read_bytes() == text.read_bytes()
@@ -182,7 +182,7 @@ def test_bindings_write_what_the_package_writes(library, tmp_path) -> None:
         commands.append(["node", node / "main.js", binding])
     if not commands:
         pytest.skip("no cargo, and no Node.js with its headers")
-    expected = PROMPT + PackedModel(model).generate(PROMPT, 120, temperature=0.6, seed=42) + "\n"
+    expected = PROMPT + Model(model).generate(PROMPT, 120, temperature=0.6, seed=42) + "\n"
     for command in commands:
         assert subprocess.check_output([*command, model, PROMPT], text=True) == expected
         failed = subprocess.run([*command, tmp_path / "none", PROMPT], capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from cpu1.cli import main
 from cpu1.errors import UserError
 from cpu1.runtime import adapter, engine
 from cpu1.runtime.archive import CHECK_BYTES, check
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="built without the engine")
 LOG = b"".join(b"10:%02d:07 status installed lib%d:amd64 1.%d\n" % (i, i % 7, i) for i in range(40))
@@ -25,19 +25,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made(path: Path, tmp_path: Path) -> Path:
-    model = PackedModel(path, learn=True)
+    model = Model(path, learn=True)
     model.prime(LOG.decode())
     assert adapter.write(model, tmp_path / "log.cpa") == (tmp_path / "log.cpa").stat().st_size
     return tmp_path / "log.cpa"
 
 
 def test_a_text_goes_on_where_the_adapter_left_it(path: Path, made: Path) -> None:
-    model, other = PackedModel(path, learn=True), PackedModel(path, learn=True)
+    model, other = Model(path, learn=True), Model(path, learn=True)
     model.prime(LOG.decode())
     adapter.read(other, made)
     line = LOG[-60:]
     assert np.array_equal(model.score(line), other.score(line))
-    assert other.score(line).sum() < 0.3 * PackedModel(path, learn=True).score(line).sum()
+    assert other.score(line).sum() < 0.3 * Model(path, learn=True).score(line).sum()
     assert made.stat().st_size < 300_000  # the state has 2.1 MB
 
 
@@ -71,17 +71,17 @@ def damaged(data: bytes) -> dict[str, bytes]:
 def test_what_is_not_whole_and_of_this_model_is_refused(path: Path, made: Path) -> None:
     for words, data in damaged(made.read_bytes()).items():
         made.write_bytes(data)
-        model = PackedModel(path, learn=True)
+        model = Model(path, learn=True)
         with pytest.raises(UserError, match=words):
             adapter.read(model, made)
         assert model._state is None
     with pytest.raises(UserError, match="not readable"):
-        adapter.read(PackedModel(path, learn=True), made.with_name("none.cpa"))
+        adapter.read(Model(path, learn=True), made.with_name("none.cpa"))
 
 
 def test_a_model_that_does_not_learn_has_no_use_for_one_that_does(path: Path, made: Path) -> None:
     with pytest.raises(UserError, match="the state is of a session that learns"):
-        adapter.read(PackedModel(path), made)
+        adapter.read(Model(path), made)
 
 
 def test_the_command_line(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

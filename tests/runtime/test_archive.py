@@ -22,7 +22,7 @@ from cpu1.errors import UserError
 from cpu1.runs.pack import pack_run
 from cpu1.runtime import archive, engine
 from cpu1.runtime.archive import Archive, compress, decompress
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 from cpu1.training.job import Job, train
 
 native_only = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
@@ -57,7 +57,7 @@ def way(request, monkeypatch):
 @pytest.mark.parametrize("text", [b"", b"\0", NOTE, bytes(range(256)), b"\n" * 100], ids=range(5))
 def test_any_text_comes_back(folder, way, run, text):
     path = folder / f"{run}.cpu1"
-    made = compress(text, PackedModel(path))
+    made = compress(text, Model(path))
     assert decompress(made, path) == text
     assert len(made) <= len(text) + 36 + 12  # bytes that the model does not expect are kept as they are
 
@@ -67,17 +67,17 @@ def test_any_text_comes_back(folder, way, run, text):
 @settings(max_examples=60, deadline=None)
 def test_any_bytes_come_back_in_blocks_of_any_size(folder, text, block, threads, run):
     path = folder / f"{run}.cpu1"
-    made = compress(text, PackedModel(path), block, threads)
+    made = compress(text, Model(path), block, threads)
     assert decompress(made, path, threads) == text
-    assert made == compress(text, PackedModel(path), block)
+    assert made == compress(text, Model(path), block)
 
 
 @native_only
 @pytest.mark.parametrize("run", ["07", "13"])
 def test_the_size_is_what_the_scores_say(folder, run):
-    model = PackedModel(folder / f"{run}.cpu1")
+    model = Model(folder / f"{run}.cpu1")
     text = TEXT if run == "07" else TEXT[:20_000]
-    session = model.session(run == "07", archive.counts_for(len(text)))
+    session = model.units(run == "07", archive.counts_for(len(text)))
     expected = session.score(model.encode(text)).sum() / np.log(2) / 8
     made = compress(text, model, block=len(text))
     overhead = 36 + 12  # the head and the check, and a block
@@ -94,7 +94,7 @@ def test_the_size_is_what_the_scores_say(folder, run):
 @native_only
 def test_archives_of_the_first_version_open(folder):
     """They had no byte for learning: everything else is as it was."""
-    model = PackedModel(folder / "07.cpu1")
+    model = Model(folder / "07.cpu1")
     new = Archive.read(compress(TEXT[:5000], model, block=2000, learn=False))
     old = replace(new, version=1).write()
     assert old[5] == 1
@@ -106,22 +106,22 @@ def test_archives_of_the_first_version_open(folder):
 
 def test_a_model_of_tokens_does_not_learn(folder, way):
     with pytest.raises(UserError, match="learning is for models that read bytes; this one reads tokens"):
-        compress(NOTE, PackedModel(folder / "13.cpu1"), learn=True)
+        compress(NOTE, Model(folder / "13.cpu1"), learn=True)
     with pytest.raises(UserError, match="learning is for models that read bytes"):
-        PackedModel(folder / "13.cpu1", learn=True)
+        Model(folder / "13.cpu1", learn=True)
 
 
 @native_only
 def test_noise_is_kept_as_it_is(folder):
     noise = np.random.default_rng(0).bytes(5000)
-    made = compress(noise, PackedModel(folder / "07.cpu1"), block=1000)
+    made = compress(noise, Model(folder / "07.cpu1"), block=1000)
     assert len(made) == 5000 + 36 + 5 * 12
     assert decompress(made, folder / "07.cpu1") == noise
 
 
 @native_only
 def test_attention_that_sees_all_gets_short_blocks(tmp_path):
-    sizes = [archive.block_bytes(PackedModel(packed_run(run, tmp_path).path)) for run in ("02", "08", "03")]
+    sizes = [archive.block_bytes(Model(packed_run(run, tmp_path).path)) for run in ("02", "08", "03")]
     assert sizes == [archive.SHORT_BLOCK_BYTES, archive.MOST_BLOCK_BYTES, archive.MOST_BLOCK_BYTES]
 
 
@@ -130,7 +130,7 @@ def test_attention_that_sees_all_gets_short_blocks(tmp_path):
 
 @pytest.fixture(scope="module")
 def small(folder) -> bytes:
-    return compress(b"def parse(self): return None\n" * 2, PackedModel(folder / "07.cpu1"), block=40)
+    return compress(b"def parse(self): return None\n" * 2, Model(folder / "07.cpu1"), block=40)
 
 
 def test_every_flipped_bit_is_refused(folder, small):
@@ -194,7 +194,7 @@ def test_heads_that_cannot_be_are_refused(folder, small):
 def test_another_arithmetic_of_the_same_machine_reads_back(folder, monkeypatch):
     """CPU1_ISA=portable makes archives for every machine; reading one goes the same way unasked."""
     monkeypatch.setenv("CPU1_ISA", "portable")
-    made = compress(TEXT[:3000], PackedModel(folder / "07.cpu1"))
+    made = compress(TEXT[:3000], Model(folder / "07.cpu1"))
     assert Archive.read(made).arithmetic == "plain"
     monkeypatch.delenv("CPU1_ISA")
     assert decompress(made, folder / "07.cpu1") == TEXT[:3000]
@@ -209,7 +209,7 @@ def test_the_first_failure_ends_the_work(folder):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compress(NOTE * 10, PackedModel(folder / "07.cpu1"), block=len(NOTE), threads=2, progress=interrupt)
+        compress(NOTE * 10, Model(folder / "07.cpu1"), block=len(NOTE), threads=2, progress=interrupt)
     assert 1 <= len(looks) <= 2
     assert looks[0] == (len(NOTE), 10 * len(NOTE))
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from cpu1.format.packed import open_packed
 from cpu1.runtime import coder, engine
-from cpu1.runtime.engine import Engine
-from cpu1.runtime.plain import PlainSession
+from cpu1.runtime.engine import NativeFile
+from cpu1.runtime.plain import PlainStream
 from cpu1.runtime.reference import Reference
-from cpu1.runtime.session import Session
+from cpu1.runtime.streams import NativeStream
 
 native_only = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
 TEXT = Path(argparse.__file__).read_bytes()  # about 100 KB that every machine has
@@ -97,8 +97,8 @@ def test_a_code_beyond_all_shares_is_damaged():
 
 def test_the_reference_decodes_what_it_encoded(pairs):
     reference = Reference(open_packed(pairs["10"].path))
-    code = encoded(PlainSession(reference).encoder(), list(TEXT[:60]))
-    assert PlainSession(reference).decoder(code).get(60).tolist() == list(TEXT[:60])
+    code = encoded(PlainStream(reference).encoder(), list(TEXT[:60]))
+    assert PlainStream(reference).decoder(code).get(60).tolist() == list(TEXT[:60])
 
 
 # ------------------------------------------------------------------------------------ in the engine
@@ -107,48 +107,50 @@ def test_the_reference_decodes_what_it_encoded(pairs):
 @native_only
 @pytest.mark.parametrize("run", ["01", "02a", "08", "10"])
 def test_the_engine_makes_the_code_that_python_makes(pairs, run):
-    model, units = Engine(pairs[run].path), some_units(pairs[run], 300)
-    code = encoded(Session(model).encoder(), units)
-    assert code == encoded(coder.Encoder(Session(model)), units)
-    assert np.array_equal(Session(model).decoder(code).get(300), units)
-    assert np.array_equal(coder.Decoder(Session(model), code).get(300), units)
+    model, units = NativeFile(pairs[run].path), some_units(pairs[run], 300)
+    code = encoded(NativeStream(model).encoder(), units)
+    assert code == encoded(coder.Encoder(NativeStream(model)), units)
+    assert np.array_equal(NativeStream(model).decoder(code).get(300), units)
+    assert np.array_equal(coder.Decoder(NativeStream(model), code).get(300), units)
 
 
 @native_only
 def test_long_codes_are_the_same_too(pairs):
     """Carries that run through several bytes are rare."""
-    model = Engine(pairs["10"].path)
-    session = Session(model)
-    assert encoded(session.encoder(), list(TEXT[:6000])) == encoded(coder.Encoder(Session(model)), list(TEXT[:6000]))
-    code = encoded(Session(model).encoder(), list(TEXT))
-    assert Session(model).decoder(code).get(len(TEXT)).astype(np.uint8).tobytes() == TEXT
+    model = NativeFile(pairs["10"].path)
+    session = NativeStream(model)
+    assert encoded(session.encoder(), list(TEXT[:6000])) == encoded(
+        coder.Encoder(NativeStream(model)), list(TEXT[:6000])
+    )
+    code = encoded(NativeStream(model).encoder(), list(TEXT))
+    assert NativeStream(model).decoder(code).get(len(TEXT)).astype(np.uint8).tobytes() == TEXT
 
 
 @native_only
 @pytest.mark.parametrize("run", ["01", "02a", "08", "10"])
 def test_the_code_does_not_depend_on_how_units_are_divided(pairs, run):
-    model, units = Engine(pairs[run].path), some_units(pairs[run], 300)
-    code = encoded(Session(model).encoder(), units)
-    assert encoded(Session(model).encoder(), units, 1, 6, 70, 71, 140, 141) == code
-    assert encoded(Session(model, threads=2).encoder(), units) == code
-    decoder = Session(model).decoder(code)
+    model, units = NativeFile(pairs[run].path), some_units(pairs[run], 300)
+    code = encoded(NativeStream(model).encoder(), units)
+    assert encoded(NativeStream(model).encoder(), units, 1, 6, 70, 71, 140, 141) == code
+    assert encoded(NativeStream(model, threads=2).encoder(), units) == code
+    decoder = NativeStream(model).decoder(code)
     assert np.array_equal(np.concatenate([decoder.get(count) for count in (5, 0, 1, 130, 3, 161)]), units)
 
 
 @native_only
 def test_a_stream_goes_on_after_its_code(pairs):
-    model, units = Engine(pairs["10"].path), some_units(pairs["10"], 90)
-    read, written = Session(model), Session(model)
+    model, units = NativeFile(pairs["10"].path), some_units(pairs["10"], 90)
+    read, written = NativeStream(model), NativeStream(model)
     read.advance(units)
     code = encoded(written.encoder(), units)
-    decoded = Session(model)
+    decoded = NativeStream(model)
     decoded.decoder(code).get(90)
     assert read.state == written.state == decoded.state
 
 
 @native_only
 def test_units_and_codes_that_are_none_are_refused(pairs):
-    session = Session(Engine(pairs["10"].path))
+    session = NativeStream(NativeFile(pairs["10"].path))
     with pytest.raises(ValueError, match="vocabulary"):
         session.encoder().put([257])
     with pytest.raises(ValueError, match="damaged"):
@@ -164,7 +166,7 @@ def test_instruction_sets_of_one_arithmetic_agree_to_the_bit(run, dense, tmp_pat
     units = some_units(pair, 300)
     found: dict[str, set[bytes]] = {}
     for isa in engine.isas():
-        session = Session(Engine(pair.path, isa))
+        session = NativeStream(NativeFile(pair.path, isa))
         session.advance(units)
         found.setdefault(engine.arithmetic(isa), set()).add(session.state + session.next_logits().tobytes())
     assert {name: len(results) for name, results in found.items()} == dict.fromkeys(found, 1)

@@ -16,10 +16,10 @@ from cpu1.format import container
 from cpu1.format.operations import OPERATIONS
 from cpu1.model import ladder
 from cpu1.runtime import engine
-from cpu1.runtime.engine import Engine
+from cpu1.runtime.engine import NativeFile
 from cpu1.runtime.reference import Reference
 from cpu1.runtime.sampling import Sampler, Sampling
-from cpu1.runtime.session import Batch, Session
+from cpu1.runtime.streams import NativeStream
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
 UNITS = 80
@@ -46,7 +46,7 @@ def test_it_knows_every_operation_and_no_other():
 def test_every_run_costs_what_torch_and_the_reference_say(run, tmp_path):
     pair = packed_run(run, tmp_path)
     units = some_units(pair, UNITS)
-    nats = Session(Engine(pair.path)).score(units)
+    nats = NativeStream(NativeFile(pair.path)).score(units)
     np.testing.assert_allclose(nats, torch_nats(pair, units), rtol=0, atol=2e-5)
     np.testing.assert_allclose(nats / np.log(2), Reference(pair.packed).score(units), rtol=0, atol=2e-5)
 
@@ -56,7 +56,7 @@ def test_every_run_costs_what_torch_and_the_reference_say(run, tmp_path):
 def test_narrow_weights_cost_what_the_reference_says(run, dense, tmp_path):
     pair = packed_run(run, tmp_path, dense)
     units = some_units(pair, UNITS, seed=4)
-    bits = Session(Engine(pair.path)).score(units) / np.log(2)
+    bits = NativeStream(NativeFile(pair.path)).score(units) / np.log(2)
     expected = Reference(pair.packed).score(units)
     # the last bit of fp32 turns an activation's rounding now and then, and so do the 15 bits of inputs to int8 products
     np.testing.assert_allclose(bits, expected, rtol=0, atol=0.05)
@@ -73,7 +73,7 @@ def test_greedy_generation_is_that_of_torch(pairs):
     how = Sampling(temperature=0)
     trained = Trained(pair.model, pair.model.recipe, None, pair.path.parent)
     expected = b"".join(generate(trained, b"some text", 200, how, may_end=False))
-    session = Session(Engine(pair.path))
+    session = NativeStream(NativeFile(pair.path))
     session.advance(b"some text")
     assert session.generate(200, Sampler(how), may_end=False).astype(np.uint8).tobytes() == expected
 
@@ -81,15 +81,15 @@ def test_greedy_generation_is_that_of_torch(pairs):
 @pytest.mark.parametrize("run", ["01", "02a", "08", "10"])
 def test_blocks_and_steps_and_generation_agree_to_the_bit(pairs, run):
     pair = pairs[run]
-    model, units = Engine(pair.path), some_units(pair, 150)
-    whole = Session(model)
+    model, units = NativeFile(pair.path), some_units(pair, 150)
+    whole = NativeStream(model)
     costs = whole.score(units)
-    pieces, one = Session(model), Session(model)
+    pieces, one = NativeStream(model), NativeStream(model)
     parts = [pieces.score(part) for part in np.split(units, [1, 6, 70, 71, 140])]
     assert np.array_equal(np.concatenate(parts), costs)
     for unit in units:
         one.advance([unit])
-    read = Session(model)
+    read = NativeStream(model)
     read.advance(units)
     for session in (pieces, one, read):
         assert np.array_equal(session.next_logits(), whole.next_logits())
@@ -98,27 +98,12 @@ def test_blocks_and_steps_and_generation_agree_to_the_bit(pairs, run):
 
 @pytest.mark.parametrize("run", ["01", "10"])
 def test_threads_change_no_bit(pairs, run):
-    model, units = Engine(pairs[run].path), some_units(pairs[run], 300)
-    one, two = Session(model), Session(model, threads=2)
+    model, units = NativeFile(pairs[run].path), some_units(pairs[run], 300)
+    one, two = NativeStream(model), NativeStream(model, threads=2)
     assert np.array_equal(one.score(units), two.score(units))
     how = Sampling(temperature=0.9, seed=5)
     assert np.array_equal(one.generate(80, Sampler(how), may_end=False), two.generate(80, Sampler(how), may_end=False))
     assert one.state == two.state
-
-
-@pytest.mark.parametrize("run", ["01", "02a", "08", "10"])
-def test_streams_change_no_bit(pairs, run):
-    model, lengths = Engine(pairs[run].path), [0, 3, 37, 150, 64, 5]
-    batch = Batch(model, len(lengths))
-    rows = [some_units(pairs[run], length, seed) for seed, length in enumerate(lengths)]
-    batch.advance(rows)
-    drawn = batch.generate(40, [Sampler(Sampling(seed=seed)) for seed in range(len(lengths))])
-    for stream, row in enumerate(rows):
-        alone = Session(model)
-        alone.advance(row)
-        assert np.array_equal(alone.generate(40, Sampler(Sampling(seed=stream))), drawn[stream])
-        assert np.array_equal(alone.next_logits(), batch.next_logits()[stream])
-        assert alone.state == batch.save(stream)
 
 
 @pytest.mark.parametrize(
@@ -135,8 +120,8 @@ def test_streams_change_no_bit(pairs, run):
 )
 @pytest.mark.parametrize("may_end", [True, False])
 def test_units_are_drawn_as_in_python(pairs, how, may_end):
-    model = Engine(pairs["02a"].path)
-    fast, slow, sampler = Session(model), Session(model), Sampler(how)
+    model = NativeFile(pairs["02a"].path)
+    fast, slow, sampler = NativeStream(model), NativeStream(model), Sampler(how)
     expected: list[int] = []
     while len(expected) < 60:
         logits = slow.next_logits()
@@ -154,10 +139,10 @@ def test_units_are_drawn_as_in_python(pairs, how, may_end):
 
 @pytest.mark.parametrize("run", ["01", "08", "10"])
 def test_a_saved_state_goes_on_alike(pairs, run):
-    model = Engine(pairs[run].path)
-    first = Session(model)
+    model = NativeFile(pairs[run].path)
+    first = NativeStream(model)
     first.advance(some_units(pairs[run], 203))
-    second = Session(model)
+    second = NativeStream(model)
     second.state = first.state
     how = Sampling(seed=3)
     assert np.array_equal(first.generate(50, Sampler(how)), second.generate(50, Sampler(how)))
@@ -165,7 +150,7 @@ def test_a_saved_state_goes_on_alike(pairs, run):
 
 
 def test_a_state_of_another_model_or_a_damaged_one_is_refused(pairs):
-    session, other = Session(Engine(pairs["10"].path)), Session(Engine(pairs["08"].path))
+    session, other = NativeStream(NativeFile(pairs["10"].path)), NativeStream(NativeFile(pairs["08"].path))
     state = session.state
     for bad in (other.state, b"", state[:-1], state + b"x", b"x" * len(state)):
         with pytest.raises(ValueError, match="state"):
@@ -174,11 +159,13 @@ def test_a_state_of_another_model_or_a_damaged_one_is_refused(pairs):
 
 
 def test_sessions_of_several_threads_are_independent(pairs):
-    model = Engine(pairs["10"].path)
+    model = NativeFile(pairs["10"].path)
     texts = [some_units(pairs["10"], 400, seed) for seed in range(4)]
-    expected = [Session(model).score(text) for text in texts]
+    expected = [NativeStream(model).score(text) for text in texts]
     found: dict[int, np.ndarray] = {}
-    workers = [threading.Thread(target=lambda i=i: found.update({i: Session(model).score(texts[i])})) for i in range(4)]
+    workers = [
+        threading.Thread(target=lambda i=i: found.update({i: NativeStream(model).score(texts[i])})) for i in range(4)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -187,14 +174,14 @@ def test_sessions_of_several_threads_are_independent(pairs):
 
 
 def test_units_that_are_none_are_refused(pairs):
-    session = Session(Engine(pairs["10"].path))
+    session = NativeStream(NativeFile(pairs["10"].path))
     for bad in ([257], [-1], [0.5], [[1]], [2**40]):
         with pytest.raises(ValueError, match="unit"):
             session.advance(bad)
 
 
 def test_time_is_told_by_operation(pairs):
-    session = Session(Engine(pairs["10"].path))
+    session = NativeStream(NativeFile(pairs["10"].path))
     session.profile(True)
     session.generate(8, Sampler(Sampling()), may_end=False)
     spent = session.profile()
@@ -209,10 +196,10 @@ def test_the_decoder_looks_back_as_far_as_the_file_says(back, tmp_path):
     recipe = recipe.replace(head=replace(recipe.head, look_back=back))
     pair = pack_model(randomised(recipe), tmp_path / "model.cpu1")
     units = some_units(pair, UNITS)
-    whole, reference = Session(Engine(pair.path)), Reference(pair.packed)
+    whole, reference = NativeStream(NativeFile(pair.path)), Reference(pair.packed)
     bits = whole.score(units) / np.log(2)
     np.testing.assert_allclose(bits, reference.score(units), rtol=0, atol=2e-5)
-    one, moved = Session(Engine(pair.path)), Session(Engine(pair.path))
+    one, moved = NativeStream(NativeFile(pair.path)), NativeStream(NativeFile(pair.path))
     one.score(units[:41])
     moved.state = one.state
     assert np.array_equal(moved.score(units[41:]), one.score(units[41:]))
@@ -225,8 +212,8 @@ def test_a_default_may_be_written_down(pairs):
         about["program"]["head"][0]["look_back"] = 3
 
     units = some_units(pairs["10"], UNITS)
-    expected = Session(Engine(pairs["10"].path)).score(units)
-    assert np.array_equal(Session(Engine(edited(pairs["10"], shown))).score(units), expected)
+    expected = NativeStream(NativeFile(pairs["10"].path)).score(units)
+    assert np.array_equal(NativeStream(NativeFile(edited(pairs["10"], shown))).score(units), expected)
 
 
 # ------------------------------------------------------------------------------------ hostile files
@@ -303,21 +290,21 @@ def replaced(tensor: container.Raw, byte: bytes) -> container.Raw:
 def test_a_hostile_file_is_refused_with_words(pairs, what):
     change, words = CHANGES[what]
     with pytest.raises(ValueError, match=words):
-        Engine(edited(pairs["10"], change))
+        NativeFile(edited(pairs["10"], change))
 
 
 def test_a_file_cut_anywhere_is_refused(pairs):
     data = pairs["10"].path.read_bytes()
     for end in [*range(0, 200, 7), len(data) // 2, len(data) - 1]:
         with pytest.raises(ValueError, match=r"\w"):
-            Engine(data[:end])
+            NativeFile(data[:end])
     with pytest.raises(ValueError, match="longer than its tensors"):
-        Engine(data + b"\0")
+        NativeFile(data + b"\0")
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.cpu1"):
-        Engine(tmp_path / "none.cpu1")
+        NativeFile(tmp_path / "none.cpu1")
 
 
 @pytest.mark.parametrize("run", ["10", "18"])
@@ -330,7 +317,7 @@ def test_a_short_run_of_the_fuzzer(pairs, run):
         for place in rng.integers(0, min(len(data), 12_000), rng.integers(1, 6)):
             damaged[place] ^= 1 << int(rng.integers(8))
         try:
-            session = Session(Engine(bytes(damaged)))
+            session = NativeStream(NativeFile(bytes(damaged)))
         except ValueError:
             continue
         session.advance(b"abcd")

@@ -21,7 +21,7 @@ from cpu1.runs.generate import generate
 from cpu1.runs.pack import pack_run
 from cpu1.runs.trained import load
 from cpu1.runtime import engine
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 from cpu1.runtime.sampling import Sampling
 from cpu1.training.job import Job, train
 
@@ -77,7 +77,7 @@ def test_sampled_text_is_a_function_of_the_seed(folders, way):
 
 def test_a_saved_state_goes_on_where_it_was(folders, way):
     model = cpu1.load(folders / "07.cpu1")
-    one, other = model.session(), model.session()
+    one, other = model.units(), model.units()
     one.advance(model.encode(TEXT[:42]))
     other.state = one.state
     np.testing.assert_array_equal(one.score(model.encode(TEXT[42:60])), other.score(model.encode(TEXT[42:60])))
@@ -87,7 +87,7 @@ def test_one_long_prompt_serves_many_texts(folders, way):
     model = cpu1.load(folders / "07.cpu1")
     begun = model.generate("Once upon", max_bytes=30, seed=3)
     start = model.state
-    model.advance(b"Once ")
+    model.prime(b"Once ")
     after = model.state
     assert model.generate("upon", max_bytes=30, seed=3) == begun
     assert model.generate("upon", max_bytes=30, seed=3) == begun  # the state stayed as it was
@@ -95,7 +95,7 @@ def test_one_long_prompt_serves_many_texts(folders, way):
     assert model.generate("Once upon", max_bytes=30, seed=3) == begun
     model.state = after
     assert model.generate("upon", max_bytes=30, seed=3) == begun
-    with pytest.raises(ValueError, match="state"):
+    with pytest.raises(UserError, match="state"):
         model.state = b"no state"[:7]
 
 
@@ -116,9 +116,9 @@ def test_the_file_says_what_it_holds(folders, way):
 def test_what_is_no_packed_file_is_named(tmp_path, way, damage):
     (tmp_path / "x.cpu1").write_bytes(damage)
     with pytest.raises(UserError, match=r"x\.cpu1"):
-        PackedModel(tmp_path / "x.cpu1")
+        Model(tmp_path / "x.cpu1")
     with pytest.raises(UserError, match="nowhere"):
-        PackedModel(tmp_path / "nowhere.cpu1")
+        Model(tmp_path / "nowhere.cpu1")
 
 
 def test_command_line_without_torch(folders):

@@ -163,6 +163,29 @@ class Session {
         }
     }
 
+    void draw(int64_t stream, uint32_t unit) {
+        check_stream(stream);
+        call([&](cpu1_error *e) { return cpu1_session_draw(session_, stream, unit, e); });
+    }
+
+    std::vector<std::tuple<nb::bytes, double>> complete(int64_t stream, int64_t most, int64_t width, int64_t longest,
+                                                        Array<const uint8_t, 256> in_words) {
+        check_stream(stream);
+        require(most >= 1 && most <= 1024, "1 to 1024 words");
+        std::vector<cpu1_word> words(static_cast<size_t>(most));
+        int64_t count = 0;
+        call([&](cpu1_error *e) {
+            count = cpu1_session_complete(session_, stream, most, width, longest, in_words.data(), words.data(), e);
+            return count >= 0;
+        });
+        std::vector<std::tuple<nb::bytes, double>> out;
+        for (int64_t i = 0; i < count; ++i) {
+            const cpu1_word &word = words[static_cast<size_t>(i)];
+            out.emplace_back(nb::bytes(word.bytes, static_cast<size_t>(word.size)), word.probability);
+        }
+        return out;
+    }
+
     void encode(int64_t stream, Array<const uint32_t, -1> units, Encoder &encoder) {
         check_stream(stream);
         call([&](cpu1_error *e) {
@@ -225,6 +248,90 @@ class Session {
     cpu1_facts facts_;
     int64_t streams_;
     std::mutex mutex_;
+};
+
+class Batch {
+  public:
+    Batch(const Model &model, int threads, const std::vector<nb::bytes> &spelling) {
+        std::vector<const uint8_t *> tokens;
+        std::vector<int64_t> sizes;
+        require(spelling.empty() || length(spelling.size()) == model.facts().vocabulary, "a spelling of each token");
+        for (const nb::bytes &token : spelling) {
+            tokens.push_back(reinterpret_cast<const uint8_t *>(token.c_str()));
+            sizes.push_back(length(token.size()));
+        }
+        cpu1_error error{};
+        batch_ = cpu1_batch_new(model.get(), threads, tokens.empty() ? nullptr : tokens.data(), sizes.data(), &error);
+        if (!batch_) fail(error);
+    }
+    ~Batch() { cpu1_batch_close(batch_); }
+    Batch(const Batch &) = delete;
+    Batch &operator=(const Batch &) = delete;
+
+    void start_from(nb::bytes state, int learn) {
+        const char *data = state.c_str();
+        const int64_t size = length(state.size());
+        call([&](cpu1_error *e) { return cpu1_batch_start_from(batch_, data, size, learn, e); });
+    }
+
+    void add(int64_t stream, Array<const uint32_t, -1> prompt, int64_t most, const std::vector<nb::bytes> &stops,
+             double temperature, int64_t top_k, double top_p, double min_p, int64_t end, bool may_end,
+             Array<const uint64_t, 4> random, int learn, bool bits, nb::object state) {
+        std::vector<const uint8_t *> stop;
+        std::vector<int64_t> sizes;
+        for (const nb::bytes &one : stops) {
+            stop.push_back(reinterpret_cast<const uint8_t *>(one.c_str()));
+            sizes.push_back(length(one.size()));
+        }
+        const uint64_t *r = random.data();
+        cpu1_task task = {prompt.data(), length(prompt.size()), most, stop.data(), sizes.data(), length(stops.size()),
+                          {temperature, top_k, top_p, min_p, end, may_end}, {{r[0], r[1]}, {r[2], r[3]}}, learn, bits,
+                          nullptr, 0};
+        nb::bytes held;
+        if (!state.is_none()) {
+            held = nb::cast<nb::bytes>(state);
+            task.state = held.c_str();
+            task.state_size = length(held.size());
+        }
+        call([&](cpu1_error *e) { return cpu1_batch_add(batch_, stream, &task, e); });
+    }
+
+    void cancel(int64_t stream) {
+        call([&](cpu1_error *e) { return cpu1_batch_cancel(batch_, stream, e); });
+    }
+
+    // [(stream, bytes, bits as fp64 or None, ending), ...]
+    nb::list step(int64_t patches) {
+        std::unique_lock<std::mutex> alone(steps_, std::defer_lock);
+        int64_t count = 0;
+        {
+            const nb::gil_scoped_release unlocked;
+            alone.lock();
+            cpu1_error error{};
+            count = cpu1_batch_step(batch_, patches, &error);
+            if (count < 0) fail(error);
+        }
+        nb::list out;
+        for (int64_t i = 0; i < count; ++i) {
+            const cpu1_piece piece = cpu1_batch_piece(batch_, i);
+            nb::object bits = nb::none();
+            if (piece.bits) bits = nb::bytes(piece.bits, static_cast<size_t>(piece.size) * sizeof *piece.bits);
+            out.append(nb::make_tuple(piece.stream, nb::bytes(piece.bytes, static_cast<size_t>(piece.size)), bits,
+                                      static_cast<int>(piece.ending)));
+        }
+        return out;
+    }
+
+  private:
+    template <class Body>
+    void call(const Body &body) {
+        const nb::gil_scoped_release unlocked;
+        cpu1_error error{};
+        if (!body(&error)) fail(error);
+    }
+
+    cpu1_batch *batch_ = nullptr;
+    std::mutex steps_;  // until the pieces are taken
 };
 
 const cpu1_kernels &kernels_of(const std::string &isa) {
@@ -299,9 +406,20 @@ NB_MODULE(_engine, m) {
         .def("decode", &Session::decode, "stream"_a, "decoder"_a, "out"_a.noconvert())
         .def("generate", &Session::generate, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "end"_a, "may_end"_a,
              "random"_a.noconvert(), "out"_a.noconvert(), "made"_a.noconvert())
+        .def("draw", &Session::draw, "stream"_a, "unit"_a)
+        .def("complete", &Session::complete, "stream"_a, "most"_a, "width"_a, "longest"_a, "in_words"_a.noconvert())
         .def("save", &Session::save, "stream"_a)
         .def("restore", &Session::restore, "stream"_a, "bytes"_a)
         .def("profile", &Session::profile, "on"_a);
+
+    nb::class_<Batch>(m, "Batch")
+        .def(nb::init<const Model &, int, const std::vector<nb::bytes> &>(), "model"_a, "threads"_a, "spelling"_a)
+        .def("start_from", &Batch::start_from, "state"_a, "learn"_a)
+        .def("add", &Batch::add, "stream"_a, "prompt"_a.noconvert(), "most"_a, "stops"_a, "temperature"_a, "top_k"_a,
+             "top_p"_a, "min_p"_a, "end"_a, "may_end"_a, "random"_a.noconvert(), "learn"_a, "bits"_a,
+             "state"_a.none())
+        .def("cancel", &Batch::cancel, "stream"_a)
+        .def("step", &Batch::step, "patches"_a);
 
     bind_lookups(m);
 }

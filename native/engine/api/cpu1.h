@@ -24,6 +24,7 @@ extern "C" {
 
 typedef struct cpu1_model cpu1_model;
 typedef struct cpu1_session cpu1_session;
+typedef struct cpu1_batch cpu1_batch;
 typedef struct cpu1_encoder cpu1_encoder;  // a code that is being written
 typedef struct cpu1_decoder cpu1_decoder;  // a code that is being read
 typedef struct {
@@ -42,6 +43,8 @@ typedef struct {
     // what a step costs at least: bytes of matrices, multiply-adds of trunk and head
     int64_t weight_bytes, trunk_products, head_products;
 } cpu1_facts;
+
+enum { CPU1_LONGEST_WORD = 256 };
 
 // How units are drawn: temperature (0: the best unit), top-k (0: all), top-p, min-p, in this order.
 typedef struct {
@@ -91,6 +94,62 @@ CPU1_API int cpu1_session_score(cpu1_session *, int64_t stream, const uint32_t *
 CPU1_API cpu1_random cpu1_random_seed(uint64_t seed);
 CPU1_API int cpu1_session_generate(cpu1_session *, const cpu1_sampling *sampling, cpu1_random *random, int64_t count,
                           uint32_t *out, int64_t *made, cpu1_error *error);
+
+// Reads a unit as if it had drawn it: nothing is learned from it.
+CPU1_API int cpu1_session_draw(cpu1_session *, int64_t stream, uint32_t unit, cpu1_error *error);
+
+// A word that may come next, and its probability: that of its bytes and of a byte after them that ends it.
+typedef struct {
+    char bytes[CPU1_LONGEST_WORD];
+    int64_t size;
+    double probability;
+} cpu1_word;
+// The `most` likeliest words, likeliest first; returns how many there are, -1: failed. `in_words` (256) says which bytes
+// words are made of; before the first of them a blank may stand. `width`: how many beginnings of each length are followed.
+CPU1_API int64_t cpu1_session_complete(cpu1_session *, int64_t stream, int64_t most, int64_t width, int64_t longest,
+                              const uint8_t *in_words, cpu1_word *words, cpu1_error *error);
+
+// ---- streams that join and leave, each with its own task; what each writes is what it would write alone ----
+
+// `threads` work on one step, each on its part of the streams. `spelling`, `sizes`: the bytes of each token of a model of
+// tokens, else null.
+CPU1_API cpu1_batch *cpu1_batch_new(const cpu1_model *, int threads, const uint8_t *const *spelling, const int64_t *sizes,
+                           cpu1_error *error);
+CPU1_API void cpu1_batch_close(cpu1_batch *);
+// Where streams without a state start: a saved state, of a stream that learns with 2^learn counts (0: it does not).
+CPU1_API int cpu1_batch_start_from(cpu1_batch *, const void *state, int64_t size, int learn, cpu1_error *error);
+
+typedef struct {
+    const uint32_t *prompt;
+    int64_t prompt_size;
+    int64_t most;  // bytes to write
+    const uint8_t *const *stops;  // it ends before the first of these
+    const int64_t *stop_sizes;
+    int64_t stop_count;
+    cpu1_sampling sampling;
+    cpu1_random random;
+    int learn;          // 2^learn counts; 0: it does not learn
+    int bits;           // whether the cost of each byte is wanted
+    const void *state;  // null: where the batch's streams start
+    int64_t state_size;
+} cpu1_task;
+// A new stream, and the end of one; from any thread, and without waiting for a step.
+CPU1_API int cpu1_batch_add(cpu1_batch *, int64_t stream, const cpu1_task *, cpu1_error *error);
+CPU1_API int cpu1_batch_cancel(cpu1_batch *, int64_t stream, cpu1_error *error);
+
+typedef enum { CPU1_GOES_ON, CPU1_STOP, CPU1_END, CPU1_LIMIT, CPU1_NOT_FINITE } cpu1_ending;
+// What a step brought a stream; valid until the next step.
+typedef struct {
+    int64_t stream;
+    const uint8_t *bytes;
+    int64_t size;
+    const double *bits;  // of each byte; null where they are not wanted
+    cpu1_ending ending;
+} cpu1_piece;
+// Each stream writes `patches` patches, or reads a part of its prompt. Returns how many pieces there are, -1: failed. By
+// one thread at a time, which then takes the pieces.
+CPU1_API int64_t cpu1_batch_step(cpu1_batch *, int64_t patches, cpu1_error *error);
+CPU1_API cpu1_piece cpu1_batch_piece(const cpu1_batch *, int64_t index);
 
 // A code of units: each takes as many bits as the stream finds it surprising. Decoding a stream that is where the
 // one that encoded stood gives the same units, on kernels of the same arithmetic.

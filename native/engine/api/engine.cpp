@@ -12,6 +12,7 @@
 
 #include "format/errors.h"
 #include "run/archive.h"
+#include "run/batch.h"
 #include "run/session.h"
 
 struct cpu1_model {
@@ -19,6 +20,10 @@ struct cpu1_model {
 };
 struct cpu1_session {
     cpu1::Session session;
+};
+struct cpu1_batch {
+    cpu1::Batch batch;
+    const std::vector<cpu1::Written> *pieces = nullptr;
 };
 struct cpu1_encoder {
     cpu1::Encoder encoder;
@@ -49,6 +54,10 @@ const cpu1_kernels *find_kernels(const char *isa) {
         cpu1::refuse("CPU1_ISA: no instruction set " + cpu1::quoted(forced) + " on this machine; it has " +
                      cpu1_kernels_names());
     return kernels;
+}
+
+cpu1::Sampling sampling_of(const cpu1_sampling &how) {
+    return {how.temperature, how.top_k, how.top_p, how.min_p, how.end, how.may_end != 0};
 }
 
 cpu1_model *load(std::unique_ptr<cpu1::Source> source, const char *isa) {
@@ -148,8 +157,7 @@ int cpu1_session_score(cpu1_session *session, int64_t stream, const uint32_t *un
 int cpu1_session_generate(cpu1_session *session, const cpu1_sampling *sampling, cpu1_random *random, int64_t count,
                           uint32_t *out, int64_t *made, cpu1_error *error) {
     return guarded(error, 0, [&] {
-        const cpu1::Sampling how = {sampling->temperature, sampling->top_k, sampling->top_p,
-                                    sampling->min_p,       sampling->end,   sampling->may_end != 0};
+        const cpu1::Sampling how = sampling_of(*sampling);
         std::vector<cpu1::Random> draws(static_cast<size_t>(session->session.streams()));
         memcpy(draws.data(), random, draws.size() * sizeof *random);
         session->session.generate(how, draws.data(), count, out, made);
@@ -163,6 +171,79 @@ cpu1_random cpu1_random_seed(uint64_t seed) {
     cpu1_random out;
     memcpy(&out, &random, sizeof out);
     return out;
+}
+
+int cpu1_session_draw(cpu1_session *session, int64_t stream, uint32_t unit, cpu1_error *error) {
+    return guarded(error, 0, [&] { return session->session.draw(stream, unit), 1; });
+}
+
+int64_t cpu1_session_complete(cpu1_session *session, int64_t stream, int64_t most, int64_t width, int64_t longest,
+                              const uint8_t *in_words, cpu1_word *words, cpu1_error *error) {
+    return guarded(error, int64_t{-1}, [&] {
+        cpu1::require(longest >= 1 && longest <= CPU1_LONGEST_WORD, "a word has 1 to 256 bytes");
+        cpu1::require(most >= 1 && width >= 1 && width <= 1024, "a beam has 1 to 1024 beginnings");
+        const std::vector<cpu1::Word> found = session->session.complete(stream, most, width, longest, in_words);
+        for (const cpu1::Word &word : found) {
+            memcpy(words->bytes, word.bytes.data(), word.bytes.size());
+            words->size = static_cast<int64_t>(word.bytes.size());
+            words++->probability = word.chance;
+        }
+        return static_cast<int64_t>(found.size());
+    });
+}
+
+cpu1_batch *cpu1_batch_new(const cpu1_model *model, int threads, const uint8_t *const *spelling, const int64_t *sizes,
+                           cpu1_error *error) {
+    return guarded(error, static_cast<cpu1_batch *>(nullptr), [&] {
+        cpu1::require(threads >= 1 && threads <= 256, "threads must be a number from 1 to 256");
+        std::vector<std::string> tokens;
+        for (int64_t i = 0; spelling && i < model->model->program.vocabulary; ++i)
+            tokens.emplace_back(reinterpret_cast<const char *>(spelling[i]), static_cast<size_t>(sizes[i]));
+        return new cpu1_batch{{model->model, threads, std::move(tokens)}};
+    });
+}
+
+void cpu1_batch_close(cpu1_batch *batch) { delete batch; }
+
+int cpu1_batch_start_from(cpu1_batch *batch, const void *state, int64_t size, int learn, cpu1_error *error) {
+    return guarded(error, 0,
+                   [&] { return batch->batch.start_from(static_cast<const uint8_t *>(state), size, learn), 1; });
+}
+
+int cpu1_batch_add(cpu1_batch *batch, int64_t stream, const cpu1_task *task, cpu1_error *error) {
+    return guarded(error, 0, [&] {
+        cpu1::Task made;
+        made.prompt.assign(task->prompt, task->prompt + task->prompt_size);
+        made.most = task->most;
+        for (int64_t i = 0; i < task->stop_count; ++i) {
+            cpu1::require(task->stop_sizes[i] > 0, "a stop string is empty");
+            made.stops.emplace_back(reinterpret_cast<const char *>(task->stops[i]),
+                                    static_cast<size_t>(task->stop_sizes[i]));
+        }
+        made.sampling = sampling_of(task->sampling);
+        memcpy(&made.random, &task->random, sizeof made.random);
+        made.learner_size = task->learn;
+        made.bits = task->bits != 0;
+        batch->batch.add(stream, std::move(made), static_cast<const uint8_t *>(task->state), task->state_size);
+        return 1;
+    });
+}
+
+int cpu1_batch_cancel(cpu1_batch *batch, int64_t stream, cpu1_error *error) {
+    return guarded(error, 0, [&] { return batch->batch.cancel(stream), 1; });
+}
+
+int64_t cpu1_batch_step(cpu1_batch *batch, int64_t patches, cpu1_error *error) {
+    return guarded(error, int64_t{-1}, [&] {
+        batch->pieces = &batch->batch.step(patches);
+        return static_cast<int64_t>(batch->pieces->size());
+    });
+}
+
+cpu1_piece cpu1_batch_piece(const cpu1_batch *batch, int64_t index) {
+    const cpu1::Written &piece = (*batch->pieces)[static_cast<size_t>(index)];
+    return {piece.stream, reinterpret_cast<const uint8_t *>(piece.bytes.data()), static_cast<int64_t>(piece.bytes.size()),
+            piece.bits.empty() ? nullptr : piece.bits.data(), static_cast<cpu1_ending>(piece.ending)};
 }
 
 cpu1_encoder *cpu1_encoder_new(cpu1_error *error) {

@@ -71,42 +71,42 @@ Random seeded(uint64_t seed) {
             {static_cast<uint64_t>(increment >> 64), static_cast<uint64_t>(increment)}};
 }
 
-uint32_t Sampler::draw(const float *logits, int64_t count, Random &random) {
+uint32_t Sampler::draw(const Sampling &sampling, const float *logits, int64_t count, Random &random) {
     if (!kernels_.finite(logits, count))
         refuse("the model's scores are not finite; training diverged or the model file is damaged");
-    if (!sampling_.may_end && sampling_.end >= 0 && sampling_.end < count) {
+    if (!sampling.may_end && sampling.end >= 0 && sampling.end < count) {
         allowed_.assign(logits, logits + count);
-        allowed_[static_cast<size_t>(sampling_.end)] = -1e30f;
+        allowed_[static_cast<size_t>(sampling.end)] = -1e30f;
         logits = allowed_.data();
     }
-    if (sampling_.temperature == 0) return static_cast<uint32_t>(std::max_element(logits, logits + count) - logits);
+    if (sampling.temperature == 0) return static_cast<uint32_t>(std::max_element(logits, logits + count) - logits);
     weights_.resize(static_cast<size_t>(count));
-    kernels_.weigh(logits, count, sampling_.temperature, weights_.data());
-    filter(logits, count);
+    kernels_.weigh(logits, count, sampling.temperature, weights_.data());
+    filter(sampling, logits, count);
     std::partial_sum(weights_.begin(), weights_.end(), weights_.begin());
     const double reach = next_random(random) * weights_.back();
     const auto found = std::upper_bound(weights_.begin(), weights_.end(), reach);
     return static_cast<uint32_t>(std::min<int64_t>(found - weights_.begin(), count - 1));
 }
 
-void Sampler::filter(const float *logits, int64_t count) {
-    if (sampling_.top_k > 0 || sampling_.top_p < 1) {
+void Sampler::filter(const Sampling &sampling, const float *logits, int64_t count) {
+    if (sampling.top_k > 0 || sampling.top_p < 1) {
         // By score, not by weight: a huge temperature makes weights equal that scores tell apart.
         best_first_.resize(static_cast<size_t>(count));
         std::iota(best_first_.begin(), best_first_.end(), 0u);
         std::sort(best_first_.begin(), best_first_.end(),
                   [&](uint32_t a, uint32_t b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
-        size_t kept = static_cast<size_t>(sampling_.top_k > 0 ? std::min(sampling_.top_k, count) : count);
-        if (sampling_.top_p < 1) {
+        size_t kept = static_cast<size_t>(sampling.top_k > 0 ? std::min(sampling.top_k, count) : count);
+        if (sampling.top_p < 1) {
             std::vector<double> mass;
             for (size_t i = 0; i < kept; ++i) mass.push_back((i ? mass.back() : 0) + weights_[best_first_[i]]);
-            const auto enough = std::lower_bound(mass.begin(), mass.end(), sampling_.top_p * mass.back());
+            const auto enough = std::lower_bound(mass.begin(), mass.end(), sampling.top_p * mass.back());
             kept = std::min(kept, static_cast<size_t>(enough - mass.begin()) + 1);
         }
         for (size_t i = kept; i < best_first_.size(); ++i) weights_[best_first_[i]] = 0;
     }
     for (double &weight : weights_)
-        if (weight < sampling_.min_p) weight = 0;
+        if (weight < sampling.min_p) weight = 0;
 }
 
 }  // namespace cpu1

@@ -25,16 +25,15 @@ Random seeded(uint64_t seed);  // what numpy makes of a seed
 
 class Sampler {
   public:
-    Sampler(const cpu1_kernels &kernels, const Sampling &sampling) : kernels_(kernels), sampling_(sampling) {}
+    explicit Sampler(const cpu1_kernels &kernels) : kernels_(kernels) {}
 
     // Invalid where the logits are not finite.
-    uint32_t draw(const float *logits, int64_t count, Random &random);
+    uint32_t draw(const Sampling &sampling, const float *logits, int64_t count, Random &random);
 
   private:
-    void filter(const float *logits, int64_t count);
+    void filter(const Sampling &sampling, const float *logits, int64_t count);
 
     const cpu1_kernels &kernels_;
-    const Sampling &sampling_;
     std::vector<float> allowed_;
     std::vector<double> weights_;
     std::vector<uint32_t> best_first_;

@@ -10,11 +10,15 @@ namespace cpu1 {
 
 // All streams begin alike: the first step of a document is run once.
 Session::Session(std::shared_ptr<const Model> model, int64_t streams, int threads)
-    : model_(std::move(model)), runner_(*model_, threads) {
-    Stream first = fresh();
-    runner_.steps({{&first, nullptr, first.s.data()}});
-    streams_.assign(static_cast<size_t>(streams), first);
-    for (Stream &stream : streams_) stream.begun.reserve(static_cast<size_t>(model_->program.patch));
+    : model_(std::move(model)), runner_(*model_, threads), first_(fresh()) {
+    runner_.steps({{&first_, nullptr, first_.s.data()}});
+    for (int64_t i = 0; i < streams; ++i) streams_.push_back(begin());
+}
+
+Stream Session::begin() const {
+    Stream stream = first_;
+    stream.begun.reserve(static_cast<size_t>(model_->program.patch));
+    return stream;
 }
 
 Stream Session::fresh() const {
@@ -58,10 +62,15 @@ int64_t Session::remembered_parts() const {
 }
 
 void Session::learn(int size) {
+    for (Stream &stream : streams_) stream = learning(std::move(stream), size);
+    learner_size_ = size;
+}
+
+Stream Session::learning(Stream stream, int size) const {
     require(model_->program.bytes, "learning is for models that read bytes; this one reads tokens");
     require(size >= least_counts && size <= most_counts, "a learner has 2^10 to 2^22 counts a context");
-    learner_size_ = size;
-    for (Stream &stream : streams_) stream.learner.emplace(*model_->kernels, remembered_parts(), size);
+    stream.learner.emplace(*model_->kernels, remembered_parts(), size);
+    return stream;
 }
 
 // The model's logits of the next unit, by what the stream has learned.
@@ -89,19 +98,28 @@ void Session::take(Stream &stream, const uint32_t *step) {
 }
 
 // One unit more for each of some streams; the steps that become whole are run together.
-// The logits of a stream that learns were asked for before.
 void Session::push(const std::vector<std::pair<Stream *, uint32_t>> &units, bool own) {
     std::vector<Row> rows;
     for (const auto &[stream, unit] : units) {
-        stream->begun.push_back(unit);
-        if (stream->learner)
-            stream->learner->learn(static_cast<uint8_t>(unit), remembered(stream->found.data()), own);
-        look_at(*stream, unit, own);
-        if (model_->record) find(*stream, stream->found.data());
-        if (static_cast<int64_t>(stream->begun.size()) == model_->program.patch)
-            rows.push_back({stream, stream->begun.data(), stream->s.data()});
+        put(*stream, unit, own);
+        if (is_whole(*stream)) rows.push_back(row(*stream));
     }
-    if (rows.empty()) return;
+    if (!rows.empty()) run(rows);
+}
+
+// The logits of a stream that learns were asked for before.
+void Session::put(Stream &stream, uint32_t unit, bool own) const {
+    stream.begun.push_back(unit);
+    if (stream.learner) stream.learner->learn(static_cast<uint8_t>(unit), remembered(stream.found.data()), own);
+    look_at(stream, unit, own);
+    if (model_->record) find(stream, stream.found.data());
+}
+
+bool Session::is_whole(const Stream &stream) const {
+    return static_cast<int64_t>(stream.begun.size()) == model_->program.patch;
+}
+
+void Session::run(const std::vector<Row> &rows) {
     runner_.steps(rows);
     for (const Row &row : rows) {
         take(*row.stream, row.units);
@@ -110,31 +128,48 @@ void Session::push(const std::vector<std::pair<Stream *, uint32_t>> &units, bool
 }
 
 void Session::advance(const uint32_t *const *units, const int64_t *counts) {
+    std::vector<Reading> readings;
+    for (int64_t i = 0; i < streams(); ++i) {
+        check_units(units[i], counts[i]);
+        readings.push_back({&at(i), units[i], counts[i]});
+    }
+    read(readings, {});
+}
+
+// Rows of all streams side by side, each stream's in order: as many as fit share the reading of the weights.
+void Session::read(const std::vector<Reading> &readings, std::vector<Row> rows) {
     const int64_t patch = model_->program.patch;
-    for (int64_t i = 0; i < streams(); ++i) check_units(units[i], counts[i]);
-    std::vector<Row> rows;
-    std::vector<int64_t> done(streams_.size());
+    std::vector<int64_t> done(readings.size());
     std::vector<float> unused(static_cast<size_t>(model_->program.width));  // all but the last s of each stream
-    for (size_t i = 0; i < streams_.size(); ++i) {
-        Stream &stream = streams_[i];
+    for (size_t i = 0; i < readings.size(); ++i) {
+        const auto [of, units, count] = readings[i];
+        Stream &stream = *of;
         if (stream.learner) {  // which learns from what it would have predicted
-            predict(static_cast<int64_t>(i), units[i], counts[i], [](int64_t, const float *) {});
-            done[i] = counts[i];
+            predict(stream, units, count, [](int64_t, const float *) {});
+            done[i] = count;
         }
-        while (!stream.begun.empty() && done[i] < counts[i]) push({{&stream, units[i][done[i]++]}}, false);
-        for (; counts[i] - done[i] >= patch; done[i] += patch) {
-            const bool last = counts[i] - done[i] < 2 * patch;
-            for (int64_t j = 0; j < patch; ++j) look_at(stream, units[i][done[i] + j], false);
-            rows.push_back({&stream, units[i] + done[i], last ? stream.s.data() : unused.data()});
+        while (!stream.begun.empty() && done[i] < count) push({{&stream, units[done[i]++]}}, false);
+        for (; count - done[i] >= patch; done[i] += patch) {
+            const bool last = count - done[i] < 2 * patch;
+            for (int64_t j = 0; j < patch; ++j) look_at(stream, units[done[i] + j], false);
+            rows.push_back({&stream, units + done[i], last ? stream.s.data() : unused.data()});
         }
     }
-    // Rows of all streams side by side, each stream's in order: as many as fit share the reading of the weights.
-    runner_.steps(rows);
-    for (const Row &row : rows) take(*row.stream, row.units);
-    if (model_->record)
-        for (Stream &stream : streams_) find(stream, stream.found.data());
-    for (size_t i = 0; i < streams_.size(); ++i)
-        for (; done[i] < counts[i]; ++done[i]) push({{&streams_[i], units[i][done[i]]}}, false);
+    run(rows);
+    for (size_t i = 0; i < readings.size(); ++i) {
+        const auto [stream, units, count] = readings[i];
+        if (model_->record) find(*stream, stream->found.data());
+        for (; done[i] < count; ++done[i]) push({{stream, units[done[i]]}}, false);
+    }
+}
+
+void Session::draw(int64_t stream, uint32_t unit) {
+    check_units(&unit, 1);
+    if (at(stream).learner) {
+        std::vector<float> unused(static_cast<size_t>(model_->program.vocabulary));
+        next_logits({&at(stream)}, {unused.data()});
+    }
+    push({{&at(stream), unit}}, true);
 }
 
 // Unit `place` of a step whose earlier units are `step`, after what the stream has read.
@@ -180,14 +215,14 @@ void Session::logits(float *out) {
 }
 
 void Session::score(int64_t stream, const uint32_t *units, int64_t count, double *nats) {
-    predict(stream, units, count, [&](int64_t i, const float *logits) {
+    predict(at(stream), units, count, [&](int64_t i, const float *logits) {
         nats[i] = model_->kernels->nats(logits, model_->program.vocabulary, units[i]);
     });
 }
 
 void Session::encode(int64_t stream, const uint32_t *units, int64_t count, Encoder &encoder) {
     Frequencies frequencies(*model_->kernels, model_->program.vocabulary);
-    predict(stream, units, count, [&](int64_t i, const float *logits) {
+    predict(at(stream), units, count, [&](int64_t i, const float *logits) {
         frequencies.set(logits);
         encoder.put(frequencies.share(units[i]));
     });
@@ -206,9 +241,8 @@ void Session::decode(int64_t index, Decoder &decoder, int64_t count, uint32_t *o
     }
 }
 
-void Session::predict(int64_t index, const uint32_t *units, int64_t count, const Each &each) {
+void Session::predict(Stream &stream, const uint32_t *units, int64_t count, const Each &each) {
     check_units(units, count);
-    Stream &stream = streams_[static_cast<size_t>(index)];
     const int64_t patch = model_->program.patch, vocabulary = model_->program.vocabulary;
     std::vector<float> logits(static_cast<size_t>(vocabulary));
     for (int64_t i = 0; i < count;) {
@@ -271,7 +305,7 @@ void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps
 
 void Session::generate(const Sampling &sampling, Random *random, int64_t count, uint32_t *out, int64_t *made) {
     const int64_t vocabulary = model_->program.vocabulary;
-    Sampler sampler(*model_->kernels, sampling);
+    Sampler sampler(*model_->kernels);
     std::vector<float> logits(streams_.size() * static_cast<size_t>(vocabulary));
     std::vector<Stream *> going;
     for (Stream &stream : streams_) going.push_back(&stream);
@@ -283,7 +317,7 @@ void Session::generate(const Sampling &sampling, Random *random, int64_t count, 
         std::vector<std::pair<Stream *, uint32_t>> drawn;
         for (size_t row = 0; row < going.size(); ++row) {
             const int64_t index = going[row] - streams_.data();
-            const uint32_t unit = sampler.draw(rows[row], vocabulary, random[index]);
+            const uint32_t unit = sampler.draw(sampling, rows[row], vocabulary, random[index]);
             if (static_cast<int64_t>(unit) == sampling.end) continue;
             out[index * count + made[index]++] = unit;
             drawn.push_back({going[row], unit});
@@ -393,6 +427,10 @@ void Session::save(int64_t stream, uint8_t *to) const {
 }
 
 void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
+    at(index) = restored(from, size, at(index).learner ? learner_size_ : 0);
+}
+
+Stream Session::restored(const uint8_t *from, int64_t size, int learner_size) const {
     Taker taker(from, size);
     require(taker.get<uint64_t>() == state_magic, "not the state of a session");
     require(taker.get<uint64_t>() == model_->mark, "the state is of another model");
@@ -419,10 +457,10 @@ void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
         require(part->restore(bytes.data()), "the state is damaged");
     };
     restore_part(stream.recall);
-    const bool learns = streams_[static_cast<size_t>(index)].learner.has_value();
+    const bool learns = learner_size != 0;
     require(taker.get<uint32_t>() == static_cast<uint32_t>(learns),
             learns ? "the state is of a session that does not learn" : "the state is of a session that learns");
-    if (learns) stream.learner.emplace(*model_->kernels, remembered_parts(), learner_size_);
+    if (learns) stream = learning(std::move(stream), learner_size);
     restore_part(stream.learner);
     if (model_->record) find(stream, stream.found.data());
     for (size_t i = 0; i < stream.caches.size(); ++i) {
@@ -444,7 +482,7 @@ void Session::restore(int64_t index, const uint8_t *from, int64_t size) {
         }
     }
     require(taker.left() == 0, "the state is too long");
-    streams_[static_cast<size_t>(index)] = std::move(stream);
+    return stream;
 }
 
 }  // namespace cpu1

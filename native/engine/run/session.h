@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "run/coder.h"
@@ -10,6 +11,20 @@
 
 namespace cpu1 {
 
+// Units that a stream reads.
+struct Reading {
+    Stream *stream;
+    const uint32_t *units;
+    int64_t count;
+};
+
+// A word that may come next, and its probability (completion.cpp).
+struct Word {
+    std::string bytes;
+    double chance;
+};
+
+// Streams of its own, and the steps of streams that others hold.
 class Session {
   public:
     Session(std::shared_ptr<const Model> model, int64_t streams, int threads);
@@ -27,14 +42,31 @@ class Session {
     void decode(int64_t stream, Decoder &decoder, int64_t count, uint32_t *out);
     void generate(const Sampling &sampling, Random *random, int64_t count, uint32_t *out, int64_t *made);
 
+    void draw(int64_t stream, uint32_t unit);  // reads it as if it had drawn it
+    // The `most` likeliest words, likeliest first. `in_words` (256): which bytes words are made of; `width`: how many
+    // beginnings of each length are followed. Invalid for tokens.
+    std::vector<Word> complete(int64_t stream, int64_t most, int64_t width, int64_t longest, const uint8_t *in_words);
+
     int64_t state_size(int64_t stream) const;
     void save(int64_t stream, uint8_t *to) const;
     void restore(int64_t stream, const uint8_t *from, int64_t size);
 
-  private:
+    // ---- streams that others hold ----
+    Stream begin() const;           // at the start of a document
+    Stream learning(Stream stream, int size) const;  // the stream, which from now on learns
+    Stream restored(const uint8_t *from, int64_t size, int learner_size) const;  // learner_size 0: it does not learn
     void check_units(const uint32_t *units, int64_t count) const;
-    void take(Stream &stream, const uint32_t *step);
     void next_logits(const std::vector<Stream *> &streams, std::vector<float *> out);
+    // A unit of a step; once the step is whole, `run` has to run it.
+    void put(Stream &stream, uint32_t unit, bool own) const;
+    bool is_whole(const Stream &stream) const;
+    Row row(Stream &stream) const { return {&stream, stream.begun.data(), stream.s.data()}; }
+    void run(const std::vector<Row> &rows);
+    // Reads units; `rows` of other streams are run with them.
+    void read(const std::vector<Reading> &readings, std::vector<Row> rows);
+
+  private:
+    void take(Stream &stream, const uint32_t *step);
     void push(const std::vector<std::pair<Stream *, uint32_t>> &units, bool own);
     void find(const Stream &stream, uint8_t *record) const;
     void look_at(Stream &stream, uint32_t unit, bool own) const;
@@ -44,15 +76,17 @@ class Session {
                       const uint8_t *found, float *out) const;
     // Reads units; each(i, logits) of unit i, before it is read.
     using Each = std::function<void(int64_t, const float *)>;
-    void predict(int64_t stream, const uint32_t *units, int64_t count, const Each &each);
+    void predict(Stream &stream, const uint32_t *units, int64_t count, const Each &each);
     void predict_steps(Stream &stream, const uint32_t *units, int64_t steps, const Each &each);
     Stream fresh() const;
+    Stream &at(int64_t stream) { return streams_[static_cast<size_t>(stream)]; }
 
     int64_t remembered_parts() const;
 
     std::shared_ptr<const Model> model_;
     int learner_size_ = 0;  // of sessions that learn
     Runner runner_;
+    Stream first_;  // all streams begin alike
     std::vector<Stream> streams_;
 };
 

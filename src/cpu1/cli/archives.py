@@ -57,10 +57,10 @@ def compress(args: argparse.Namespace) -> int:
     The same model is needed to restore it.
     """
     from cpu1.runtime.archive import compress as make
-    from cpu1.runtime.model import PackedModel
+    from cpu1.runtime.model import Model
 
     out = _target(args, Path(f"{args.file}{SUFFIX}"))
-    model, text = PackedModel(model_path(args)), input_bytes(args.file)
+    model, text = Model(model_path(args)), input_bytes(args.file)
     with Meter() as meter:
         archive = make(text, model, args.block, args.threads, meter.look, False if args.frozen else None)
     _write(out, archive)

@@ -87,7 +87,7 @@ def check(args: argparse.Namespace) -> int:
     from cpu1.data.sources import files
     from cpu1.evaluation.language import table
     from cpu1.files import write_json
-    from cpu1.runtime.model import PackedModel
+    from cpu1.runtime.model import Model
 
     if not (args.blimp or args.lambada or args.words):
         raise UserError("nothing to check: give --blimp, --lambada or --words, each with a file")
@@ -96,7 +96,7 @@ def check(args: argparse.Namespace) -> int:
     texts = (*(args.words or ()), args.held_out or "-")
     read = [file for source in texts for file in files(source)]
     keep_inputs(args.out, model_path(args), args.blimp, args.lambada, *read)
-    model = PackedModel(model_path(args))
+    model = Model(model_path(args))
     scores = {"model": model.path.name, "run": model.about["run"], **_checks(model, args)}
     if args.out:
         write_json(args.out, scores)

@@ -30,7 +30,7 @@ from cpu1.cli.options import (
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.runtime.model import PackedModel
+    from cpu1.runtime.model import Model
     from cpu1.runtime.sampling import Sampling
 
 
@@ -187,12 +187,12 @@ def _continuation(
     return continue_text(load(model, choose(args.device)), prompt, size, sampling)
 
 
-def _opened(model: Path, args: argparse.Namespace) -> "PackedModel":
+def _opened(model: Path, args: argparse.Namespace) -> "Model":
     """The model, where its adapter left it. An adapter is of a model that learns."""
     from cpu1.runtime.adapter import read
-    from cpu1.runtime.model import PackedModel
+    from cpu1.runtime.model import Model
 
-    opened = PackedModel(model, args.threads, learn=args.learn or args.adapter is not None)
+    opened = Model(model, args.threads, learn=args.learn or args.adapter is not None)
     if args.adapter is not None:
         read(opened, args.adapter)
     return opened
@@ -226,7 +226,7 @@ def learn(args: argparse.Namespace) -> int:
     texts = [input_bytes(file) for file in args.files]
     model = _opened(model_path(args), args)
     for file, text in zip(args.files, texts, strict=True):
-        model.advance(text)
+        model.prime(text)
         print(f"{file}: {len(text):,} bytes read", file=sys.stderr)
     size = write(model, args.out)
     print(f"{args.out}: {size:,} bytes", file=sys.stderr)

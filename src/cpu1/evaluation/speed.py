@@ -18,7 +18,7 @@ from cpu1.records import to_json
 from cpu1.runs.generate import generate
 from cpu1.runs.result import Speed
 from cpu1.runs.trained import Trained, load, processor
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 from cpu1.runtime.sampling import Sampler, Sampling
 
 STEPS = 256  # patches or tokens generated in one repeat
@@ -54,14 +54,14 @@ def _writer(folder: Path) -> tuple[str, str, Writer]:
     if not packed.exists():
         trained = load(folder)
         return "torch", "patch" if trained.recipe.level == "byte" else "token", partial(_write_torch, trained)
-    model = PackedModel(packed)
+    model = Model(packed)
     unit = "token" if model.tokens else "patch"
     return "native" if model.native else "reference", unit, partial(_write_packed, model)
 
 
-def _write_packed(model: PackedModel) -> tuple[int, int]:
+def _write_packed(model: Model) -> tuple[int, int]:
     count = STEPS * (1 if model.tokens else PATCH)
-    units = model.session().generate(count, Sampler(SAMPLING), may_end=False)
+    units = model.units().generate(count, Sampler(SAMPLING), may_end=False)
     return STEPS, len(model.decode(units))
 
 

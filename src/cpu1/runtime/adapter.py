@@ -17,7 +17,7 @@ from pathlib import Path
 from cpu1.errors import UserError
 from cpu1.files import write_atomic
 from cpu1.runtime.archive import CHECK_BYTES, check, fingerprint_of
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 MAGIC, VERSION = b"cpu1a", 1
 HEAD = struct.Struct("<5sBB8sI")  # magic, version, which engine, fingerprint of the model, bytes of the state
@@ -25,7 +25,7 @@ FORMS = ("numpy", "native")  # by their number in the file
 MOST_BYTES = 1 << 28  # of a file and of a state
 
 
-def write(model: PackedModel, path: str | Path) -> int:
+def write(model: Model, path: str | Path) -> int:
     """Writes the model's `state`, atomically; returns the size of the file. UserError where it cannot be written."""
     state = model.state
     head = HEAD.pack(MAGIC, VERSION, _form(model), fingerprint_of(model.path), len(state))
@@ -37,15 +37,19 @@ def write(model: PackedModel, path: str | Path) -> int:
     return len(body) + CHECK_BYTES
 
 
-def read(model: PackedModel, path: str | Path) -> None:
+def read(model: Model, path: str | Path) -> None:
     """Sets the model's `state` to that of an adapter. UserError for any other file, and for another model's."""
     try:
-        model.state = _state(model, Path(path))
+        state = _state(model, Path(path))
     except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    try:
+        model.state = state
+    except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _state(model: PackedModel, path: Path) -> bytes:
+def _state(model: Model, path: Path) -> bytes:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size:,} bytes are too many for an adapter")
@@ -76,5 +80,5 @@ def _state(model: PackedModel, path: Path) -> bytes:
     return state
 
 
-def _form(model: PackedModel) -> int:
+def _form(model: Model) -> int:
     return FORMS.index("numpy" if model.arithmetic == "numpy" else "native")

@@ -1,6 +1,6 @@
 """A text compressed by a packed model, in a file that names what is needed to decompress it.
 
-    archive = compress(text, PackedModel("model.cpu1"))
+    archive = compress(text, Model("model.cpu1"))
     text = decompress(archive, "model.cpu1")
 
 Lossless for any bytes. A model of bytes learns from the text while it codes it. Each block is coded separately, from
@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 from cpu1.errors import UserError
 from cpu1.files import digest
 from cpu1.lookups.contexts import LEAST_COUNTS, MOST_COUNTS
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 MAGIC, VERSION = b"cpu1z", 2
 # magic, version, arithmetic, fingerprint of the model, bytes a block, bytes in all; since version 2: whether it learns
@@ -120,7 +120,7 @@ def fingerprint_of(path: Path) -> bytes:
     return digest(path)[:FINGERPRINT_BYTES]
 
 
-def block_bytes(model: PackedModel) -> int:
+def block_bytes(model: Model) -> int:
     """The default size of a model's blocks."""
     whole = any(op["op"] == "attend" and not op["segment"] for op in model.about["program"]["trunk"])
     return SHORT_BLOCK_BYTES if whole else MOST_BLOCK_BYTES
@@ -128,7 +128,7 @@ def block_bytes(model: PackedModel) -> int:
 
 def compress(
     text: bytes,
-    model: PackedModel,
+    model: Model,
     block: int | None = None,
     threads: int = 1,
     progress: ByteProgress | None = None,
@@ -158,7 +158,7 @@ def decompress(data: bytes, path: str | Path, threads: int = 1, progress: BytePr
     not compute exactly the numbers it was made with. Never returns another text.
     """
     archive, path = Archive.read(data), Path(path)
-    model = PackedModel(path, arithmetic=archive.arithmetic)
+    model = Model(path, arithmetic=archive.arithmetic)
     if archive.fingerprint != (fingerprint := fingerprint_of(path)):
         made_with, given = archive.fingerprint.hex(), fingerprint.hex()
         raise UserError(f"the archive was made with another model: {made_with}, and {path} is {given}")
@@ -167,9 +167,9 @@ def decompress(data: bytes, path: str | Path, threads: int = 1, progress: BytePr
     return b"".join(work.map(lambda pair, work: _decode(*pair, model, archive.learns, work), pairs, threads))
 
 
-def _encode(text: bytes, model: PackedModel, learns: bool, work: "SharedWork") -> CodedBlock:
+def _encode(text: bytes, model: Model, learns: bool, work: "SharedWork") -> CodedBlock:
     units, crc = model.encode(text), zlib.crc32(text)
-    encoder = model.session(learns, counts_for(len(text))).encoder()
+    encoder = model.units(learns, counts_for(len(text))).encoder()
     for i in range(0, len(units), PIECE):
         piece = units[i : i + PIECE]
         encoder.put(piece)
@@ -178,9 +178,9 @@ def _encode(text: bytes, model: PackedModel, learns: bool, work: "SharedWork") -
     return CodedBlock(len(units), crc, code) if len(code) < len(text) else CodedBlock(0, crc, text)
 
 
-def _decode(block: CodedBlock, size: int, model: PackedModel, learns: bool, work: "SharedWork") -> bytes:
+def _decode(block: CodedBlock, size: int, model: Model, learns: bool, work: "SharedWork") -> bytes:
     text = bytearray(b"" if block.units else block.code)
-    decoder = model.session(learns, counts_for(size)).decoder(block.code)
+    decoder = model.units(learns, counts_for(size)).decoder(block.code)
     for i in range(0, block.units, PIECE):
         try:
             text += (piece := model.decode(decoder.get(min(PIECE, block.units - i))))

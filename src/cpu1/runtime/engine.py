@@ -49,8 +49,8 @@ def operations() -> list[str]:
     return names.split(",")
 
 
-class Engine:
-    """A packed model, read-only: sessions of any number of threads may share it.
+class NativeFile:
+    """A packed model in the engine, read-only: streams of any number of threads may share it.
 
     Raises UserError when there is no such file, and ValueError with the reason for a file that is not valid.
     """

@@ -1,4 +1,4 @@
-"""A stream over the numpy reference with the interface of the engine's session: slow, for builds without a compiler.
+"""A stream over the numpy reference with the interface of the engine's: slow, for builds without a compiler.
 
 Shapes: N units, V symbols.
 """
@@ -10,15 +10,17 @@ from cpu1.errors import UserError
 from cpu1.lookups.contexts import COUNTS
 from cpu1.lookups.learner import Learner
 from cpu1.runtime.coder import Decoder, Encoder, weights
+from cpu1.runtime.completion import complete
 from cpu1.runtime.reference import Reference, State
 from cpu1.runtime.sampling import Sampler
+from cpu1.runtime.units import Completion
 
 BYTES = 256
 FORBIDDEN = np.float32(-1e30)
 OWN = 31  # the bit of a saved unit that the model drew itself
 
 
-class PlainSession:
+class PlainStream:
     """One stream, at the start of a document. Its saved state is the text so far, which is read again to restore it."""
 
     def __init__(self, reference: Reference, learn: bool = False, counts: int = COUNTS) -> None:
@@ -88,6 +90,19 @@ class PlainSession:
             drawn.append(unit)
             self._advance(unit, own=True)
         return np.array(drawn, np.uint32)
+
+    def draw(self, unit: int) -> None:
+        """Reads a unit as one that it drew itself, from which nothing is learned."""
+        if self._learner is not None:
+            self.next_logits()
+        self._advance(unit, own=True)
+
+    def complete(self, n: int, max_bytes: int) -> list[Completion]:
+        """The `n` likeliest ends of a word; the stream's state stays as it is. For models of bytes."""
+        state = self.state
+        found = complete(self, n, max_bytes)
+        self.state = state
+        return found
 
     def encoder(self) -> Encoder:
         """An encoder of units by this stream's probabilities, which also reads them."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,24 @@ class Sampling:
         _require_real("top_p", self.top_p, 1)
         _require_real("min_p", self.min_p, 1)
         _require_integer("seed", self.seed)
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of `Sampling` as keyword arguments."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    seed: int
+
+
+def sampling_of(options: SamplingOptions) -> Sampling:
+    """The setting of some keyword arguments. UserError for one that there is not, and for a value outside its range."""
+    known = SamplingOptions.__annotations__
+    if unknown := [name for name in options if name not in known]:
+        raise UserError(f"there is no argument {unknown[0]!r}; sampling has {', '.join(known)}")
+    return Sampling(**options)
 
 
 class Sampler:
@@ -123,6 +141,14 @@ def _require_real(name: str, value: object, most: float) -> None:
 def _require_integer(name: str, value: Any) -> None:
     if not (is_whole(value) and value >= 0):
         raise UserError(f"{name} is {value!r}; give a whole number of 0 or more")
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number from `least` to `most`, as Python's. UserError for anything else."""
+    if is_whole(value) and least <= value and (most is None or value <= most):
+        return int(value)
+    limits = f"of {least} or more" if most is None else f"from {least:,} to {most:,}"
+    raise UserError(f"{name} is {value!r}; give a whole number {limits}")
 
 
 def is_whole(value: object) -> bool:

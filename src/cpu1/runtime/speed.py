@@ -21,17 +21,17 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
     import numpy as np
 
     from cpu1.format.tokens import Tokens
-    from cpu1.runtime.engine import Engine, native
+    from cpu1.runtime.engine import NativeFile, native
     from cpu1.runtime.sampling import Sampler, Sampling
-    from cpu1.runtime.session import Session
+    from cpu1.runtime.streams import NativeStream
 
     native()
     sampler = Sampler(Sampling(temperature=0))
     before = resident_bytes()
     begin = time.perf_counter()
-    model = Engine(path)
+    model = NativeFile(path)
     load = time.perf_counter() - begin
-    session = Session(model, threads)
+    session = NativeStream(model, threads)
     session.generate(16 * model.patch, sampler, may_end=False)
     memory = resident_bytes() - before
 
@@ -40,12 +40,12 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
     tokens = Tokens.parse(model.tokenizer) if model.tokenizer else None
     step_bytes = float(model.patch)
     if tokens is not None:  # the mean bytes of the tokens that the model generates
-        drawn = Session(model, threads).generate(units, Sampler(Sampling(temperature=1)), may_end=False)
+        drawn = NativeStream(model, threads).generate(units, Sampler(Sampling(temperature=1)), may_end=False)
         step_bytes = sum(len(tokens.token_bytes[unit]) for unit in drawn.tolist()) / len(drawn)
     text = np.random.default_rng(0).integers(1, min(256, model.vocabulary), 4 * units)
-    session = Session(model, threads)
+    session = NativeStream(model, threads)
     prompt = median_rate(4 * steps, repeats, lambda: session.advance(text))
-    session = Session(model, threads)
+    session = NativeStream(model, threads)
     session.profile(True)
     session.generate(units, sampler, may_end=False)
     profile = {name: 1e6 * seconds / steps for name, (seconds, _) in session.profile().items()}

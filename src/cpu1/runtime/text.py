@@ -42,57 +42,68 @@ class Utf8Stream:
 
 
 class StopStrings:
-    """Passes text on up to the first stop string, however the text was cut into pieces.
+    """Passes bytes on up to the first stop string, however they were cut into pieces.
 
-    The first stop string is the one whose last character comes first; of several that end at the same character, the
-    longest. Raises UserError for an empty stop string, which would stop everything, and for what is no list of strings.
+    The first stop string is the one whose last byte comes first; of several that end at the same byte, the longest.
+    Raises UserError for an empty stop string, which would stop everything, and for what is no list of texts.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        if isinstance(stops, str | bytes) or not all(isinstance(stop, str) for stop in stops):
-            raise UserError(f"stop strings are {stops!r}; give a list of strings")
-        if "" in stops:
-            raise UserError("a stop string is empty; give at least one character or leave it out")
-        self._stops = tuple(stops)
-        self._longest = max(map(len, self._stops), default=0)
-        self._held = ""
+    def __init__(self, stops: Sequence[str | bytes] | None) -> None:
+        self.stops = stop_bytes(stops)
+        self._longest = max(map(len, self.stops), default=0)
+        self._held = b""
         self._stopped = False
 
-    def feed(self, text: str) -> tuple[str, bool]:
-        """Returns the text that is safe to print, and whether there was a stop string, before which the text ends."""
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """Returns the bytes that are safe to print, and whether there was a stop string, before which they end."""
         if self._stopped:
-            return "", True
-        text = self._held + text
-        matches = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
+            return b"", True
+        data = self._held + data
+        matches = [(start + len(stop), start) for stop in self.stops if (start := data.find(stop)) >= 0]
         self._stopped = bool(matches)
-        end = min(matches)[1] if matches else self._safe_end(text)
-        self._held = "" if matches else text[end:]
-        return text[:end], self._stopped
+        end = min(matches)[1] if matches else self._safe_end(data)
+        self._held = b"" if matches else data[end:]
+        return data[:end], self._stopped
 
-    def flush(self) -> str:
-        """Ends the stream: returns the text that was held back but is no stop string."""
-        held, self._held = self._held, ""
+    def flush(self) -> bytes:
+        """Ends the stream: returns the bytes that were held back but are no stop string."""
+        held, self._held = self._held, b""
         return held
 
-    def _safe_end(self, text: str) -> int:
-        """Returns the start of the longest end of `text` that may still grow into a stop string."""
-        first = max(0, len(text) - self._longest + 1)
-        possible = (at for at in range(first, len(text)) if any(s.startswith(text[at:]) for s in self._stops))
-        return next(possible, len(text))
+    def _safe_end(self, data: bytes) -> int:
+        """Returns the start of the longest end of `data` that may still grow into a stop string."""
+        first = max(0, len(data) - self._longest + 1)
+        possible = (at for at in range(first, len(data)) if any(s.startswith(data[at:]) for s in self.stops))
+        return next(possible, len(data))
 
 
-def stream_text(chunks: Iterable[bytes], stops: Sequence[str] | None = ()) -> Iterator[str]:
-    """Yields printable text as the bytes arrive, up to the first stop string; takes no chunk after it.
+def stop_bytes(stops: Sequence[str | bytes] | None) -> tuple[bytes, ...]:
+    """Stop strings as bytes. UserError for an empty one, and for what is no list of texts."""
+    if stops is None:
+        return ()
+    if isinstance(stops, str | bytes) or not all(isinstance(stop, str | bytes) for stop in stops):
+        raise UserError(f"stop strings are {stops!r}; give a list of strings")
+    if any(not stop for stop in stops):
+        raise UserError("a stop string is empty; give at least one character or leave it out")
+    return tuple(map(as_bytes, stops))
 
-    Raises UserError for an empty stop string.
+
+def stream_text(chunks: Iterable[bytes], stops: Sequence[str | bytes] | None = ()) -> Iterator[str]:
+    """Printable text as the bytes arrive, up to the first stop string; takes no chunk after it.
+
+    Raises UserError for an empty stop string, at once.
     """
-    decoder, matcher = Utf8Stream(), StopStrings(stops or ())
+    return _stream(chunks, StopStrings(stops))
+
+
+def _stream(chunks: Iterable[bytes], matcher: StopStrings) -> Iterator[str]:
+    decoder = Utf8Stream()
     for chunk in chunks:
-        text, stopped = matcher.feed(decoder.feed(chunk))
+        data, stopped = matcher.feed(chunk)
+        text = decoder.feed(data) + (decoder.flush() if stopped else "")
         if text:
             yield text
         if stopped:
             return
-    text, _ = matcher.feed(decoder.flush())
-    if text := text + matcher.flush():
+    if text := decoder.feed(matcher.flush()) + decoder.flush():
         yield text

@@ -15,7 +15,8 @@ import numpy as np
 from cpu1.evaluation.language.reading import records
 from cpu1.evaluation.language.work import CheckProgress, in_blocks
 from cpu1.evaluation.statistics import share_interval
-from cpu1.runtime.model import PackedModel, Stream, Units
+from cpu1.runtime.model import Model
+from cpu1.runtime.units import Units, UnitStream
 
 #: the paper's phenomena and their paradigms (its table 4)
 PHENOMENA = {
@@ -72,7 +73,7 @@ def read_pairs(path: str | Path, limit: int | None = None) -> list[Pair]:
 
 
 def check(
-    model: PackedModel, pairs: Sequence[Pair], threads: int = 1, progress: CheckProgress | None = None
+    model: Model, pairs: Sequence[Pair], threads: int = 1, progress: CheckProgress | None = None
 ) -> dict[str, Any]:
     """Shares of right pairs: of all, of each phenomenon and each paradigm, with Wilson's 95% intervals.
 
@@ -90,9 +91,9 @@ def check(
     return {**_share(right), "phenomena": shares}
 
 
-def judge(model: PackedModel, pairs: Sequence[Pair]) -> list[bool]:
+def judge(model: Model, pairs: Sequence[Pair]) -> list[bool]:
     """Whether each pair is right."""
-    stream = model.session()
+    stream = model.units()
     start = stream.state
     right = []
     for pair in pairs:
@@ -101,7 +102,7 @@ def judge(model: PackedModel, pairs: Sequence[Pair]) -> list[bool]:
     return right
 
 
-def _is_right(stream: Stream, good: Units, bad: Units) -> bool:
+def _is_right(stream: UnitStream, good: Units, bad: Units) -> bool:
     """Whether `good` costs less than `bad`. Their common beginning is read once, since it costs both the same."""
     shorter = min(len(good), len(bad))
     differs = np.flatnonzero(good[:shorter] != bad[:shorter])

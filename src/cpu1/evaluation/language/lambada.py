@@ -20,7 +20,7 @@ from cpu1.errors import UserError
 from cpu1.evaluation.language.reading import records
 from cpu1.evaluation.language.work import CheckProgress, in_blocks
 from cpu1.evaluation.statistics import share_interval
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 from cpu1.runtime.sampling import Sampler, Sampling
 
 LAST_WORD = re.compile(r"(.*\S)(\s+\S+)\s*", re.DOTALL)
@@ -59,7 +59,7 @@ def read_passages(path: str | Path, limit: int | None = None) -> list[Passage]:
 
 
 def check(
-    model: PackedModel, passages: Sequence[Passage], threads: int = 1, progress: CheckProgress | None = None
+    model: Model, passages: Sequence[Passage], threads: int = 1, progress: CheckProgress | None = None
 ) -> dict[str, Any]:
     """The share of right last words with Wilson's 95% interval, and their mean cost."""
     answers = list(in_blocks(lambda block: answer(model, block), passages, threads, progress))
@@ -76,9 +76,9 @@ def check(
     }
 
 
-def answer(model: PackedModel, passages: Sequence[Passage]) -> list[Answer]:
+def answer(model: Model, passages: Sequence[Passage]) -> list[Answer]:
     """The model's answer to each passage."""
-    stream = model.session()
+    stream = model.units()
     start = stream.state
     answers = []
     for passage in passages:

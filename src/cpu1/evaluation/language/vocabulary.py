@@ -19,7 +19,7 @@ import numpy as np
 from cpu1.errors import UserError
 from cpu1.evaluation.language.work import CheckProgress, in_blocks
 from cpu1.evaluation.statistics import bpb_interval
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 from cpu1.runtime.sampling import Sampling
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
@@ -43,7 +43,7 @@ def vocabulary(texts: Iterable[bytes]) -> frozenset[str]:
 
 
 def check(
-    model: PackedModel,
+    model: Model,
     known: frozenset[str],
     size: int,
     temperature: float,
@@ -92,7 +92,7 @@ def share_of_text(known: frozenset[str], texts: Iterable[bytes]) -> dict[str, An
     return {"share": right / total, "words": total}
 
 
-def _sample(model: PackedModel, sampling: Sampling) -> bytes:
+def _sample(model: Model, sampling: Sampling) -> bytes:
     return b"".join(model.chunks(b"", SAMPLE_BYTES, sampling, may_end=False))
 
 
