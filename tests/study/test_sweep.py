@@ -22,6 +22,7 @@ from cpu1.study import runner
 from cpu1.study.start import Request
 from cpu1.study.sweep import Sweep, make_members, start
 from cpu1.study.sweep_table import at, markdown
+from cpu1.training.plan import Budget
 
 # Makes a finished folder: a higher rate is better by 0.2 BPB, muon by another 0.1 and half as fast; 9 fails.
 TRAINER = """
@@ -264,6 +265,13 @@ def test_other_options_in_the_same_folder_are_refused(sweep, trainer):
     other = replace(sweep, request=replace(sweep.request, eval_bytes=4000))
     with pytest.raises(UserError, match="would not compare"):
         run(with_values(other, rate=("1e-3", "2e-3")), trainer)
+
+
+@pytest.mark.parametrize("budget", [Budget(bytes=9000), Budget(minutes=0.5)], ids=["bytes", "minutes"])
+def test_a_budget_of_its_own(sweep, trainer, budget):
+    request = replace(sweep.request, round="custom", budget=budget, equal_bytes=False, seeds=1)
+    status, _, table = run(replace(sweep, request=request, vary={"rate": ("1e-3",)}), trainer)
+    assert (status, len(table["rows"])) == (0, 1)
 
 
 def test_repeated_values_are_one_variant(sweep):

@@ -128,6 +128,7 @@ def planned(sweep: Sweep, member: Member, run: str) -> Job:
         folder=member.plan.folder,
         scale=request.scale,
         round=request.round,
+        budget=request.budget,
         data=request.data,
         device=request.device,
         teacher=sweep.teacher,
