@@ -7,7 +7,20 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from cpu1.cli import archives, completion, language, models, publishing, reports, runs, studies, teach, texts, training
+from cpu1.cli import (
+    archives,
+    completion,
+    language,
+    messages,
+    models,
+    publishing,
+    reports,
+    runs,
+    studies,
+    teach,
+    texts,
+    training,
+)
 
 USAGE = "cpu1 COMMAND [options]"
 LEAST = 40  # columns that a help needs
@@ -27,13 +40,13 @@ class Group(NamedTuple):
 
 
 GROUPS = (
-    Group("use", "use a model", ("generate", "score", "learn", "compress", "decompress", "check", "bench")),
+    Group("use", "use a model", ("generate", "score", "learn", "compress", "decompress", "messages", "check", "bench")),
     Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
     Group("study", "compare models", ("ladder", "study", "sweep", "held-out", "compare", "report", "gather")),
     Group("publish", "publish models", ("publish", "checkpoints")),
     Group("setup", "set up", ("completion",)),
 )
-MODULES = (models, archives, language, training, runs, texts, teach, studies, reports, publishing, completion)
+MODULES = (models, archives, messages, language, training, runs, texts, teach, studies, reports, publishing, completion)
 
 
 class TopParser(argparse.ArgumentParser):
