@@ -1,4 +1,4 @@
-"""The command for short messages: train, encode, decode."""
+"""The commands for short messages: train, encode, decode."""
 
 import argparse
 import base64
@@ -28,112 +28,134 @@ if TYPE_CHECKING:
 
 ACTIONS = ("train", "encode", "decode")
 ADAPTER = ".cpa"
-TRAIN_ONLY = ("minutes", "scratch", "most")
-CODE_ONLY = ("adapter", "sample", "check", "codec", "text", "lines", "jsonl", "plain")
 MINUTES = 5.0
+MOST_BYTES = "1M"  # that train reads
 
 
 def add(command: Command) -> None:
-    """Adds the command `messages`."""
+    """Adds the commands `messages train`, `messages encode` and `messages decode`."""
     p = command(
-        messages,
-        "messages",
-        "messages encode --text hello.txt",
-        "messages encode --lines < notes.txt > codes.txt",
-        "messages decode --lines < codes.txt",
+        train,
+        "messages train",
         "messages train notes.txt -o mine.cpa",
-        "messages encode hello.txt -o hello.code --adapter mine.cpa",
-        "messages train notes.txt -o mine.cpu1 --minutes 10",
+        "messages train chat.jsonl --field body -o mine.cpu1 --minutes 10",
     )
-    p.add_argument("action", choices=ACTIONS, metavar="ACTION", help="what to do: train, encode or decode")
     p.add_argument(
         "files",
         type=Path,
-        nargs="*",
+        nargs="+",
         metavar="FILE",
-        help="for train, messages of your own, one a line, or records of .jsonl; otherwise one file with a message or "
-        "a code (default: standard input)",
+        help="messages of your own, one a line, or records of .jsonl; - is standard input",
     )
     out_option(
         p,
-        f"for train, what to write: an adapter ({ADAPTER}), which takes a minute a megabyte, or a model ({PACKED}), "
-        "which takes longer and needs torch; otherwise the result (default: standard output)",
+        f"what to write: an adapter ({ADAPTER}), which takes about a minute a megabyte, or a model ({PACKED}), which "
+        "takes longer and needs torch",
+        required=True,
     )
-    model_option(p, "packed model, the same on both sides; train starts from it")
-    p.add_argument("--adapter", type=Path, metavar="FILE", help="adapter that train wrote, the same on both sides")
+    model_option(p, "packed model to start from")
+    p.add_argument("--minutes", type=float, metavar="MINUTES", help=f"time to train a model (default: {MINUTES:g})")
+    p.add_argument("--scratch", action="store_true", help="train a small model from nothing")
     p.add_argument(
-        "--sample", type=Path, metavar="FILE", help="messages to read first, one a line, the same on both sides"
-    )
-    p.add_argument("--text", action="store_true", help="codes as characters, which SMS and JSON carry as they are")
-    p.add_argument("--lines", action="store_true", help="each line is a message, and each code a line of characters")
-    p.add_argument(
-        "--jsonl", action="store_true", help='each line is JSON: a message {"text": ...}, a code {"code": ...}'
-    )
-    p.add_argument("--check", action="store_true", help="codes have one byte more, which shows most damage")
-    p.add_argument("--codec", metavar="NAME", help="refuse to start unless the codec has this name, which train prints")
-    p.add_argument(
-        "--plain", action="store_true", help="use arithmetic that every processor has; twenty times as slow, other codes"
-    )
-    p.add_argument(
-        "--minutes", type=float, metavar="MINUTES", help=f"for train, time to train a model (default: {MINUTES:g})"
-    )
-    p.add_argument("--scratch", action="store_true", help="for train, a small model from nothing")
-    p.add_argument(
-        "--most", type=byte_size, metavar="SIZE", help="for train, read at most this much text (default: 1M)"
+        "--most",
+        type=byte_size,
+        default=MOST_BYTES,
+        metavar="SIZE",
+        help="use at most this much text, evenly spaced messages (default: %(default)s)",
     )
     field_option(p)
     threads_option(p, "threads of training", "all cores")
     quiet_option(p)
 
+    p = command(
+        encode,
+        "messages encode",
+        "messages encode hello.txt -o hello.code",
+        "messages encode --text hello.txt",
+        "messages encode --lines --adapter mine.cpa < notes.txt > codes.txt",
+    )
+    _coding(p, "a message", "code to write")
+    p = command(
+        decode,
+        "messages decode",
+        "messages decode hello.code",
+        "messages decode --lines --adapter mine.cpa < codes.txt",
+        "messages decode --jsonl --codec 7e0c4f21 -m mine.cpu1 < codes.jsonl",
+    )
+    _coding(p, "a code", "message to write")
 
-def messages(args: argparse.Namespace) -> int:
-    """Code short messages in few bytes, for narrow links.
 
-    Encode and decode need the same model and options on both sides; the codes hold nothing but the message. Train makes
-    an adapter or a model from a sample of your own messages.
+def _coding(p: argparse.ArgumentParser, what: str, out: str) -> None:
+    """What encode and decode share."""
+    p.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        default=Path(STANDARD),
+        metavar="FILE",
+        help=f"file that holds {what}, or many with --lines or --jsonl (default: standard input)",
+    )
+    out_option(p, f"{out} (default: standard output)")
+    model_option(p, "packed model, the same on both sides")
+    p.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FILE",
+        help="adapter of `cpu1 messages train` or `cpu1 learn`, the same on both sides",
+    )
+    p.add_argument(
+        "--sample", type=Path, metavar="FILE", help="messages to read first, one a line, the same on both sides"
+    )
+    p.add_argument("--text", action="store_true", help="code as characters, which SMS and JSON carry as they are")
+    p.add_argument("--lines", action="store_true", help="one message a line, and one code a line, as characters")
+    p.add_argument(
+        "--jsonl", action="store_true", help='one record a line: a message is {"text": ...}, a code {"code": ...}'
+    )
+    p.add_argument("--check", action="store_true", help="codes have one byte more, by which most damage is noticed")
+    p.add_argument("--codec", metavar="NAME", help="stop unless the codec has this name, which train prints")
+    p.add_argument(
+        "--plain", action="store_true", help="use arithmetic that every processor has: slower, and other codes"
+    )
+
+
+def encode(args: argparse.Namespace) -> int:
+    """Code a message in few bytes, or many messages.
+
+    The other side needs the same model and options: a code has no head, and holds nothing but the message.
     """
-    _refuse(args, CODE_ONLY if args.action == "train" else TRAIN_ONLY)
-    if args.action == "train":
-        return _train(args)
-    if len(args.files) > 1:
-        raise UserError(f"messages {args.action} takes one file, not {len(args.files)}")
-    file = args.files[0] if args.files else Path(STANDARD)
-    if args.lines or args.jsonl:
-        return _rows(args, file)
-    return _one(args, file)
+    return _code(args, encodes=True)
 
 
-def _refuse(args: argparse.Namespace, names: tuple[str, ...]) -> None:
-    for name in names:
-        if getattr(args, name):
-            raise UserError(f"messages {args.action} has no option --{name}")
+def decode(args: argparse.Namespace) -> int:
+    """Restore a message from its code, or many messages.
+
+    The model and the options must be those of `cpu1 messages encode`.
+    """
+    return _code(args, encodes=False)
 
 
-# ------------------------------------------------------------------------------------------- train
+def train(args: argparse.Namespace) -> int:
+    """Adapt a model to messages of your own.
 
-
-def _train(args: argparse.Namespace) -> int:
+    Their codes become shorter. One message in twenty is held out, 200 at most, to show what it brings. The last line names the codec.
+    """
     from cpu1.messages import Codec
     from cpu1.messages.learned import mean_bytes
     from cpu1.messages.sample import part
 
-    out = args.out
-    if out is None or out.suffix not in (ADAPTER, PACKED):
-        raise UserError(f"messages train needs -o FILE, which ends in {ADAPTER} (an adapter) or {PACKED} (a model)")
-    if not args.files:
-        raise UserError("messages train needs a FILE of messages, or - for standard input")
-    given = [message for file in args.files for message in _sample(file, args.field)]
-    parts = part(given, args.most or 1_000_000)
-    start = model_path(args)
+    out, start = args.out, model_path(args)
+    if out.suffix not in (ADAPTER, PACKED):
+        raise UserError(f"{out}: must end in {ADAPTER} (an adapter) or {PACKED} (a model)")
+    parts = part([message for file in args.files for message in _sample(file, args.field)], args.most)
     before = Codec(start)
-    status = _learn(args, parts.known, start) if out.suffix == ADAPTER else _train_model(args, parts.known, start)
+    status = _learn(args, parts.known, start) if out.suffix == ADAPTER else _train(args, parts.known, start)
     if status:
         return status
     after = Codec(start, out) if out.suffix == ADAPTER else Codec(out)
-    coded = {name: mean_bytes([c.encode(m) for m in parts.held_out]) for name, c in (("b", before), ("a", after))}
+    then, now = (mean_bytes([codec.encode(message) for message in parts.held_out]) for codec in (before, after))
     print(
         f"{len(parts.held_out)} messages held out: {mean_bytes(parts.held_out):.1f} bytes each, as codes "
-        f"{coded['b']:.1f} before and {coded['a']:.1f} now"
+        f"{then:.1f} before and {now:.1f} now"
     )
     print(f"{out}: {out.stat().st_size:,} bytes, codec {after.name}")
     return 0
@@ -142,21 +164,21 @@ def _train(args: argparse.Namespace) -> int:
 def _learn(args: argparse.Namespace, known: tuple[bytes, ...], start: Path) -> int:
     from cpu1.messages.learned import learn
 
-    if args.minutes or args.scratch:
+    if args.minutes is not None or args.scratch:
         raise UserError(f"--minutes and --scratch are for a model; name it with -o FILE{PACKED}")
     learn(known, start, args.out)
     return 0
 
 
-def _train_model(args: argparse.Namespace, known: tuple[bytes, ...], start: Path) -> int:
+def _train(args: argparse.Namespace, known: tuple[bytes, ...], start: Path) -> int:
     from cpu1.cli.training import training_report
     from cpu1.training.codec import train_codec
     from cpu1.training.loop import Interrupted
 
+    minutes = MINUTES if args.minutes is None else args.minutes
     try:
         with training_report(args.quiet, args.out.with_name(f"{args.out.name}.run")) as report:
-            start_or_none = None if args.scratch else start
-            train_codec(known, args.out, start_or_none, args.minutes or MINUTES, args.threads, report)
+            train_codec(known, args.out, None if args.scratch else start, minutes, args.threads, report)
     except Interrupted:
         print("cpu1: interrupted and saved; run the same command again to continue", file=sys.stderr)
         return 130
@@ -188,18 +210,20 @@ def _codec(args: argparse.Namespace) -> "Codec":
     return codec
 
 
-def _one(args: argparse.Namespace, file: Path) -> int:
-    """A file of one message, or of its code."""
+def _code(args: argparse.Namespace, encodes: bool) -> int:
     from cpu1.cli.archives import write_out
 
-    data, codec = input_bytes(file), _codec(args)
-    try:
-        result = _encoder(codec, args.text)(data) if args.action == "encode" else _decoder(codec, args.text)(data)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
+    if args.lines or args.jsonl:
+        return _rows(args, encodes)
+    data, codec = input_bytes(args.file), _codec(args)
+    code = _encoder(codec, args.text) if encodes else _decoder(codec, args.text)
     out = args.out or Path(STANDARD)
-    if str(out) == STANDARD and args.action == "encode" and not args.text and sys.stdout.isatty():
+    if str(out) == STANDARD and encodes and not args.text and sys.stdout.isatty():
         raise UserError("a code would garble the terminal; give --text, or name a file with -o")
+    try:
+        result = code(data)
+    except UserError as error:
+        raise UserError(f"{args.file}: {error}") from None
     write_out(out, result)
     return 0
 
@@ -216,23 +240,22 @@ def _decoder(codec: "Codec", text: bool) -> Callable[[bytes], bytes]:
     return lambda data: codec.decode(from_text(data.decode("latin-1").strip()) if text else data)
 
 
-def _rows(args: argparse.Namespace, file: Path) -> int:
+def _rows(args: argparse.Namespace, encodes: bool) -> int:
     """A message a line. Each result is written at once, so that a program can talk to this one through pipes."""
     if args.lines and args.jsonl:
         raise UserError("--lines and --jsonl exclude each other")
     if args.out is not None and str(args.out) != STANDARD:
         raise UserError("with --lines and --jsonl, results go to standard output")
     codec, failed = _codec(args), False
-    encode, decode = _encoder(codec, True), _decoder(codec, True)
-    for number, line in enumerate(_lines(file), 1):
+    code = _encoder(codec, True) if encodes else _decoder(codec, True)
+    coded, restored = (_coded, _restored) if args.jsonl else (_line_coded, _line_restored)
+    work = coded if encodes else restored
+    for number, line in enumerate(_lines(args.file), 1):
         try:
-            if args.jsonl:
-                result = _coded(encode, line) if args.action == "encode" else _restored(decode, line)
-            else:
-                result = encode(line) if args.action == "encode" else _line(decode(line))
+            result = work(code, line)
         except UserError as error:
             if not args.jsonl:
-                raise UserError(f"{file}, line {number}: {error}") from None
+                raise UserError(f"{args.file}, line {number}: {error}") from None
             result, failed = _json({"error": str(error)}), True
         sys.stdout.buffer.write(result)
         sys.stdout.buffer.flush()
@@ -252,7 +275,12 @@ def _input(file: Path) -> BinaryIO:
     return sys.stdin.buffer if str(file) == STANDARD else file.open("rb")
 
 
-def _line(message: bytes) -> bytes:
+def _line_coded(encode: Callable[[bytes], bytes], line: bytes) -> bytes:
+    return encode(line)
+
+
+def _line_restored(decode: Callable[[bytes], bytes], line: bytes) -> bytes:
+    message = decode(line)
     if b"\n" in message:
         raise UserError("the message has several lines; decode it with --jsonl")
     return message + b"\n"
@@ -273,15 +301,17 @@ def _restored(decode: Callable[[bytes], bytes], line: bytes) -> bytes:
 
 def _record(line: bytes, *names: str) -> bytes:
     """The bytes of the first of these fields that a line of JSON has; base64 is decoded."""
+    from cpu1.runtime.text import as_bytes
+
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError("not a line of JSON") from None
     for name in names:
         value = record.get(name) if isinstance(record, dict) else None
         if isinstance(value, str):
             try:
-                return base64.b64decode(value, validate=True) if name == "base64" else value.encode()
+                return base64.b64decode(value, validate=True) if name == "base64" else as_bytes(value)
             except ValueError:
                 raise UserError(f"field {name!r} is not valid") from None
     raise UserError(f"no field {names[0]!r} with a string")

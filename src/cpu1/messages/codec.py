@@ -7,6 +7,7 @@ Shapes: N units.
 """
 
 import hashlib
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -46,8 +47,8 @@ class Codec:
     ) -> None:
         """A packed file (default: the bundled model), and what else must be the same on both sides.
 
-        `adapter`: a file of `cpu1 messages train` or `cpu1 learn` to start from. `sample`: messages to read first, after
-        the adapter; by default `sample.USUAL`, but none where there is an adapter or the model was trained on messages.
+        `adapter`: a file of `cpu1 messages train` or `cpu1 learn` to start from. `sample`: messages to read after it;
+        by default `sample.USUAL`, but none where there is an adapter or the model was trained on messages.
         `check`: codes have one byte more, which shows 255 of 256 that are damaged or of another codec. `arithmetic`:
         see PackedModel. Longer messages than `most_bytes` are refused, in both directions.
 
@@ -64,6 +65,7 @@ class Codec:
             adapters.read(self.model, adapter)
         read_messages(self.model, self.sample)
         self._start = self.model.state
+        self._local = threading.local()
         self._identity = self._identify(adapter)
 
     def _identify(self, adapter: str | Path | None) -> bytes:
@@ -106,14 +108,14 @@ class Codec:
         return code if code and len(code) <= len(data) else data + VERBATIM
 
     def _code(self, units: Units) -> bytes:
-        encoder = self._stream().encoder()
+        encoder = self._stream("encode").encoder()
         encoder.put(units)
         return encoder.finish()
 
     def _decode(self, code: bytes) -> bytes:
         if not code:
             return b""
-        decoder, units = self._stream().decoder(code), list[int]()
+        decoder, units = self._stream("decode").decoder(code), list[int]()
         try:
             while (unit := int(decoder.get(1)[0])) != SEPARATOR:
                 units.append(unit)
@@ -140,10 +142,13 @@ class Codec:
         """The check: the first byte of the SHA-256 of the codec's identity and the message, or nothing."""
         return hashlib.sha256(self._identity + data).digest()[: self.check]
 
-    def _stream(self) -> Stream:
-        stream = self.model.session()
-        stream.state = self._start
-        return stream
+    def _stream(self, use: str) -> Stream:
+        """A stream at the start of a message: one for each thread and use, since opening them takes milliseconds."""
+        streams: dict[str, Stream] = self._local.__dict__
+        if use not in streams:
+            streams[use] = self.model.session()
+        streams[use].state = self._start
+        return streams[use]
 
 
 def read_messages(model: PackedModel, messages: Iterable[bytes]) -> None:
