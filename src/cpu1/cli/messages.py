@@ -137,7 +137,8 @@ def decode(args: argparse.Namespace) -> int:
 def train(args: argparse.Namespace) -> int:
     """Adapt a model to messages of your own.
 
-    Their codes become shorter. One message in twenty is held out, 200 at most, to show what it brings. The last line names the codec.
+    Their codes become shorter. One message in twenty is held out, 200 at most, to show by how much. The last line
+    names the codec.
     """
     from cpu1.messages import Codec
     from cpu1.messages.learned import mean_bytes
