@@ -167,7 +167,7 @@ def endings(codec: Codec, messages: Sequence[bytes], sample: Sequence[bytes]) ->
     by_separator = []
     for message in messages:
         stream = codec._stream("encode")
-        cost = stream.score(np.append(codec.model.encode(message), np.uint32(0)))
+        cost = stream.score(np.append(codec.model.encode(message), np.uint32(codec.model.separator)))
         by_separator.append(cost[-1] / np.log(2))
     return {
         "separator_bits": float(np.mean(by_separator)),

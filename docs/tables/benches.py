@@ -224,7 +224,9 @@ def messages() -> Table:
     sets = bench("messages")["sets"]
     last = sets[MESSAGE_SETS[-1]]["methods"]
     lines = [["a message, bytes", *(f"{sets[name]['bytes']:.1f}" for name in MESSAGE_SETS), "", ""]]
-    for method, row in sorted(last.items(), key=lambda item: -sum(s["methods"][item[0]]["share"] for s in sets.values())):
+    for method, row in sorted(
+        last.items(), key=lambda item: -sum(s["methods"][item[0]]["share"] for s in sets.values())
+    ):
         shares = (f"{sets[name]['methods'][method]['share']:.0%}" for name in MESSAGE_SETS)
         sizes = (f"{row[kind] / 1e6:.1f} MB" for kind in ("data_bytes", "program_bytes"))
         lines.append([method, *shares, *sizes])

@@ -12,13 +12,13 @@ from cpu1.messages import Codec, to_text
 from cpu1.runtime import engine
 
 BOOK = '“I never said\nthat, sir.” He left. "No more of this today!" she cried. “Hm”'
-TECH = "# Title\n\nThe lock is held while version 2.1 of the file is read. It is released at the end of it.\ncode = `x`.\n"
+TECH = "# Title\n\nThe lock is held while version 2.1 of it is read. It is released at the end of it.\ncode = `x`.\n"
 
 
 def test_messages_are_found_by_rule():
     assert list(message_sets.dialogue(BOOK)) == ["I never said that, sir.", "No more of this today!"]
     assert list(message_sets.sentences(TECH)) == [
-        "The lock is held while version 2.1 of the file is read.",
+        "The lock is held while version 2.1 of it is read.",
         "It is released at the end of it.",
     ]
     assert list(message_sets.records('{"text": "a  b"}\n{"text": "c"}\n')) == ["a b", "c"]

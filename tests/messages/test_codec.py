@@ -84,7 +84,7 @@ def test_a_code_is_as_short_as_its_bits(codecs):
     codec = codecs["bundled"]
     for message in USUAL:
         stream = codec._stream("encode")
-        bits = stream.score(np.append(codec.model.encode(message), np.uint32(0))).sum() / np.log(2)
+        bits = stream.score(np.append(codec.model.encode(message), np.uint32(codec.model.separator))).sum() / np.log(2)
         assert len(codec.encode(message)) <= bits / 8 + 1
     assert mean_bytes([codec.encode(message) for message in USUAL]) < 0.5 * mean_bytes(USUAL)
     assert codec.encode("Where are you now?") == codec.encode(b"Where are you now?")

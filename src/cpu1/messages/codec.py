@@ -15,7 +15,6 @@ import numpy as np
 
 from cpu1.errors import UserError
 from cpu1.files import digest
-from cpu1.format.tokens import SEPARATOR
 from cpu1.messages.sample import USUAL
 from cpu1.runtime import adapter as adapters
 from cpu1.runtime.default import default_model
@@ -102,9 +101,9 @@ class Codec:
         if not data:
             return b""
         units = self.model.encode(data)
-        if (units == SEPARATOR).any():  # in models of bytes, a byte that ends messages cannot be in one
+        if (units == self.model.separator).any():  # NUL, in older models of bytes
             return data + VERBATIM
-        code = self._code(np.append(units, np.uint32(SEPARATOR)))
+        code = self._code(np.append(units, np.uint32(self.model.separator)))
         return code if code and len(code) <= len(data) else data + VERBATIM
 
     def _code(self, units: Units) -> bytes:
@@ -117,7 +116,7 @@ class Codec:
             return b""
         decoder, units = self._stream("decode").decoder(code), list[int]()
         try:
-            while (unit := int(decoder.get(1)[0])) != SEPARATOR:
+            while (unit := int(decoder.get(1)[0])) != self.model.separator:
                 units.append(unit)
                 if len(units) % LOOK == 0:
                     self._look(units, code)
@@ -156,7 +155,7 @@ def read_messages(model: PackedModel, messages: Iterable[bytes]) -> None:
     stream = model.session()
     for message in messages:
         units = model.encode(message)
-        stream.advance(np.append(units[units != SEPARATOR], np.uint32(SEPARATOR)))
+        stream.advance(np.append(units[units != model.separator], np.uint32(model.separator)))
     model.state = stream.state
 
 

@@ -96,6 +96,11 @@ class PackedModel:
         """The name of the model's arithmetic: the same file, text and arithmetic give the same bits."""
         return self._open.arithmetic
 
+    @property
+    def separator(self) -> int:
+        """The unit between documents. In older models of bytes it is NUL, in others none of the bytes."""
+        return self._open.separator
+
     def session(self, learn: bool | None = None, counts: int = COUNTS) -> Stream:
         """A stream that starts from `state`, for one thread at a time.
 
@@ -216,6 +221,7 @@ class _native:
         self.engine = engine.Engine(path, isa)
         self.arithmetic = self.engine.arithmetic
         self.about, self.tokenizer = self.engine.about, self.engine.tokenizer
+        self.separator = self.engine.separator
 
     def session(self, threads: int, learn: bool, counts: int) -> Stream:
         from cpu1.runtime.session import Session
@@ -234,7 +240,7 @@ class _plain:
 
         packed = open_packed(path)
         self.reference = Reference(packed)
-        self.tokenizer = packed.tokenizer
+        self.tokenizer, self.separator = packed.tokenizer, packed.program.separator
         self.about = {"program": packed.program.to_json(), "recipe": packed.recipe, "run": packed.run}
 
     def session(self, threads: int, learn: bool, counts: int) -> Stream:
