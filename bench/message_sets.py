@@ -7,7 +7,7 @@ Each option takes a text for the sample, that codecs may learn from, and one for
 at most 1 MB, and NAME.test.txt, 400 messages, one a line: evenly spaced among all that the text has. Blanks and line
 ends count as one space. A message has 20 to 200 bytes, in `--jsonl` 1 to 200 (field `text`).
 
-    dialogue   what stands between quotation marks, “ ” or " ", and ends with . , ! ? or a dash
+    dialogue   what is between quotation marks, “ ” or " ", and ends with . , ! ? or a dash
     sentences  in lines that begin with a capital letter and hold no code: up to a full stop before a blank
     --jsonl    each record is a message
 

@@ -67,7 +67,7 @@ def test_odd_messages_come_back(codecs, name):
 
 
 @given(st.binary(max_size=120), st.sampled_from(NAMES[1:]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_bytes_come_back(codecs, message, name):
     code = codecs[name].encode(message)
     assert codecs[name].decode(code) == message
@@ -75,7 +75,7 @@ def test_any_bytes_come_back(codecs, message, name):
 
 
 @given(st.text("etaoin shrdlu.,", max_size=120))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_text_comes_back(codecs, text):
     assert codecs["bytes"].decode(codecs["bytes"].encode(text)) == text.encode()
 
@@ -123,16 +123,21 @@ def test_threads_share_a_codec(codecs):
     assert not wrong
 
 
-def test_a_long_message(codecs):
-    noise = np.random.default_rng(0).bytes(1 << 20)
+@pytest.mark.parametrize("size", [1 << 14, pytest.param(1 << 20, marks=pytest.mark.slow)])
+def test_a_long_message(codecs, size):
+    noise = np.random.default_rng(0).bytes(size)
     codec = codecs["alone"]
     code = codec.encode(noise)
     assert len(code) == len(noise) + 1
     assert codec.decode(code) == noise
+
+
+def test_a_message_that_is_too_long(codecs):
+    long = bytes((1 << 20) + 1)
     with pytest.raises(UserError, match=r"a message of 1,048,577 bytes or more; 1,048,576 are allowed"):
-        codec.encode(noise + b"x")
+        codecs["alone"].encode(long)
     with pytest.raises(UserError, match="are allowed"):
-        codec.decode(noise + b"x\0")
+        codecs["alone"].decode(long + b"\0")
 
 
 @pytest.mark.slow
@@ -165,7 +170,7 @@ def damaged(code: bytes) -> list[bytes]:
 def test_no_damaged_code_gives_the_message_and_a_check_finds_most(codecs):
     for name, most in (("bundled", 0.9), ("checked", 0.05)):
         codec, accepted, tried = codecs[name], 0, 0
-        for message in MINE[:2]:
+        for message in MINE[:1]:
             code = codec.encode(message)
             for other in damaged(code):
                 found = outcome(codec, other)
@@ -175,7 +180,7 @@ def test_no_damaged_code_gives_the_message_and_a_check_finds_most(codecs):
 
 
 @given(st.binary(max_size=60), st.sampled_from(NAMES[1:]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_code_is_refused_or_the_code_of_its_message(codecs, code, name):
     """So no two codes are the same message."""
     found = outcome(codecs[name], code)
@@ -187,11 +192,11 @@ def test_a_code_without_end_is_refused_early(folder):
     for number in range(1, 200, 7):
         outcome(codec, bytes([number]))
     noise = np.random.default_rng(0).integers(1, 256, LOOK).tolist()
-    codec._look(noise, bytes(LOOK))
+    codec._look(noise, bytes(4 * LOOK))
     with pytest.raises(UserError, match="damaged"):
         codec._look(noise, b"a code of few bytes")
     with pytest.raises(UserError, match="are allowed"):
-        codec._look(noise * 3, bytes(3 * LOOK))
+        codec._look(noise * 3, bytes(9 * LOOK))
 
 
 def test_another_model_sample_or_arithmetic_is_another_codec(folder, codecs):
@@ -201,9 +206,9 @@ def test_another_model_sample_or_arithmetic_is_another_codec(folder, codecs):
     if len(ARITHMETICS) > 1:
         others.append(Codec(folder / "07.cpu1", arithmetic="plain"))
     assert len({codec.name for codec in [same, *others]}) == len(others) + 1
-    refused = [outcome(codecs["checked"], codecs["bytes"].encode(message)) for message in MINE]
-    assert refused.count(None) > 50
-    refused = [outcome(codecs["tokens"], codecs["bytes"].encode(message)) for message in MINE]
+    refused = [outcome(codecs["checked"], codecs["bytes"].encode(message)) for message in MINE[:20]]
+    assert refused.count(None) > 16
+    refused = [outcome(codecs["tokens"], codecs["bytes"].encode(message)) for message in MINE[:20]]
     assert not set(refused) & set(MINE)
 
 

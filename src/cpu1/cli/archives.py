@@ -102,6 +102,7 @@ def _target(args: argparse.Namespace, usual: Path) -> Path:
 
 
 def write_out(out: Path, data: bytes) -> None:
+    """Writes a file, atomically, or to standard output for -. UserError where that is not possible."""
     from cpu1.files import write_atomic
 
     try:

@@ -154,6 +154,7 @@ class training_report:
         self.bar.stop()
 
     def show(self, line: str | dict[str, Any]) -> None:
+        """Prints a text above the bar, or moves it to a line of metrics."""
         if isinstance(line, str):
             self.bar.console.print(line, highlight=False, soft_wrap=True)
             return
