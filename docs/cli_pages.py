@@ -71,7 +71,7 @@ def index(commands: dict[str, argparse.ArgumentParser]) -> str:
         lines = [f"## [{group.title.capitalize()}](cli/{group.name}.md)\n", "| command | |", "|---|---|"]
         for name in group.commands:
             about = parser.summary(commands[name].description or "")
-            lines.append(f"| [`{name}`](cli/{group.name}.md#cpu1-{name}) | {about} |")
+            lines.append(f"| [`{name}`](cli/{group.name}.md#cpu1-{name.replace(' ', '-')}) | {about} |")
         groups.append("\n".join(lines) + "\n")
     return NOTE + INDEX.format(groups="\n".join(groups), sources=SOURCES)
 

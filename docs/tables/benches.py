@@ -213,3 +213,52 @@ def fine_tuning() -> Table:
 def scored(row: dict[str, Any], when: str, which: str) -> str:
     """Bits per byte; empty for a model that did not exist before."""
     return f"{row[when][which]['bpb']:.3f}" if when in row else ""
+
+
+MESSAGE_SETS = ("dialogue", "sentences", "radio")
+
+
+@table("messages")
+def messages() -> Table:
+    """Share of a message's bytes that its code has, as `bench/messages.py --json` measured it."""
+    sets = bench("messages")["sets"]
+    last = sets[MESSAGE_SETS[-1]]["methods"]
+    lines = [["a message, bytes", *(f"{sets[name]['bytes']:.1f}" for name in MESSAGE_SETS), "", ""]]
+    for method, row in sorted(
+        last.items(), key=lambda item: -sum(s["methods"][item[0]]["share"] for s in sets.values())
+    ):
+        shares = (f"{sets[name]['methods'][method]['share']:.0%}" for name in MESSAGE_SETS)
+        sizes = (f"{row[kind] / 1e6:.1f} MB" for kind in ("data_bytes", "program_bytes"))
+        lines.append([method, *shares, *sizes])
+    return Table(["codec", *MESSAGE_SETS, "model or dictionary", "programs"], "lrrrrr", lines)
+
+
+@table("messages-speed")
+def messages_speed() -> Table:
+    """Milliseconds a message on the same sets: medians over them."""
+    sets, lines = bench("messages")["sets"], []
+    for method in sets[MESSAGE_SETS[0]]["methods"]:
+        rows = [sets[name]["methods"][method] for name in MESSAGE_SETS]
+        lines.append([method, *(f"{median(row[way] for row in rows):.3g}" for way in ("ms", "ms_back"))])
+    return Table(["codec", "ms to encode", "ms to decode"], "lrr", lines)
+
+
+@table("message-text")
+def message_text() -> Table:
+    """Forms of codes as text, over all messages of the three sets."""
+    sets, lines = bench("messages")["sets"], []
+    for form in sets[MESSAGE_SETS[0]]["text_forms"]:
+        rows = [sets[name]["text_forms"][form] for name in MESSAGE_SETS]
+        cells = (median(row[kind] for row in rows) for kind in ("characters", "septets"))
+        escapes = "yes" if any(row["escapes"] for row in rows) else "no"
+        lines.append([form, *(f"{cell:.3f}" for cell in cells), escapes])
+    return Table(["form", "characters", "septets", "escapes in JSON"], "lrrl", lines)
+
+
+@table("message-ends")
+def message_ends() -> Table:
+    """Bits for the end of a message: by the separator, and by its length."""
+    sets = bench("messages")["sets"]
+    lines = [[how, *(f"{sets[name]['endings'][kind]:.1f}" for name in MESSAGE_SETS)]
+             for how, kind in (("separator", "separator_bits"), ("length", "length_bits"))]  # fmt: skip
+    return Table(["end", *MESSAGE_SETS], "lrrr", lines)

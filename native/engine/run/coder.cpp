@@ -52,11 +52,13 @@ void Encoder::carry() {
     for (auto byte = code_.rbegin(); ++*byte == 0;) ++byte;
 }
 
-// The range holds a whole multiple of 2^56: one byte names it.
+// The range holds a whole multiple of 2^56, which one byte names. Where it holds one of 2^64, that takes no byte.
 const std::vector<uint8_t> &Encoder::finish() {
-    const uint64_t last = low_ + (least_range - 1);
-    if (last < low_) carry();
-    code_.push_back(static_cast<uint8_t>(last >> 56));
+    if (low_ + (range_ - 1) < low_) {
+        carry();
+    } else if (low_) {
+        code_.push_back(static_cast<uint8_t>((low_ + (least_range - 1)) >> 56));
+    }
     while (!code_.empty() && code_.back() == 0) code_.pop_back();
     return code_;
 }

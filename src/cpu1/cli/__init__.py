@@ -49,8 +49,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     top, commands = parser.build()
     if not arguments:
         top.exit(2, top.format_help())
-    if arguments[0] not in commands and not arguments[0].startswith("-"):
-        top.error(_no_command(arguments[0], commands))
+    words = {name.partition(" ")[0] for name in commands}
+    if arguments[0] not in words and not arguments[0].startswith("-"):
+        top.error(_no_command(arguments[0], words))
     args, extra = top.parse_known_args(arguments)
     if extra:
         args.parser.error(_unrecognized(args, extra))

@@ -63,7 +63,7 @@ def compress(args: argparse.Namespace) -> int:
     model, text = Model(model_path(args)), input_bytes(args.file)
     with Meter() as meter:
         archive = make(text, model, args.block, args.threads, meter.look, False if args.frozen else None)
-    _write(out, archive)
+    write_out(out, archive)
     _report(f"{args.file}: {len(text):,} bytes to {len(archive):,}", len(archive), len(text), meter)
     return 0
 
@@ -84,7 +84,7 @@ def decompress(args: argparse.Namespace) -> int:
             text = restore(archive, model_path(args), args.threads, meter.look)
     except UserError as error:
         raise UserError(f"{args.file}: {error}") from None
-    _write(out, text)
+    write_out(out, text)
     _report(f"{args.file}: {len(archive):,} bytes to {len(text):,}", len(archive), len(text), meter)
     return 0
 
@@ -101,7 +101,8 @@ def _target(args: argparse.Namespace, usual: Path) -> Path:
     return out
 
 
-def _write(out: Path, data: bytes) -> None:
+def write_out(out: Path, data: bytes) -> None:
+    """Writes a file, atomically, or to standard output for -. UserError where that is not possible."""
     from cpu1.files import write_atomic
 
     try:

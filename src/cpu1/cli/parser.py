@@ -7,7 +7,20 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from cpu1.cli import archives, completion, language, models, publishing, reports, runs, studies, teach, texts, training
+from cpu1.cli import (
+    archives,
+    completion,
+    language,
+    messages,
+    models,
+    publishing,
+    reports,
+    runs,
+    studies,
+    teach,
+    texts,
+    training,
+)
 
 USAGE = "cpu1 COMMAND [options]"
 LEAST = 40  # columns that a help needs
@@ -26,14 +39,16 @@ class Group(NamedTuple):
     commands: tuple[str, ...]
 
 
+FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
+MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
 GROUPS = (
-    Group("use", "use a model", ("generate", "score", "learn", "compress", "decompress", "check", "bench")),
+    Group("use", "use a model", ("generate", "score", "learn", "compress", "decompress", *MESSAGES, "check", "bench")),
     Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
     Group("study", "compare models", ("ladder", "study", "sweep", "held-out", "compare", "report", "gather")),
     Group("publish", "publish models", ("publish", "checkpoints")),
     Group("setup", "set up", ("completion",)),
 )
-MODULES = (models, archives, language, training, runs, texts, teach, studies, reports, publishing, completion)
+MODULES = (models, archives, messages, language, training, runs, texts, teach, studies, reports, publishing, completion)
 
 
 class TopParser(argparse.ArgumentParser):
@@ -80,28 +95,40 @@ class Version(argparse.Action):
 
 
 def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of `cpu1`, and those of its commands by name."""
+    """The parser of `cpu1`, and those of its commands by name, which has one word or two."""
     top = TopParser(prog="cpu1", usage=USAGE, formatter_class=Formatter)
     top.add_argument("--version", action=Version, help=VERSION_HELP)
     commands = top.add_subparsers(required=True, metavar="COMMAND", prog="cpu1", parser_class=argparse.ArgumentParser)
 
+    found: dict[str, argparse.ArgumentParser] = {}
+    families = {
+        name: commands.add_parser(name, help=summary(about), description=about, formatter_class=Formatter)
+        for name, about in FAMILIES.items()
+    }
+    within = {
+        name: family.add_subparsers(required=True, metavar="ACTION", prog=f"cpu1 {name}")
+        for name, family in families.items()
+    }
+
     def command(function: Callable[[argparse.Namespace], int], name: str, *examples: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            name,
+        family, _, word = name.rpartition(" ")
+        added = (within[family] if family else commands).add_parser(
+            word,
             help=summary(function.__doc__ or ""),
             description=unindented(function.__doc__ or ""),
             epilog="\n".join(["examples:", *(f"  cpu1 {example}" for example in examples)]),
             formatter_class=Formatter,
         )
         added.set_defaults(command=function, parser=added)
+        found[name] = added
         return added
 
     for module in MODULES:
         module.add(command)
-    for added in commands.choices.values():
+    for added in found.values():
         added.usage = usage(added)
-    top.overview = overview(commands.choices)
-    return top, commands.choices
+    top.overview = overview(found)
+    return top, found
 
 
 def overview(commands: Mapping[str, argparse.ArgumentParser]) -> str:
@@ -109,9 +136,9 @@ def overview(commands: Mapping[str, argparse.ArgumentParser]) -> str:
     lines = [f"usage: {USAGE}", "", ABOUT, ""]
     for group in GROUPS:
         about = [(name, summary(commands[name].description or "")) for name in group.commands]
-        lines += [f"{group.title}:", *(f"  {name:<14}{text}" for name, text in about), ""]
+        lines += [f"{group.title}:", *(f"  {name:<17}{text}" for name, text in about), ""]
     options = [("-h, --help", "show this help, or that of a command"), ("--version", VERSION_HELP)]
-    lines += ["options:", *(f"  {name:<14}{text}" for name, text in options), "", START, ""]
+    lines += ["options:", *(f"  {name:<17}{text}" for name, text in options), "", START, ""]
     return "\n".join(lines)
 
 

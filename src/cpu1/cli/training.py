@@ -98,7 +98,7 @@ def train(args: argparse.Namespace) -> int:
         checkpoint_seconds=args.checkpoint_seconds,
     )
     try:
-        with _training_report(args.quiet or not leads, folder) as report:
+        with training_report(args.quiet or not leads, folder) as report:
             result = run(job, report)
     except Interrupted:
         if leads:
@@ -130,7 +130,7 @@ def _weights(start: Path | None) -> Path | None:
     return default_model() if start == Path("default") and not start.exists() else start
 
 
-class _training_report:
+class training_report:
     """A progress bar fed by the lines of metrics; nothing when quiet."""
 
     def __init__(self, quiet: bool, folder: Path) -> None:
@@ -154,6 +154,7 @@ class _training_report:
         self.bar.stop()
 
     def show(self, line: str | dict[str, Any]) -> None:
+        """Prints a text above the bar, or moves it to a line of metrics."""
         if isinstance(line, str):
             self.bar.console.print(line, highlight=False, soft_wrap=True)
             return

@@ -74,7 +74,8 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The code of all units: the shortest bytes within the range; zeros at its end are left out."""
-        last = (self._low + LEAST_RANGE - 1) // LEAST_RANGE
+        step = WHOLE if -self._low % WHOLE < self._range else LEAST_RANGE  # the range holds a multiple of it
+        last = (self._low + step - 1) // step * (step // LEAST_RANGE)
         return last.to_bytes(self._shifts + 1, "big").rstrip(b"\0")
 
 

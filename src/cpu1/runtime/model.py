@@ -72,6 +72,11 @@ class Model:
         return self._spelling.tokens
 
     @property
+    def separator(self) -> int:
+        """The unit between documents. In older models of bytes it is NUL, in others none of the bytes."""
+        return self._open.separator
+
+    @property
     def arithmetic(self) -> str:
         """The name of the model's arithmetic: the same file, text and arithmetic give the same bits."""
         return self._open.arithmetic
@@ -249,7 +254,7 @@ class _native:
 
     def __init__(self, path: Path, isa: str = "") -> None:
         self.file = engine.NativeFile(path, isa)
-        self.arithmetic, self.patch = self.file.arithmetic, self.file.patch
+        self.arithmetic, self.patch, self.separator = self.file.arithmetic, self.file.patch, self.file.separator
         self.about, self.tokenizer = self.file.about, self.file.tokenizer
 
     def stream(self, threads: int, learn: bool, counts: int) -> UnitStream:
@@ -269,7 +274,7 @@ class _plain:
 
         packed = open_packed(path)
         self.reference = Reference(packed)
-        self.patch, self.tokenizer = packed.program.patch, packed.tokenizer
+        self.patch, self.separator, self.tokenizer = packed.program.patch, packed.program.separator, packed.tokenizer
         self.about = {"program": packed.program.to_json(), "recipe": packed.recipe, "run": packed.run}
 
     def stream(self, threads: int, learn: bool, counts: int) -> UnitStream:

@@ -5,8 +5,13 @@
 #    source ~/.local/share/bash_completion/cpu1
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_cpu1_subparsers=(generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_messages_subparsers=(train encode decode)
+_shtab_cpu1_subparsers=(messages generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
+_shtab_cpu1_messages_train_option_strings=(-h --help -o --out -m --model --minutes --scratch --most --field --threads --quiet)
+_shtab_cpu1_messages_encode_option_strings=(-h --help -o --out -m --model --adapter --sample --text --lines --jsonl --check --codec --plain)
+_shtab_cpu1_messages_decode_option_strings=(-h --help -o --out -m --model --adapter --sample --text --lines --jsonl --check --codec --plain)
+_shtab_cpu1_messages_option_strings=(-h --help)
 _shtab_cpu1_generate_option_strings=(-h --help -m --model --max-bytes --temperature --top-k --top-p --min-p --seed --stop --echo --raw --learn --adapter --threads --device)
 _shtab_cpu1_score_option_strings=(-h --help -m --model --learn --adapter --threads --json)
 _shtab_cpu1_learn_option_strings=(-h --help -o --out -m --model --adapter --threads)
@@ -33,6 +38,25 @@ _shtab_cpu1_checkpoints_option_strings=(-h --help --default --to --license --lan
 _shtab_cpu1_completion_option_strings=(-h --help)
 _shtab_cpu1_option_strings=(-h --help --version)
 
+_shtab_cpu1_messages_train_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_train__o_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_train___out_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_train__m_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_train___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_encode_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_encode__o_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_encode___out_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_encode__m_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_encode___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_encode___adapter_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_encode___sample_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_decode_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_decode__o_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_decode___out_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_decode__m_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_decode___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_decode___adapter_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_messages_decode___sample_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_generate_pos_0_COMPGEN=''
 _shtab_cpu1_generate__m_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_generate___model_COMPGEN=_shtab_compgen_files
@@ -114,6 +138,7 @@ _shtab_cpu1_checkpoints___default_COMPGEN=_shtab_compgen_dirs
 _shtab_cpu1_checkpoints___to_COMPGEN=_shtab_compgen_dirs
 _shtab_cpu1_checkpoints___about_text_COMPGEN=_shtab_compgen_files
 
+_shtab_cpu1_messages_pos_0_choices=(train encode decode)
 _shtab_cpu1_generate___device_choices=(auto cpu cuda)
 _shtab_cpu1_train___scale_choices=(original demo nano small base card)
 _shtab_cpu1_train___round_choices=(r1 r2 r3 custom)
@@ -132,8 +157,30 @@ _shtab_cpu1_held_out___device_choices=(auto cpu cuda)
 _shtab_cpu1_publish___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_checkpoints___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_completion_pos_0_choices=(bash zsh fish)
-_shtab_cpu1_pos_0_choices=(generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_pos_0_choices=(messages generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
+_shtab_cpu1_messages_train_pos_0_nargs=+
+_shtab_cpu1_messages_train__h_nargs=0
+_shtab_cpu1_messages_train___help_nargs=0
+_shtab_cpu1_messages_train___scratch_nargs=0
+_shtab_cpu1_messages_train___quiet_nargs=0
+_shtab_cpu1_messages_encode__h_nargs=0
+_shtab_cpu1_messages_encode___help_nargs=0
+_shtab_cpu1_messages_encode___text_nargs=0
+_shtab_cpu1_messages_encode___lines_nargs=0
+_shtab_cpu1_messages_encode___jsonl_nargs=0
+_shtab_cpu1_messages_encode___check_nargs=0
+_shtab_cpu1_messages_encode___plain_nargs=0
+_shtab_cpu1_messages_decode__h_nargs=0
+_shtab_cpu1_messages_decode___help_nargs=0
+_shtab_cpu1_messages_decode___text_nargs=0
+_shtab_cpu1_messages_decode___lines_nargs=0
+_shtab_cpu1_messages_decode___jsonl_nargs=0
+_shtab_cpu1_messages_decode___check_nargs=0
+_shtab_cpu1_messages_decode___plain_nargs=0
+_shtab_cpu1_messages_pos_0_nargs=A...
+_shtab_cpu1_messages__h_nargs=0
+_shtab_cpu1_messages___help_nargs=0
 _shtab_cpu1_generate__h_nargs=0
 _shtab_cpu1_generate___help_nargs=0
 _shtab_cpu1_generate___echo_nargs=0

@@ -50,14 +50,53 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --checkpoint-seconds --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --out --part --piece --repeats --round --runs --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
+set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --checkpoint-seconds --codec --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --most --out --part --piece --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
 
 complete -c cpu1 -n _shtab_cpu1_using -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n _shtab_cpu1_using -l version -d 'show the version and the instruction set in use'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a messages -d 'Code short messages in few bytes, for narrow links.'
+complete -c cpu1 -n '_shtab_cpu1_using messages' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using messages; and test $_shtab_cpu1_npos -eq 0' -a train -d 'Adapt a model to messages of your own.'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'what to write: an adapter (.cpa), which takes about a minute a megabyte, or a model (.cpu1), which takes longer and needs torch'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model to start from (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -l minutes -x -d 'time to train a model (default: 5)'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -l scratch -d 'train a small model from nothing'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -l most -x -d 'use at most this much text, evenly spaced messages (default: 1M)'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -l field -x -d 'field or column that holds the text in JSONL and Parquet files (default: text)'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -l threads -x -d 'threads of training (default: all cores)'
+complete -c cpu1 -n '_shtab_cpu1_using messages train' -l quiet -d 'show no progress bar'
+complete -c cpu1 -n '_shtab_cpu1_using messages train; and test $_shtab_cpu1_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'messages of your own, one a line, or records of .jsonl; - is standard input'
+complete -c cpu1 -n '_shtab_cpu1_using messages; and test $_shtab_cpu1_npos -eq 0' -a encode -d 'Code a message in few bytes, or many messages.'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'code to write (default: standard output)'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, the same on both sides (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'adapter of `cpu1 messages train` or `cpu1 learn`, the same on both sides'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -l sample -xka "(__fish_complete_path (commandline -ct))" -d 'messages to read first, one a line, the same on both sides'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -l text -d 'code as characters, which SMS and JSON carry as they are'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -l lines -d 'one message a line, and one code a line, as characters'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -l jsonl -d 'one record a line: a message is {"text": ...}, a code {"code": ...}'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -l check -d 'codes have one byte more, by which most damage is noticed'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -l codec -x -d 'stop unless the codec has this name, which train prints'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode' -l plain -d 'use arithmetic that every processor has: slower, and other codes'
+complete -c cpu1 -n '_shtab_cpu1_using messages encode; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'file that holds a message, or many with --lines or --jsonl (default: standard input)'
+complete -c cpu1 -n '_shtab_cpu1_using messages; and test $_shtab_cpu1_npos -eq 0' -a decode -d 'Restore a message from its code, or many messages.'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'message to write (default: standard output)'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, the same on both sides (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'adapter of `cpu1 messages train` or `cpu1 learn`, the same on both sides'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -l sample -xka "(__fish_complete_path (commandline -ct))" -d 'messages to read first, one a line, the same on both sides'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -l text -d 'code as characters, which SMS and JSON carry as they are'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -l lines -d 'one message a line, and one code a line, as characters'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -l jsonl -d 'one record a line: a message is {"text": ...}, a code {"code": ...}'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -l check -d 'codes have one byte more, by which most damage is noticed'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -l codec -x -d 'stop unless the codec has this name, which train prints'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode' -l plain -d 'use arithmetic that every processor has: slower, and other codes'
+complete -c cpu1 -n '_shtab_cpu1_using messages decode; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'file that holds a code, or many with --lines or --jsonl (default: standard input)'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a generate -d 'Continue a prompt.'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using generate' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model (a .cpu1 file), or run folder, which needs torch (default: the file in CPU1_MODEL, else the bundled model)'

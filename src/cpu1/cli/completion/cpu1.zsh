@@ -24,6 +24,7 @@ _shtab_cpu1_commands() {
     held-out:'Score the runs of a study on other texts.'
     ladder:'List the models of the ladder and what each one changes.'
     learn:'Let a model read texts, and keep what it learns in a file.'
+    messages:'Code short messages in few bytes, for narrow links.'
     mix:'Mix several texts into one, in given shares.'
     pack:'Pack a trained run into one small file that runs without torch.'
     publish:'Write or upload a run as a Hugging Face model.'
@@ -36,6 +37,15 @@ _shtab_cpu1_commands() {
     unpack:'Make a run folder with fp32 weights from a packed model.'
   )
   _describe 'cpu1 commands' _commands
+}
+
+_shtab_cpu1_messages_commands() {
+  local _commands=(
+    decode:'Restore a message from its code, or many messages.'
+    encode:'Code a message in few bytes, or many messages.'
+    train:'Adapt a model to messages of your own.'
+  )
+  _describe 'cpu1 messages commands' _commands
 }
 
 _shtab_cpu1_options=(
@@ -225,6 +235,65 @@ _shtab_cpu1_learn_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_learn_defaults_added=0
+
+_shtab_cpu1_messages_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_messages_defaults_added=0
+
+_shtab_cpu1_messages_decode_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--out}"[message to write (default\: standard output)]:FILE:_files"
+  {-m,--model}"[packed model, the same on both sides (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
+  "--adapter[adapter of \`cpu1 messages train\` or \`cpu1 learn\`, the same on both sides]:FILE:_files"
+  "--sample[messages to read first, one a line, the same on both sides]:FILE:_files"
+  "--text[code as characters, which SMS and JSON carry as they are]"
+  "--lines[one message a line, and one code a line, as characters]"
+  "--jsonl[one record a line\: a message is \{\"text\"\: ...\}, a code \{\"code\"\: ...\}]"
+  "--check[codes have one byte more, by which most damage is noticed]"
+  "--codec[stop unless the codec has this name, which train prints]:NAME:"
+  "--plain[use arithmetic that every processor has\: slower, and other codes]"
+  ":file that holds a code, or many with --lines or --jsonl (default\: standard input):_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_messages_decode_defaults_added=0
+
+_shtab_cpu1_messages_encode_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--out}"[code to write (default\: standard output)]:FILE:_files"
+  {-m,--model}"[packed model, the same on both sides (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
+  "--adapter[adapter of \`cpu1 messages train\` or \`cpu1 learn\`, the same on both sides]:FILE:_files"
+  "--sample[messages to read first, one a line, the same on both sides]:FILE:_files"
+  "--text[code as characters, which SMS and JSON carry as they are]"
+  "--lines[one message a line, and one code a line, as characters]"
+  "--jsonl[one record a line\: a message is \{\"text\"\: ...\}, a code \{\"code\"\: ...\}]"
+  "--check[codes have one byte more, by which most damage is noticed]"
+  "--codec[stop unless the codec has this name, which train prints]:NAME:"
+  "--plain[use arithmetic that every processor has\: slower, and other codes]"
+  ":file that holds a message, or many with --lines or --jsonl (default\: standard input):_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_messages_encode_defaults_added=0
+
+_shtab_cpu1_messages_train_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--out}"[what to write\: an adapter (.cpa), which takes about a minute a megabyte, or a model (.cpu1), which takes longer and needs torch]:FILE:_files"
+  {-m,--model}"[packed model to start from (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
+  "--minutes[time to train a model (default\: 5)]:MINUTES:"
+  "--scratch[train a small model from nothing]"
+  "--most[use at most this much text, evenly spaced messages (default\: 1M)]:SIZE:"
+  "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
+  "--threads[threads of training (default\: all cores)]:N:"
+  "--quiet[show no progress bar]"
+  "(*):messages of your own, one a line, or records of .jsonl\; - is standard input:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_messages_train_defaults_added=0
 
 _shtab_cpu1_mix_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -424,6 +493,7 @@ _shtab_cpu1() {
         held-out) _arguments -C -s $_shtab_cpu1_held_out_options ;;
         ladder) _arguments -C -s $_shtab_cpu1_ladder_options ;;
         learn) _arguments -C -s $_shtab_cpu1_learn_options ;;
+        messages) _shtab_cpu1_messages ;;
         mix) _arguments -C -s $_shtab_cpu1_mix_options ;;
         pack) _arguments -C -s $_shtab_cpu1_pack_options ;;
         publish) _arguments -C -s $_shtab_cpu1_publish_options ;;
@@ -434,6 +504,31 @@ _shtab_cpu1() {
         teach) _arguments -C -s $_shtab_cpu1_teach_options ;;
         train) _arguments -C -s $_shtab_cpu1_train_options ;;
         unpack) _arguments -C -s $_shtab_cpu1_unpack_options ;;
+      esac
+  esac
+}
+
+_shtab_cpu1_messages() {
+  local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->messages'
+
+  # Add default positional/remainder specs only if none exist, and only once per session
+  if (( ! _shtab_cpu1_messages_defaults_added )); then
+    if (( ${_shtab_cpu1_messages_options[(I)${(q)one_or_more}*]} +          ${_shtab_cpu1_messages_options[(I)${(q)remainder}*]} +          ${_shtab_cpu1_messages_options[(I)${(q)default}]} == 0 )); then
+      _shtab_cpu1_messages_options+=(': :_shtab_cpu1_messages_commands' '*::: :->messages')
+    fi
+    _shtab_cpu1_messages_defaults_added=1
+  fi
+  _arguments -C -s $_shtab_cpu1_messages_options
+
+  case $state in
+    messages)
+      words=($line[1] "${words[@]}")
+      (( CURRENT += 1 ))
+      curcontext="${curcontext%:*:*}:_shtab_cpu1_messages-$line[1]:"
+      case $line[1] in
+        decode) _arguments -C -s $_shtab_cpu1_messages_decode_options ;;
+        encode) _arguments -C -s $_shtab_cpu1_messages_encode_options ;;
+        train) _arguments -C -s $_shtab_cpu1_messages_train_options ;;
       esac
   esac
 }
