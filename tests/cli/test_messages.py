@@ -118,6 +118,15 @@ def test_refusals_are_one_line(words, message, capfdbinary, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_written_over_what_is_read(capfdbinary, tmp_path):
+    (tmp_path / "a.cpu1").write_bytes(b"where")
+    same = str(tmp_path / "a.cpu1")
+    for words in (["encode", same, "-o", same], ["train", same, "-o", same]):
+        status, _, err = run(capfdbinary, *words)
+        assert (status, err.count(b"\n")) == (2, 1)
+        assert (tmp_path / "a.cpu1").read_bytes() == b"where"
+
+
 def test_a_damaged_line_is_named(capfdbinary, stdin):
     stdin(b"!!\n!\n")
     status, _, err = run(capfdbinary, "decode", "--lines")

@@ -26,4 +26,9 @@ def test_the_examples_print_what_the_page_says(tmp_path):
     assert len(BLOCKS) >= 7
     for line, expected in BLOCKS:
         done = subprocess.run(["bash", "-c", SHELL + line], cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert done.stdout == re.sub(r"^    ", "", expected, flags=re.MULTILINE), line
+        assert plain(done.stdout) == plain(re.sub(r"^    ", "", expected, flags=re.MULTILINE)), line
+
+
+def plain(printed: str) -> str:
+    """Without the size and the name of an adapter's file, which depend on the version of zlib."""
+    return re.sub(r"(mine\.cpa: ).*", r"\1", printed)

@@ -15,6 +15,7 @@ from cpu1.cli.options import (
     byte_size,
     field_option,
     input_bytes,
+    keep_inputs,
     model_option,
     model_path,
     out_option,
@@ -147,6 +148,7 @@ def train(args: argparse.Namespace) -> int:
     out, start = args.out, model_path(args)
     if out.suffix not in (ADAPTER, PACKED):
         raise UserError(f"{out}: must end in {ADAPTER} (an adapter) or {PACKED} (a model)")
+    keep_inputs(out, start, *args.files)
     parts = part([message for file in args.files for message in _sample(file, args.field)], args.most)
     before = Codec(start)
     status = _learn(args, parts.known, start) if out.suffix == ADAPTER else _train(args, parts.known, start)
@@ -214,6 +216,7 @@ def _codec(args: argparse.Namespace) -> "Codec":
 def _code(args: argparse.Namespace, encodes: bool) -> int:
     from cpu1.cli.archives import write_out
 
+    keep_inputs(args.out, args.file, model_path(args), args.adapter, args.sample)
     if args.lines or args.jsonl:
         return _rows(args, encodes)
     data, codec = input_bytes(args.file), _codec(args)
