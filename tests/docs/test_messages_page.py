@@ -10,7 +10,7 @@ from helpers.pages import ROOT, read
 
 from cpu1.runtime import engine
 from cpu1.runtime.default import default_model
-from cpu1.runtime.model import PackedModel
+from cpu1.runtime.model import Model
 
 PAGE = read(ROOT / "docs" / "messages.md")
 BLOCKS = re.findall(r"^    \$ (.*)\n((?:    (?!\$ ).*\n)*)", PAGE, re.MULTILINE)
@@ -19,7 +19,7 @@ SHELL = f'cpu1() {{ {sys.executable} -m cpu1 "$@"; }}\n'
 
 @pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
 def test_the_examples_print_what_the_page_says(tmp_path):
-    if PackedModel(default_model()).arithmetic != "fma":
+    if Model(default_model()).arithmetic != "fma":
         pytest.skip("codes are of the arithmetic of AVX2 and NEON")
     (tmp_path / "examples").mkdir()
     shutil.copy(ROOT / "examples" / "messages.txt", tmp_path / "examples")
