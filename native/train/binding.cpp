@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/api/interpreters.h"
+#include "engine/api/without_python.h"
 #include "train.h"
 
 namespace nb = nanobind;
@@ -340,13 +342,14 @@ void cross_entropy_backward(uintptr_t logits, uintptr_t target, uintptr_t total,
 }  // namespace
 
 NB_MODULE(_train, m) {
+    refuse_subinterpreters();
     const char *forced = std::getenv("CPU1_TRAIN_ISA");
     use_isa(forced ? forced : "");
     m.def("isa", [] { return std::string(table->isa); }, "The instruction set in use.");
     m.def("isas", cpu1_train_names, "The instruction sets that this machine runs, best first, comma-separated.");
     m.def("use_isa", use_isa, "Changes it to one of isas(), or '' for the best.");
 
-    using unlocked = nb::call_guard<nb::gil_scoped_release>;
+    using unlocked = nb::call_guard<WithoutPython>;
 #define DEF(name) m.def(#name, name, unlocked())
     DEF(gate_scan);
     DEF(gate_scan_backward);

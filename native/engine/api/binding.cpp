@@ -10,9 +10,12 @@
 
 #include <nanobind/stl/tuple.h>
 
+#include "api/alone.h"
 #include "api/arrays.h"
 #include "api/cpu1.h"
+#include "api/interpreters.h"
 #include "api/lookups_binding.h"
+#include "api/without_python.h"
 #include "kernels/kernels.h"
 
 namespace nb = nanobind;
@@ -39,7 +42,7 @@ class Model {
 
 Model *open_model(nb::bytes path, const std::string &isa) {  // names of files are bytes, of any encoding
     const std::string name(path.c_str(), path.size());
-    const nb::gil_scoped_release unlocked;
+    const WithoutPython unlocked;
     cpu1_error error{};
     return new Model(cpu1_model_open(name.c_str(), isa.empty() ? nullptr : isa.c_str(), &error), error);
 }
@@ -47,7 +50,7 @@ Model *open_model(nb::bytes path, const std::string &isa) {  // names of files a
 Model *read_model(nb::bytes bytes) {
     const char *data = bytes.c_str();
     const int64_t size = length(bytes.size());
-    const nb::gil_scoped_release unlocked;
+    const WithoutPython unlocked;
     cpu1_error error{};
     return new Model(cpu1_model_read(data, size, nullptr, &error), error);
 }
@@ -62,19 +65,23 @@ nb::bytes tokenizer_of(const Model &model) {
     return nb::bytes(facts.tokenizer, static_cast<size_t>(facts.tokenizer_size));
 }
 
-// A code is used by one thread at a time: by that of the session's call, or by its own `finish`.
+// A code is used by one thread at a time: in a call of a session, or in its own `finish`.
 class Encoder {
   public:
     Encoder() : encoder_(cpu1_encoder_new(&error_)) {
         if (!encoder_) fail(error_);
     }
-    ~Encoder() { cpu1_encoder_close(encoder_); }
+    ~Encoder() {
+        if (!alone.abandoned()) cpu1_encoder_close(encoder_);
+    }
     Encoder(const Encoder &) = delete;
     Encoder &operator=(const Encoder &) = delete;
     cpu1_encoder *get() const { return encoder_; }
+    Alone alone;
 
     nb::bytes finish() {
         const uint8_t *code = nullptr;
+        const std::lock_guard<Alone> only(alone);
         const int64_t size = cpu1_encoder_finish(encoder_, &code, &error_);
         if (size < 0) fail(error_);
         return nb::bytes(code, static_cast<size_t>(size));
@@ -90,10 +97,13 @@ class Decoder {
     explicit Decoder(nb::bytes code) : decoder_(cpu1_decoder_new(code.c_str(), length(code.size()), &error_)) {
         if (!decoder_) fail(error_);
     }
-    ~Decoder() { cpu1_decoder_close(decoder_); }
+    ~Decoder() {
+        if (!alone.abandoned()) cpu1_decoder_close(decoder_);
+    }
     Decoder(const Decoder &) = delete;
     Decoder &operator=(const Decoder &) = delete;
     cpu1_decoder *get() const { return decoder_; }
+    Alone alone;
 
   private:
     cpu1_error error_{};
@@ -103,12 +113,14 @@ class Decoder {
 class Session {
   public:
     Session(const Model &model, int64_t streams, int threads) : facts_(model.facts()), streams_(streams) {
-        const nb::gil_scoped_release unlocked;
+        const WithoutPython unlocked;
         cpu1_error error{};
         session_ = cpu1_session_new(model.get(), streams, threads, &error);
         if (!session_) fail(error);
     }
-    ~Session() { cpu1_session_close(session_); }
+    ~Session() {
+        if (!alone_.abandoned()) cpu1_session_close(session_);
+    }
     Session(const Session &) = delete;
     Session &operator=(const Session &) = delete;
 
@@ -189,6 +201,7 @@ class Session {
     void encode(int64_t stream, Array<const uint32_t, -1> units, Encoder &encoder) {
         check_stream(stream);
         call([&](cpu1_error *e) {
+            const std::lock_guard<Alone> only(encoder.alone);
             return cpu1_session_encode(session_, stream, encoder.get(), units.data(), length(units.size()), e);
         });
     }
@@ -196,6 +209,7 @@ class Session {
     void decode(int64_t stream, Decoder &decoder, Array<uint32_t, -1> out) {
         check_stream(stream);
         call([&](cpu1_error *e) {
+            const std::lock_guard<Alone> only(decoder.alone);
             return cpu1_session_decode(session_, stream, decoder.get(), length(out.size()), out.data(), e);
         });
     }
@@ -238,8 +252,8 @@ class Session {
     // One thread at a time in a session, and none of them holding Python's lock.
     template <class Body>
     void call(const Body &body) {
-        const nb::gil_scoped_release unlocked;
-        const std::lock_guard<std::mutex> alone(mutex_);
+        const WithoutPython unlocked;
+        const std::lock_guard<Alone> only(alone_);
         cpu1_error error{};
         if (!body(&error)) fail(error);
     }
@@ -247,7 +261,7 @@ class Session {
     cpu1_session *session_ = nullptr;
     cpu1_facts facts_;
     int64_t streams_;
-    std::mutex mutex_;
+    Alone alone_;
 };
 
 class Batch {
@@ -365,6 +379,8 @@ void multiply(const std::string &isa, int kind, Array<const uint8_t, -1> panel, 
 }  // namespace
 
 NB_MODULE(_engine, m) {
+    refuse_subinterpreters();
+    nb::set_leak_warnings(false);  // a process may end while sessions live, in threads and after a fork
     m.def("isas", [] { return std::string(cpu1_isas()); }, "The instruction sets of this machine, best first.");
     m.def("arithmetic", [](const std::string &isa) { return std::string(kernels_of(isa).arithmetic); }, "isa"_a,
           "What the last bits of its results depend on: sets of one arithmetic agree to the bit.");

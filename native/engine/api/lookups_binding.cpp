@@ -7,6 +7,7 @@
 
 #include "api/arrays.h"
 #include "api/lookups_binding.h"
+#include "api/without_python.h"
 #include "lookups/recall.h"
 
 namespace nb = nanobind;
@@ -43,7 +44,7 @@ void restore_state(Recall &recall, nb::bytes state) {
 
 void read_text(Recall &recall, Array<const uint8_t, -1> text, bool own, Array<uint8_t, -1, -1> codes) {
     require(codes.shape(0) == text.size() && length(codes.shape(1)) == recall.shape().code_size(), "a code a byte");
-    const nb::gil_scoped_release unlocked;
+    const WithoutPython unlocked;
     recall.read(text.data(), length(text.size()), own, codes.data());
 }
 
@@ -57,7 +58,7 @@ void codes_of(const RecallShape &shape, Array<const uint8_t, -1> text, Array<con
         first = ends.data()[i];
     }
     require(first == length(text.size()), "ends do not fit the text");
-    const nb::gil_scoped_release unlocked;
+    const WithoutPython unlocked;
     first = 0;
     for (size_t i = 0; i < ends.size(); ++i) {
         Recall recall(shape);
@@ -87,7 +88,7 @@ class Tables {
     void read(Array<const uint8_t, -1> text, Array<int32_t, -1, -1> rows) {
         require(rows.shape(0) == text.size() && rows.shape(1) == contexts_.size(), "a row a context");
         int32_t *row = rows.data();
-        const nb::gil_scoped_release unlocked;
+        const WithoutPython unlocked;
         for (size_t i = 0; i < text.size(); ++i, row += contexts_.size()) {
             look(row);
             read_.read(text.data()[i]);

@@ -1,5 +1,12 @@
 #include "run/pool.h"
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#include <signal.h>
+#endif
+
+#include "run/process.h"
+
 namespace cpu1 {
 
 namespace {
@@ -14,60 +21,93 @@ void pause() {
 #endif
 }
 
+// Threads that are made meanwhile take no signals: handlers are for the threads of the program.
+class NoSignals {
+  public:
+#if defined(__unix__) || defined(__APPLE__)
+    NoSignals() {
+        sigset_t all;
+        sigfillset(&all);
+        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&all, fault);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+  private:
+    sigset_t before_;
+#else
+    NoSignals() {}
+#endif
+};
+
 }  // namespace
 
-Pool::Pool(int threads) {
+Pool::Pool(int threads) : threads_(threads) { begin(); }
+
+Pool::~Pool() { end(); }
+
+void Pool::begin() {
+    process_ = process_number();
+    team_ = std::make_unique<Team>();
     try {
-        for (int share = 1; share < threads; ++share) workers_.emplace_back([this, share] { work(share); });
+        const NoSignals meanwhile;
+        for (int share = 1; share < threads_; ++share)
+            team_->workers.emplace_back([team = team_.get(), share] { work(*team, share); });
     } catch (...) {  // the system gives no more threads
         end();
         throw;
     }
 }
 
-Pool::~Pool() { end(); }
-
 void Pool::end() {
-    ending_ = true;
-    ++round_;
-    {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        wake_.notify_all();
+    if (!team_) return;
+    if (process_ != process_number()) {  // nobody is there to be joined, and locks stay as the fork found them
+        (void)team_.release();
+        return;
     }
-    for (std::thread &worker : workers_) worker.join();
+    team_->ending = true;
+    ++team_->round;
+    {
+        const std::lock_guard<std::mutex> lock(team_->mutex);
+        team_->wake.notify_all();
+    }
+    for (std::thread &worker : team_->workers) worker.join();
+    team_.reset();
 }
 
 void Pool::start(void (*job)(const void *, int), const void *context) {
-    job_ = job;
-    context_ = context;
-    busy_ = static_cast<int>(workers_.size());
-    ++round_;
-    if (asleep_ > 0) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        wake_.notify_all();
+    if (process_ != process_number()) end();
+    if (!team_) begin();
+    team_->job = job;
+    team_->context = context;
+    team_->busy = static_cast<int>(team_->workers.size());
+    ++team_->round;
+    if (team_->asleep > 0) {
+        const std::lock_guard<std::mutex> lock(team_->mutex);
+        team_->wake.notify_all();
     }
 }
 
 void Pool::wait() {
-    for (int spin = 0; busy_.load(std::memory_order_acquire) > 0; ++spin) {
+    for (int spin = 0; team_->busy.load(std::memory_order_acquire) > 0; ++spin) {
         if (spin < spins) pause();
         else std::this_thread::yield();  // more threads than processors
     }
 }
 
-void Pool::work(int share) {
+void Pool::work(Team &team, int share) {
     for (uint32_t seen = 0;;) {
-        for (int spin = 0; round_ == seen && spin < spins; ++spin) pause();
-        if (round_ == seen) {
-            std::unique_lock<std::mutex> lock(mutex_);
-            ++asleep_;
-            wake_.wait(lock, [&] { return round_ != seen; });
-            --asleep_;
+        for (int spin = 0; team.round == seen && spin < spins; ++spin) pause();
+        if (team.round == seen) {
+            std::unique_lock<std::mutex> lock(team.mutex);
+            ++team.asleep;
+            team.wake.wait(lock, [&] { return team.round != seen; });
+            --team.asleep;
         }
         ++seen;
-        if (ending_) return;
-        job_(context_, share);
-        busy_.fetch_sub(1, std::memory_order_release);
+        if (team.ending) return;
+        team.job(team.context, share);
+        team.busy.fetch_sub(1, std::memory_order_release);
     }
 }
 

@@ -1,7 +1,11 @@
 // A few threads that wait for the next share of a product. They spin for some microseconds, then sleep.
+// A fork's child starts threads of its own at its first product.
 #pragma once
+#include <stdint.h>
+
 #include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -15,7 +19,7 @@ class Pool {
     Pool(const Pool &) = delete;
     Pool &operator=(const Pool &) = delete;
 
-    int threads() const { return static_cast<int>(workers_.size()) + 1; }
+    int threads() const { return threads_; }
 
     // body(share) for each share of [0, threads()), one a thread; returns when all are done.
     template <class Body>
@@ -26,19 +30,27 @@ class Pool {
     }
 
   private:
+    // What the workers share. They know this alone, so that a child can leave its parent's behind.
+    struct Team {
+        std::vector<std::thread> workers;
+        std::atomic<uint32_t> round{0};  // counts jobs; workers wait for it to change
+        std::atomic<int> busy{0}, asleep{0};
+        std::atomic<bool> ending{false};
+        void (*job)(const void *, int) = nullptr;
+        const void *context = nullptr;
+        std::mutex mutex;
+        std::condition_variable wake;
+    };
+
     void start(void (*job)(const void *, int), const void *context);
     void wait();
-    void work(int share);
+    void begin();
     void end();
+    static void work(Team &team, int share);
 
-    std::vector<std::thread> workers_;
-    std::atomic<uint32_t> round_{0};  // counts jobs; workers wait for it to change
-    std::atomic<int> busy_{0}, asleep_{0};
-    std::atomic<bool> ending_{false};
-    void (*job_)(const void *, int) = nullptr;
-    const void *context_ = nullptr;
-    std::mutex mutex_;
-    std::condition_variable wake_;
+    int threads_;
+    uint32_t process_ = 0;  // whose threads they are
+    std::unique_ptr<Team> team_;
 };
 
 }  // namespace cpu1
