@@ -76,7 +76,10 @@ def run(name: str, command: list[str], corpus: str, seconds: int) -> bool:
     reached = re.findall(r"cov: (\d+) ft: (\d+)", log)
     where = "{} places, {} of their counts".format(*reached[-1]) if reached else "no coverage"
     said = "nothing found" if done.returncode == 0 else f"FOUND SOMETHING: see {folder}"
-    print(f"{name}: {int(tried[-1] if tried else 0):,} inputs in {time.monotonic() - begin:.0f} s, {where}: {said}", flush=True)
+    print(
+        f"{name}: {int(tried[-1] if tried else 0):,} inputs in {time.monotonic() - begin:.0f} s, {where}: {said}",
+        flush=True,
+    )
     if done.returncode:
         print(log[-3000:], flush=True)
     return done.returncode == 0

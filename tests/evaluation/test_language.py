@@ -118,7 +118,7 @@ class Scripted:
     def __init__(self, text: bytes) -> None:
         self.text = text
 
-    def session(self):
+    def units(self):
         return SimpleNamespace(
             state=b"",
             advance=lambda units: None,

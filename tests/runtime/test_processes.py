@@ -15,8 +15,8 @@ import pytest
 
 import cpu1
 from cpu1.runtime import engine
-from cpu1.runtime.engine import Engine
-from cpu1.runtime.session import Session
+from cpu1.runtime.engine import NativeFile
+from cpu1.runtime.streams import NativeStream
 
 MODEL = Path(__file__).parents[2] / "fuzz" / "corpus" / "packed" / "18.cpu1"
 TEXT = b"Signals, forks and threads: " * 20
@@ -25,10 +25,10 @@ native_only = pytest.mark.skipif(not engine.available(), reason="installed witho
 START = f"""
 import gc, os, signal, sys, threading, time
 import numpy as np
-from cpu1.runtime.engine import Engine
-from cpu1.runtime.session import Session
+from cpu1.runtime.engine import NativeFile
+from cpu1.runtime.streams import NativeStream
 TEXT = {TEXT!r}
-model = Engine({str(MODEL)!r})
+model = NativeFile({str(MODEL)!r})
 def cost(session):
     return float(session.score(TEXT).sum())
 """
@@ -74,7 +74,7 @@ def test_a_session_goes_on_in_a_forked_child(threads):
     said = script(
         FORK
         + f"""
-session = Session(model, threads={threads})
+session = NativeStream(model, threads={threads})
 cost(session)
 child(lambda: print("child", cost(session)))
 print("parent", cost(session))
@@ -94,7 +94,7 @@ def close():
     global session
     session = None
     gc.collect()
-session = Session(model, threads=3)
+session = NativeStream(model, threads=3)
 cost(session)
 child(close)
 child(lambda: None)
@@ -111,7 +111,7 @@ def test_a_session_that_was_busy_at_the_fork_is_refused_in_the_child():
     said = script(
         FORK
         + """
-session = Session(model, threads=2)
+session = NativeStream(model, threads=2)
 busy, stop = threading.Event(), False
 def work():
     while not stop:
@@ -122,7 +122,7 @@ thread.start()
 busy.wait()
 time.sleep(0.02)
 for _ in range(5):
-    child(lambda: print("fresh", cost(Session(model, threads=2))) or print("old", cost(session)))
+    child(lambda: print("fresh", cost(NativeStream(model, threads=2))) or print("old", cost(session)))
 stop = True
 thread.join()
 """
@@ -137,7 +137,9 @@ def in_a_process(_: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()])
+@pytest.mark.parametrize(
+    "method", [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
+)
 def test_pools_of_processes_compute_the_same(method):
     expected = in_a_process(0)
     with multiprocessing.get_context(method).Pool(2) as pool:
@@ -149,18 +151,18 @@ def test_pools_of_processes_compute_the_same(method):
 
 @native_only
 def test_sessions_of_one_model_in_many_threads():
-    model = Engine(MODEL)
-    expected = Session(model).score(TEXT)
+    model = NativeFile(MODEL)
+    expected = NativeStream(model).score(TEXT)
     with ThreadPoolExecutor(6) as pool:
-        for nats in pool.map(lambda i: Session(model, threads=1 + i % 3).score(TEXT), range(24)):
+        for nats in pool.map(lambda i: NativeStream(model, threads=1 + i % 3).score(TEXT), range(24)):
             np.testing.assert_array_equal(nats, expected)
 
 
 @native_only
 def test_threads_that_share_a_session_take_turns():
     """Each call is whole: the costs are those of some order of the calls."""
-    session, part = Session(Engine(MODEL)), TEXT[:64]
-    expected = Session(Engine(MODEL))
+    session, part = NativeStream(NativeFile(MODEL)), TEXT[:64]
+    expected = NativeStream(NativeFile(MODEL))
     whole = [expected.score(part) for _ in range(8)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: session.score(part), range(8)))
@@ -169,7 +171,7 @@ def test_threads_that_share_a_session_take_turns():
 
 @native_only
 def test_a_code_is_finished_while_another_thread_still_codes():
-    session = Session(Engine(MODEL))
+    session = NativeStream(NativeFile(MODEL))
     encoder = session.encoder()
     thread = threading.Thread(target=lambda: [encoder.put(TEXT[:50]) for _ in range(20)])
     thread.start()
@@ -180,9 +182,9 @@ def test_a_code_is_finished_while_another_thread_still_codes():
 
 @native_only
 def test_sessions_are_collected_in_other_threads():
-    model = Engine(MODEL)
+    model = NativeFile(MODEL)
     for threads in (1, 2):
-        sessions = [Session(model, threads=threads) for _ in range(8)]
+        sessions = [NativeStream(model, threads=threads) for _ in range(8)]
         cycle: list = [sessions]
         cycle.append(cycle)
         del sessions, cycle
@@ -216,7 +218,7 @@ def test_the_interpreter_ends_with_sessions_in_use(daemon, threads):
     """A thread that is in a call comes back to an interpreter that is no more."""
     said = script(
         f"""
-session = Session(model, threads={threads})
+session = NativeStream(model, threads={threads})
 def work():
     for _ in range(1 << 20 if {daemon} else 3):
         session.score(TEXT)
@@ -235,17 +237,17 @@ def test_a_signal_handler_may_use_a_model():
     """Also while the main thread is in a session: handlers run between its calls."""
     said = script(
         """
-session, other = Session(model, threads=2), Session(model, threads=2)
+session, other = NativeStream(model, threads=2), NativeStream(model, threads=2)
 seen = []
 signal.signal(signal.SIGALRM, lambda *_: seen.append((cost(other), session.next_logits().shape)))
 signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-expected = [float(n) for n in Session(model).score(TEXT * 2)]
+expected = [float(n) for n in NativeStream(model).score(TEXT * 2)]
 until = time.monotonic() + 20
 while len(seen) < 5 and time.monotonic() < until:
     session.score(TEXT)
 signal.setitimer(signal.ITIMER_REAL, 0)
 assert len(seen) >= 5
-assert [float(n) for n in Session(model).score(TEXT * 2)] == expected
+assert [float(n) for n in NativeStream(model).score(TEXT * 2)] == expected
 print("fine")
 """
     )
@@ -259,7 +261,7 @@ def test_threads_of_a_session_take_no_signals():
     said = script(
         """
 before = set(os.listdir("/proc/self/task"))
-session = Session(model, threads=3)
+session = NativeStream(model, threads=3)
 for task in set(os.listdir("/proc/self/task")) - before:
     status = open(f"/proc/self/task/{task}/status").read()
     blocked = int(status.split("SigBlk:")[1].split()[0], 16)

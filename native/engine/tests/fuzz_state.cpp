@@ -86,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cpu1_error error{};
     const std::string untouched = saved(session);
     if (cpu1_session_restore(session, 0, state.data(), static_cast<int64_t>(state.size()), &error)) {
-        if (saved(session) != state) abort();  // it says what it was told
+        if (saved(session) != state) abort();  // saved again, it is the same
         go_on(session);
     } else {
         if (!error.text[0] || saved(session) != untouched) abort();  // a refusal has words, and changes nothing

@@ -238,7 +238,7 @@ def input_bytes(path: Path) -> bytes:
 
 
 def keep_inputs(out: Path | None, *inputs: Path | None) -> None:
-    """UserError where `out` is one of a command's inputs, of which - is standard input; see `files.apart`."""
+    """UserError where `out` is one of a command's inputs; - among these is standard input. See `files.apart`."""
     from cpu1.files import apart
 
     if out is not None and str(out) != STANDARD:
