@@ -18,7 +18,7 @@ from cpu1.runtime import engine
 from cpu1.runtime.engine import NativeFile
 from cpu1.runtime.streams import NativeStream
 
-MODEL = Path(__file__).parents[2] / "fuzz" / "corpus" / "packed" / "18.cpu1"
+MODEL = Path(__file__).parents[2] / "checkpoints" / "default.cpu1"  # large enough for threads to have work
 TEXT = b"Signals, forks and threads: " * 20
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 native_only = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
@@ -137,9 +137,7 @@ def in_a_process(_: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method", [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
-)
+@pytest.mark.parametrize("method", [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()])
 def test_pools_of_processes_compute_the_same(method):
     expected = in_a_process(0)
     with multiprocessing.get_context(method).Pool(2) as pool:
@@ -239,8 +237,11 @@ def test_a_signal_handler_may_use_a_model():
         """
 session, other = NativeStream(model, threads=2), NativeStream(model, threads=2)
 seen = []
-signal.signal(signal.SIGALRM, lambda *_: seen.append((cost(other), session.next_logits().shape)))
-signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+def handle(*_):
+    seen.append((cost(other), session.next_logits().shape))
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.01)
 expected = [float(n) for n in NativeStream(model).score(TEXT * 2)]
 until = time.monotonic() + 20
 while len(seen) < 5 and time.monotonic() < until:
@@ -262,6 +263,7 @@ def test_threads_of_a_session_take_no_signals():
         """
 before = set(os.listdir("/proc/self/task"))
 session = NativeStream(model, threads=3)
+cost(session)
 for task in set(os.listdir("/proc/self/task")) - before:
     status = open(f"/proc/self/task/{task}/status").read()
     blocked = int(status.split("SigBlk:")[1].split()[0], 16)
