@@ -47,14 +47,14 @@ def joined(pieces: list[Piece]) -> tuple[bytes, str, list[float], str | None]:
 def alone(model: Model, prompt: bytes, options: dict, plain: bool) -> tuple[bytes, str, list[float], str | None]:
     batch = model.batch()
     if plain:
-        batch = Batch(model, PlainBatch(lambda learn: model.units(learn), model._spelling, 4), 9)
+        batch = Batch(model, PlainBatch(lambda learn: model.units(learn), model._spelling, model._open.patch), 9)
     found: dict[int, list[Piece]] = {}
     stream = batch.add(prompt, **options)
     finish(batch, found, patches=3)
     return joined(found[stream])
 
 
-@pytest.fixture(scope="module", params=["07", "10", "18", "08", "default", "learning"])
+@pytest.fixture(scope="module", params=["07", "08", "13", "18", "default", "learning"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     if request.param == "default":
         return Model(DEFAULT)

@@ -27,14 +27,14 @@ uint8_t match_level(uint32_t agreed) {
 }  // namespace
 
 Recall::Recall(const RecallShape &shape)
-    : shape_(shape), history_mask_((uint32_t{1} << shape.history) - 1), slots_(shape.contexts.size() << shape.slots),
-      history_(size_t{1} << shape.history), last_(size_t{1} << match_index), found_(shape.contexts.size()) {
+    : shape_(shape), history_mask_((uint32_t{1} << shape.history) - 1), slots_(std::vector<Slot>(shape.contexts.size() << shape.slots)),
+      history_(size_t{1} << shape.history), last_(std::vector<uint32_t>(size_t{1} << match_index)), found_(shape.contexts.size()) {
     find();
 }
 
 void Recall::look(uint8_t *code) const {
     for (const Found &found : found_) {
-        const Slot slot = found.known ? slots_[found.slot] : Slot{};
+        const Slot slot = found.known ? (*slots_)[found.slot] : Slot{};
         const uint8_t parts[3] = {slot.first, slot.second,
                                   static_cast<uint8_t>(4 * first_level[slot.runs & 15] + second_level[slot.runs >> 4])};
         code = std::copy_n(parts, 3, code);
@@ -46,10 +46,12 @@ void Recall::look(uint8_t *code) const {
 }
 
 void Recall::read(uint8_t byte, bool own) {
-    for (const Found &found : found_) {
-        if (own) break;
-        if (!found.known) slots_[found.slot] = {};
-        learn(slots_[found.slot], found.check, byte);
+    if (!own) {
+        std::vector<Slot> &slots = slots_.own();
+        for (const Found &found : found_) {
+            if (!found.known) slots[found.slot] = {};
+            learn(slots[found.slot], found.check, byte);
+        }
     }
     contexts_.read(byte);
     follow(byte, own);
@@ -65,19 +67,20 @@ void Recall::read(const uint8_t *bytes, int64_t count, bool own, uint8_t *codes)
 
 // The slots of the next byte's contexts. Each may lie in two places; a new one takes that with the shorter run.
 void Recall::find() {
+    const std::vector<Slot> &slots = *slots_;
     for (size_t i = 0; i < found_.size(); ++i) {
         const uint64_t hash = contexts_.hash(shape_.contexts[i]);
         const uint32_t base = static_cast<uint32_t>(i << shape_.slots);
         const uint32_t one = static_cast<uint32_t>(hash >> (64 - shape_.slots)), other = one ^ 1;
         const uint8_t check = static_cast<uint8_t>(hash >> (56 - shape_.slots));
         const auto is = [&](uint32_t at) {
-            const Slot &slot = slots_[base + at];
+            const Slot &slot = slots[base + at];
             return (slot.runs & 15) != 0 && slot.check == check;
         };
         if (is(one)) found_[i] = {base + one, check, true};
         else if (is(other)) found_[i] = {base + other, check, true};
         else {
-            const bool first = (slots_[base + one].runs & 15) <= (slots_[base + other].runs & 15);
+            const bool first = (slots[base + one].runs & 15) <= (slots[base + other].runs & 15);
             found_[i] = {base + (first ? one : other), check, false};
         }
     }
@@ -118,7 +121,8 @@ void Recall::follow(uint8_t byte, bool own) {
     place(position_++) = byte;
     if (position_ < shape_.match) return;
     const uint64_t key = contexts_.recent & (~uint64_t{0} >> (64 - 8 * shape_.match));
-    uint32_t &last = last_[stirred(key, match_key) >> (64 - match_index)];
+    const size_t entry = stirred(key, match_key) >> (64 - match_index);
+    const uint32_t last = (*last_)[entry];
     if (!agreed_ && last && position_ - last <= history_mask_ - longest_match) {
         uint32_t same = 0;
         while (same < longest_match && same < last && place(last - 1 - same) == place(position_ - 1 - same)) ++same;
@@ -128,13 +132,13 @@ void Recall::follow(uint8_t byte, bool own) {
             if (beside_ == ahead_) missed_ = 0;
         }
     }
-    if (!own) last = position_;
+    if (!own) last_.own()[entry] = position_;
 }
 
 // ---- the state as bytes ------------------------------------------------------------------------------------------
 
 int64_t Recall::state_size() const {
-    return static_cast<int64_t>(slots_.size() * sizeof(Slot) + history_.size() + last_.size() * sizeof(uint32_t) +
+    return static_cast<int64_t>(slots_->size() * sizeof(Slot) + history_.size() + last_->size() * sizeof(uint32_t) +
                                 sizeof contexts_ + 6 * sizeof(uint32_t));
 }
 
@@ -143,9 +147,9 @@ void Recall::save(uint8_t *to) const {
         memcpy(to, from, size);
         to += size;
     };
-    put(slots_.data(), slots_.size() * sizeof(Slot));
+    put(slots_->data(), slots_->size() * sizeof(Slot));
     put(history_.data(), history_.size());
-    put(last_.data(), last_.size() * sizeof(uint32_t));
+    put(last_->data(), last_->size() * sizeof(uint32_t));
     put(&contexts_, sizeof contexts_);
     const uint32_t numbers[6] = {position_, ahead_, agreed_, beside_, held_, missed_};
     put(numbers, sizeof numbers);
@@ -157,9 +161,9 @@ bool Recall::restore(const uint8_t *from) {
         memcpy(to, from, size);
         from += size;
     };
-    take(next.slots_.data(), next.slots_.size() * sizeof(Slot));
+    take(next.slots_.own().data(), next.slots_->size() * sizeof(Slot));
     take(next.history_.data(), next.history_.size());
-    take(next.last_.data(), next.last_.size() * sizeof(uint32_t));
+    take(next.last_.own().data(), next.last_->size() * sizeof(uint32_t));
     take(&next.contexts_, sizeof next.contexts_);
     uint32_t numbers[6];
     take(numbers, sizeof numbers);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lookups/contexts.h"
+#include "lookups/shared.h"
 
 namespace cpu1 {
 
@@ -23,6 +24,7 @@ struct RecallShape {
     int64_t code_size() const { return 3 * static_cast<int64_t>(contexts.size() + 1); }
 };
 
+// Copies share what has been learned until one of them learns more.
 class Recall {
   public:
     explicit Recall(const RecallShape &shape);
@@ -53,9 +55,9 @@ class Recall {
 
     RecallShape shape_;
     uint32_t history_mask_;
-    std::vector<Slot> slots_;
+    Shared<std::vector<Slot>> slots_;
     std::vector<uint8_t> history_;
-    std::vector<uint32_t> last_;  // by the hash of `match` bytes: the position after them; 0: none
+    Shared<std::vector<uint32_t>> last_;  // by the hash of `match` bytes: the position after them; 0: none
     Contexts contexts_;
     uint32_t position_ = 0;       // bytes read
     uint32_t ahead_ = 0;          // the position of the byte that the match predicts
