@@ -2,13 +2,15 @@
 
 python bench/streams.py [--model FILE] [--json] [--out results/bench/streams.json]
 
-Two comparisons in interleaved pairs, medians of their ratios: 64 texts of 200 bytes on two cores, by a batch and by a
+Comparisons in interleaved pairs, by the clock and by the time that cores worked:
+64 texts of 200 bytes on two cores, by a batch and by a
 thread and a session each; and 16 texts on one core by a batch against one text alone, in bytes a second. Then the
 longest step while a long prompt is read, and the memory of a stream.
 """
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
@@ -51,47 +53,48 @@ def one(model: Model, number: int) -> None:
         pass
 
 
-def seconds(work: Callable[[], None]) -> float:
-    begun = time.perf_counter()
+def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Of the clock, and of all cores."""
+    begun, worked = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - worked
 
 
-def pairs(one_way: Callable[[], None], other: Callable[[], None], repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of both, in turn."""
-    times: tuple[list[float], list[float]] = ([], [])
+def compare(
+    ways: tuple[Callable[[], Any], Callable[[], Any]], streams: tuple[int, int], repeats: int
+) -> dict[str, Any]:
+    """Bytes a second of two ways, in turn, and how many times the first is as fast: median, least, most."""
+    times: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
     for number in range(repeats):
         for index in (0, 1) if number % 2 else (1, 0):
-            times[index].append(seconds((one_way, other)[index]))
-    return times
-
-
-def rates(times: tuple[list[float], list[float]], streams: tuple[int, int]) -> dict[str, Any]:
-    """Bytes a second of both ways, and how many times the first is as fast as the second: the median of pairs."""
-    ratios = [streams[0] * b / (streams[1] * a) for a, b in zip(*times, strict=True)]
-    return {
-        "bytes_per_s": [round(n * BYTES / statistics.median(t)) for n, t in zip(streams, times, strict=True)],
-        "ratio": round(statistics.median(ratios), 2),
-        "ratios": [round(min(ratios), 2), round(max(ratios), 2)],
-    }
+            times[index].append(seconds(ways[index]))
+    found: dict[str, Any] = {}
+    for kind, name in enumerate(("clock", "cpu")):
+        one, other = ([pair[kind] for pair in each] for each in times)
+        ratios = [streams[0] * b / (streams[1] * a) for a, b in zip(one, other, strict=True)]
+        found[f"{name}_bytes_per_s"] = [
+            round(n * BYTES / statistics.median(each)) for n, each in zip(streams, (one, other), strict=True)
+        ]
+        found[f"{name}_ratio"] = [round(f(ratios), 2) for f in (statistics.median, min, max)]
+    return found
 
 
 def beside_a_long_prompt(model: Model) -> dict[str, float]:
-    """Milliseconds of a step of four texts alone, and while a prompt of 21 KB is read; medians and the longest."""
+    """Milliseconds of a step of four texts alone, and while a prompt of 21 KB is read."""
     batch = model.batch(1)
     for number in range(4):
         batch.add("The", 1 << 20, seed=number, may_end=False)
     for _ in range(8):
         batch.step()
-    alone = [1e3 * seconds(batch.step) for _ in range(100)]
+    alone = [1e3 * seconds(batch.step)[0] for _ in range(100)]
     reading = batch.add(LONG, 4)
     beside = []
     while reading in batch:
-        beside.append(1e3 * seconds(batch.step))
+        beside.append(1e3 * seconds(batch.step)[0])
     return {
         "alone_ms": round(statistics.median(alone), 3),
         "beside_ms": round(statistics.median(beside), 3),
-        "longest_ms": round(max(beside), 3),
+        "beside_p99_ms": round(sorted(beside)[len(beside) * 99 // 100], 3),
     }
 
 
@@ -125,13 +128,12 @@ def measure(path: Path, repeats: int) -> dict[str, Any]:
         "processor": processor(),
         "model": path.name,
         "arithmetic": model.arithmetic,
-        "two_cores_64": rates(
-            pairs(lambda: by_batch(model, 64, 2), lambda: by_threads(model, 64, 0), repeats), (64, 64)
+        "load": [round(load, 1) for load in os.getloadavg()],
+        "two_cores_64": compare((lambda: by_batch(model, 64, 2), lambda: by_threads(model, 64, 0)), (64, 64), repeats),
+        "two_cores_64_two_threads": compare(
+            (lambda: by_batch(model, 64, 2), lambda: by_threads(model, 64, 2)), (64, 64), repeats
         ),
-        "two_cores_64_by_2_threads": rates(
-            pairs(lambda: by_batch(model, 64, 2), lambda: by_threads(model, 64, 2), repeats), (64, 64)
-        ),
-        "one_core_16": rates(pairs(lambda: by_batch(model, 16, 1), lambda: one(model, 0), 4 * repeats), (16, 1)),
+        "one_core_16": compare((lambda: by_batch(model, 16, 1), lambda: one(model, 0)), (16, 1), 4 * repeats),
         "long_prompt": beside_a_long_prompt(model),
         "bytes_per_stream": memory(model),
     }

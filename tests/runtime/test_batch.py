@@ -50,7 +50,7 @@ def alone(model: Model, prompt: bytes, options: dict, plain: bool) -> tuple[byte
         batch = Batch(model, PlainBatch(lambda learn: model.units(learn), model._spelling, model._open.patch), 9)
     found: dict[int, list[Piece]] = {}
     stream = batch.add(prompt, **options)
-    finish(batch, found, patches=3)
+    finish(batch, found, patches=5)
     return joined(found[stream])
 
 
@@ -76,24 +76,24 @@ def test_the_engine_writes_what_the_plain_form_writes(model: Model) -> None:
 
 
 @native
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_streams_that_join_and_leave_change_no_bit(model: Model, threads: int) -> None:
     rng = np.random.default_rng(threads)
     wanted = [alone(model, prompt, options, plain=False) for prompt, options in TASKS]
     batch, found, tasks, left = model.batch(threads), {}, {}, set()
-    for number in rng.permutation(np.arange(3 * len(TASKS)) % len(TASKS)).tolist():
+    for number in rng.permutation(np.arange(2 * len(TASKS)) % len(TASKS)).tolist():
         prompt, options = TASKS[number]
         tasks[batch.add(prompt, **options)] = number
         if rng.random() < 0.3:
             gone = int(rng.choice(list(tasks)))
             batch.cancel(gone)
             left.add(gone)
-        for piece in batch.step(int(rng.integers(1, 4))):
+        for piece in batch.step(int(rng.integers(1, 9))):
             assert piece.stream not in left
             found.setdefault(piece.stream, []).append(piece)
-    finish(batch, found)
+    finish(batch, found, patches=8)
     ended = {stream: pieces for stream, pieces in found.items() if pieces[-1].end}
-    assert len(ended) > len(TASKS)
+    assert len(ended) >= len(TASKS)
     assert set(tasks) == set(ended) | left
     for stream, pieces in ended.items():
         assert joined(pieces) == wanted[tasks[stream]]

@@ -126,9 +126,9 @@ void Batch::work(Share &share, int64_t patches) {
         drop_ended();
         std::vector<Row> rows;
         for (Running *running : writing) rows.push_back(share.session->row(running->stream));
-        const bool first = patch == 0 && reads;
-        share.session->read(first ? prompts(share, rows.empty() ? rows_alone : rows_beside) : std::vector<Reading>(),
-                            std::move(rows));
+        std::vector<Reading> readings;
+        if (patch == 0 && reads) readings = prompts(share, rows.empty() ? rows_alone : rows_beside);
+        share.session->read(readings, std::move(rows));
     }
 }
 
