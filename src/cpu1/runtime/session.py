@@ -1,4 +1,4 @@
-"""A text that a model is reading: what has been read, what comes next, and how to go on from there.
+"""One text that a model reads and continues: its session.
 
     session = cpu1.load().session()
     session.read("Once upon a time")
