@@ -105,7 +105,7 @@ class Session:
         return "".join(self.stream(max_bytes, stop, **sampling))
 
     def fork(self) -> "Session":
-        """Another session that stands where this one does."""
+        """Another session in the same place."""
         other = Session(self._make, self._spelling)
         other.restore(self.save())
         return other
