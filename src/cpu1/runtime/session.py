@@ -1,4 +1,4 @@
-"""A text that a model is reading: what has been read, what comes next, and text that continues it.
+"""One text that a model reads and continues: its session.
 
     session = cpu1.load().session()
     session.read("Once upon a time")
@@ -105,7 +105,7 @@ class Session:
         return "".join(self.stream(max_bytes, stop, **sampling))
 
     def fork(self) -> "Session":
-        """Another session that has read the same."""
+        """Another session in the same place."""
         other = Session(self._make, self._spelling)
         other.restore(self.save())
         return other
