@@ -1,8 +1,8 @@
 """Runs every fuzzer for a while and prints a line for each: python fuzz/run.py SECONDS [ROUNDS]
 
-Fuzzers of the engine need Clang, those of the readers in Python need atheris; what is missing is named and left out. New
-inputs that reach new code are kept in build/fuzz/, from where the next run goes on. What a fuzzer finds is there too, as
-TARGET/crash-*. ROUNDS repeats the whole (default: once). docs/fuzzing.md has more.
+Fuzzers of the engine need Clang, those of the readers in Python need atheris; what is missing is named and left out.
+New inputs that reach new code are kept in build/fuzz/, from where the next run starts. What a fuzzer finds is there
+too, as TARGET/crash-*. ROUNDS repeats the whole (default: once). docs/fuzzing.md has more.
 """
 
 import argparse

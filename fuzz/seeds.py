@@ -1,4 +1,4 @@
-"""Writes the corpora again: tiny models of every kind, and a file of each other kind. `python fuzz/seeds.py`, with torch.
+"""Writes the corpora again: tiny models of every kind, and a file of each other kind: `python fuzz/seeds.py`.
 
 Weights are random and the same in each run. What a fuzzer finds joins a corpus by hand, as a file of its own.
 """

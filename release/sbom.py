@@ -88,7 +88,9 @@ def _ref(name: str) -> str:
 
 def _package(name: str, package: Distribution) -> dict[str, Any]:
     about = package.metadata
-    licence = about.get("License-Expression") or "NOASSERTION"  # free text is no licence that a program can read
+    licence = (
+        dict(about.items()).get("License-Expression") or "NOASSERTION"
+    )  # free text is no licence that a program can read
     return {
         "name": name,
         "SPDXID": _ref(name),

@@ -137,7 +137,9 @@ def in_a_process(_: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()])
+@pytest.mark.parametrize(
+    "method", [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
+)
 def test_pools_of_processes_compute_the_same(method):
     expected = in_a_process(0)
     with multiprocessing.get_context(method).Pool(2) as pool:
@@ -267,7 +269,8 @@ cost(session)
 for task in set(os.listdir("/proc/self/task")) - before:
     status = open(f"/proc/self/task/{task}/status").read()
     blocked = int(status.split("SigBlk:")[1].split()[0], 16)
-    print([bool(blocked >> (number - 1) & 1) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV)])
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV
+    print([bool(blocked >> (number - 1) & 1) for number in numbers])
 """
     )
     assert said.splitlines() == ["[True, True, True, False]"] * 2
