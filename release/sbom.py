@@ -88,9 +88,8 @@ def _ref(name: str) -> str:
 
 def _package(name: str, package: Distribution) -> dict[str, Any]:
     about = package.metadata
-    licence = (
-        dict(about.items()).get("License-Expression") or "NOASSERTION"
-    )  # free text is no licence that a program can read
+    # free text is no licence that a program can read
+    licence = about["License-Expression"] if "License-Expression" in about else "NOASSERTION"
     return {
         "name": name,
         "SPDXID": _ref(name),
