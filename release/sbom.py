@@ -89,7 +89,7 @@ def _ref(name: str) -> str:
 def _package(name: str, package: Distribution) -> dict[str, Any]:
     about = package.metadata
     # free text is no licence that a program can read
-    licence = about["License-Expression"] if "License-Expression" in about else "NOASSERTION"
+    licence = about["License-Expression"] if "License-Expression" in about else "NOASSERTION"  # noqa: SIM401 (no `get`)
     return {
         "name": name,
         "SPDXID": _ref(name),
