@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
+    from cpu1.judging.judge import Judgement
     from cpu1.model.network import Model as Network
     from cpu1.model.recipe import Recipe
     from cpu1.runtime.model import Model
     from cpu1.runtime.sampling import SamplingOptions
 
-__all__ = ["UserError", "build", "evaluate", "generate", "load", "recipe", "train"]
+__all__ = ["UserError", "build", "evaluate", "generate", "judge", "load", "recipe", "train"]
 
 
 def recipe(run: str, scale: str = "original") -> "Recipe":
@@ -132,3 +133,21 @@ def generate(
 
     chunks = stream(load_run(source), as_bytes(prompt), max_bytes, sampling_of(sampling))
     return "".join(stream_text(chunks, stop))
+
+
+def judge(
+    text: str | bytes | list[str] | list[bytes],
+    model: "Model | str | Path | None" = None,
+    *,
+    calibration: str | Path | None = None,
+    jobs: int = 1,
+    most: int = 3,
+) -> "Judgement | list[Judgement]":
+    """What a packed model makes of a text: bits per byte, their percentile, a verdict, and its worst passages.
+
+    A list of texts gives a list; `jobs` of them are read at once. See docs/judging.md and `cpu1.judging.judge`, which
+    also chooses the better of two readings. Needs no torch.
+    """
+    from cpu1.judging.judge import judge as judge_text
+
+    return judge_text(text, model, calibration=calibration, jobs=jobs, most=most)

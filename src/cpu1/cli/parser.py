@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cpu1.cli import (
     archives,
     completion,
+    judging,
     language,
     messages,
     models,
@@ -41,14 +42,29 @@ class Group(NamedTuple):
 
 FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
 MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
+USE = ("generate", "score", "judge", "learn", "compress", "decompress", *MESSAGES, "check", "bench")
 GROUPS = (
-    Group("use", "use a model", ("generate", "score", "learn", "compress", "decompress", *MESSAGES, "check", "bench")),
+    Group("use", "use a model", USE),
     Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
     Group("study", "compare models", ("ladder", "study", "sweep", "held-out", "compare", "report", "gather")),
     Group("publish", "publish models", ("publish", "checkpoints")),
     Group("setup", "set up", ("completion",)),
 )
-MODULES = (models, archives, messages, language, training, runs, texts, teach, studies, reports, publishing, completion)
+MODULES = (
+    models,
+    judging,
+    archives,
+    messages,
+    language,
+    training,
+    runs,
+    texts,
+    teach,
+    studies,
+    reports,
+    publishing,
+    completion,
+)
 
 
 class TopParser(argparse.ArgumentParser):
