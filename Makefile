@@ -8,9 +8,10 @@ NATIVE := $(shell find native -type f) $(shell find src -name operations.py) CMa
 GPU_PYTHON ?= $(if $(wildcard .venv/installed),$(BIN)/python,$(PYTHON))
 # Processes of the tests. Tensors of tests are tiny: a thread each is enough.
 JOBS ?= 2
+SECONDS ?= 60
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test clean
+.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test fuzz lock audit sbom clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -60,6 +61,23 @@ wheels:  ## build the wheels for Linux into dist/ (half an hour); ARGS=x86_64-li
 
 wheels-test: setup  ## install the wheels in clean environments and compare what they compute
 	$(BIN)/python release/try_wheels.py $(ARGS)
+
+fuzz: setup  ## give the readers of files damaged input: make fuzz SECONDS=60, for each fuzzer
+	$(BIN)/python fuzz/run.py $(SECONDS) --jobs $(JOBS)
+
+lock: build/tools/made  ## write requirements-dev.txt again: the versions of constraints.txt with their hashes
+	build/tools/bin/python release/lock.py
+
+audit: build/tools/made  ## ask PyPI for known faults of the packages that development uses
+	build/tools/bin/pip-audit --require-hashes --disable-pip --requirement requirements-dev.txt
+
+sbom: setup  ## write the bills of materials of a release into dist/
+	$(BIN)/python release/sbom.py
+
+build/tools/made:
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2 pip-audit
+	@touch $@
 
 gpu-data: setup  ## pack what training on a lent GPU needs: make gpu-data DATA=folder
 	$(BIN)/python bench/gpu_data.py $(DATA)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,13 +92,13 @@ def main() -> None:
     parser.add_argument("seconds", type=int, help="for each fuzzer")
     parser.add_argument("rounds", type=int, nargs="?", default=1, help="how often (default: once)")
     parser.add_argument("--only", default="", help="fuzzers whose names have this in them")
+    parser.add_argument("--jobs", type=int, default=1, help="fuzzers at a time (default: 1)")
     arguments = parser.parse_args()
     chosen = {name: how for name, how in commands().items() if arguments.only in name}
-    fine = [
-        run(name, command, corpus, arguments.seconds)
-        for _ in range(arguments.rounds)
-        for name, (command, corpus) in chosen.items()
-    ]
+    fine = []
+    for _ in range(arguments.rounds):
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            fine += pool.map(lambda item: run(item[0], *item[1], arguments.seconds), chosen.items())
     print(f"{len(fine)} runs of fuzzers, {fine.count(False)} found something")
     sys.exit(not all(fine))
 

@@ -4,21 +4,22 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.native_build import ROOT, build
 
 import cpu1
 from cpu1.runtime import engine
 from cpu1.runtime.engine import NativeFile
 from cpu1.runtime.streams import NativeStream
 
-MODEL = Path(__file__).parents[2] / "checkpoints" / "default.cpu1"  # large enough for threads to have work
+MODEL = ROOT / "checkpoints" / "default.cpu1"  # large enough for threads to have work
 TEXT = b"Signals, forks and threads: " * 20
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 native_only = pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
@@ -206,6 +207,20 @@ def test_asyncio_runs_a_model_in_threads_and_may_give_up():
             np.testing.assert_array_equal(nats, expected)
 
     asyncio.run(main())
+
+
+@native_only
+@pytest.mark.slow
+def test_sessions_under_the_thread_sanitizer(tmp_path):
+    """Many sessions in many threads, as a program without Python."""
+    options = {"CPU1_SANITIZE_THREADS": "ON", "CPU1_SETS": "portable", "CPU1_OPTIMISE": "-O1"}
+    folder = build(ROOT / "native", tmp_path, ["sessions"], **options)
+    # its memory must lie where it expects it
+    fixed = ["setarch", "-R"] if shutil.which("setarch") else []
+    words = [*fixed, folder / "engine" / "sessions", ROOT / "fuzz" / "corpus" / "packed" / "18.cpu1", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert done.stdout == "24 sessions, 0 differ\n"
 
 
 # ---------------------------------------------------------------------------------- the end, and signals
