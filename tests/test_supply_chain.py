@@ -1,4 +1,4 @@
-"""What the package depends on, which formats it reads, and that it asks for no network. docs/reliability.md tells it."""
+"""What the package depends on, which formats it reads, and that it asks for no network. See docs/reliability.md."""
 
 import ast
 import importlib
@@ -15,7 +15,9 @@ from packaging.requirements import Requirement
 from cpu1.runtime import engine
 
 ROOT = Path(__file__).parents[1]
-CODE = sorted(path for folder in ("src", "bench", "release", "native", "docs", "fuzz") for path in (ROOT / folder).rglob("*.py"))
+CODE = sorted(
+    path for folder in ("src", "bench", "release", "native", "docs", "fuzz") for path in (ROOT / folder).rglob("*.py")
+)
 # What can run code that a file brings along.
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "torch.serialization"}
 CALLS = {"eval", "exec", "compile", "torch.load", "torch.save", "torch.jit.load", "yaml.load", "np.load", "numpy.load"}
@@ -127,7 +129,9 @@ def test_the_lock_is_that_of_the_constraints():
 
 def test_the_bill_of_materials_has_what_is_needed(tmp_path):
     subprocess.run([sys.executable, ROOT / "release" / "sbom.py", tmp_path], check=True, capture_output=True)
-    runtime, dev = (json.loads((tmp_path / f"cpu1-{kind}.spdx.json").read_text()) for kind in ("runtime", "development"))
+    runtime, dev = (
+        json.loads((tmp_path / f"cpu1-{kind}.spdx.json").read_text()) for kind in ("runtime", "development")
+    )
     assert {package["name"] for package in runtime["packages"]} == {"cpu1", "numpy", "safetensors"}
     assert {"torch", "pytest", "ruff"} < {package["name"] for package in dev["packages"]}
     known = {package["SPDXID"] for package in dev["packages"]} | {"SPDXRef-DOCUMENT"}

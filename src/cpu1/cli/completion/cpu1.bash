@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_cpu1_messages_subparsers=(train encode decode)
-_shtab_cpu1_subparsers=(messages generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_subparsers=(messages generate score learn bench judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_messages_train_option_strings=(-h --help -o --out -m --model --minutes --scratch --most --field --threads --quiet)
 _shtab_cpu1_messages_encode_option_strings=(-h --help -o --out -m --model --adapter --sample --text --lines --jsonl --check --codec --plain)
@@ -16,6 +16,7 @@ _shtab_cpu1_generate_option_strings=(-h --help -m --model --max-bytes --temperat
 _shtab_cpu1_score_option_strings=(-h --help -m --model --learn --adapter --threads --json)
 _shtab_cpu1_learn_option_strings=(-h --help -o --out -m --model --adapter --threads)
 _shtab_cpu1_bench_option_strings=(-h --help -m --model --steps --repeats --threads --json)
+_shtab_cpu1_judge_option_strings=(-h --help -m --model --better --jsonl --field --worst --json --calibrate --calibration -o --out --jobs --quiet)
 _shtab_cpu1_compress_option_strings=(-h --help -o --out -m --model --threads --block --frozen)
 _shtab_cpu1_decompress_option_strings=(-h --help -o --out -m --model --threads)
 _shtab_cpu1_check_option_strings=(-h --help -m --model --blimp --lambada --words --held-out --bytes --temperature --seed --limit --threads --json -o --out)
@@ -73,6 +74,12 @@ _shtab_cpu1_learn___model_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_learn___adapter_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_bench__m_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_bench___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_judge_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_judge__m_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_judge___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_judge___calibration_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_judge__o_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_judge___out_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_compress_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_compress__o_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_compress___out_COMPGEN=_shtab_compgen_files
@@ -157,7 +164,7 @@ _shtab_cpu1_held_out___device_choices=(auto cpu cuda)
 _shtab_cpu1_publish___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_checkpoints___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_completion_pos_0_choices=(bash zsh fish)
-_shtab_cpu1_pos_0_choices=(messages generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_pos_0_choices=(messages generate score learn bench judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_messages_train_pos_0_nargs=+
 _shtab_cpu1_messages_train__h_nargs=0
@@ -196,6 +203,14 @@ _shtab_cpu1_learn___help_nargs=0
 _shtab_cpu1_bench__h_nargs=0
 _shtab_cpu1_bench___help_nargs=0
 _shtab_cpu1_bench___json_nargs=0
+_shtab_cpu1_judge_pos_0_nargs='*'
+_shtab_cpu1_judge__h_nargs=0
+_shtab_cpu1_judge___help_nargs=0
+_shtab_cpu1_judge___better_nargs=0
+_shtab_cpu1_judge___jsonl_nargs=0
+_shtab_cpu1_judge___json_nargs=0
+_shtab_cpu1_judge___calibrate_nargs=0
+_shtab_cpu1_judge___quiet_nargs=0
 _shtab_cpu1_compress__h_nargs=0
 _shtab_cpu1_compress___help_nargs=0
 _shtab_cpu1_compress___frozen_nargs=0

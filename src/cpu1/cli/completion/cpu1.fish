@@ -50,8 +50,8 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --checkpoint-seconds --codec --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --most --out --part --piece --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words -m -o
+set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --calibration --checkpoint-seconds --codec --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --most --out --part --piece --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words --worst -m -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -135,6 +135,20 @@ complete -c cpu1 -n '_shtab_cpu1_using bench' -l steps -x -d 'model steps per re
 complete -c cpu1 -n '_shtab_cpu1_using bench' -l repeats -x -d 'number of repeats; the median is printed (default: 15)'
 complete -c cpu1 -n '_shtab_cpu1_using bench' -l threads -x -d 'number of threads (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using bench' -l json -d 'print JSON instead of text'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a judge -d 'Find damaged, foreign and senseless text, and the worst passages of a text.'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, a .cpu1 file (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l better -d 'name two readings of one text; says which is the better one'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l jsonl -d 'read one JSON object a line, and print each again with its judgement in the field judge'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l field -x -d 'field or column that holds the text in JSONL and Parquet files (default: text)'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l worst -x -d 'show the N worst passages (default: 3)'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l json -d 'print JSON instead of text'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l calibrate -d 'read ordinary text that the model was not trained on, and write what its figures mean'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l calibration -xka "(__fish_complete_path (commandline -ct))" -d 'what --calibrate wrote (default: MODEL.judge.json beside the model, else what comes with cpu1)'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'where --calibrate writes (default: MODEL.judge.json beside the model)'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l jobs -x -d 'texts read at once (default: one per core)'
+complete -c cpu1 -n '_shtab_cpu1_using judge' -l quiet -d 'show no progress bar'
+complete -c cpu1 -n '_shtab_cpu1_using judge; and test $_shtab_cpu1_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'files, folders or quoted globs with text, or - for standard input (the default)'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a compress -d 'Compress a file with a model, without loss.'
 complete -c cpu1 -n '_shtab_cpu1_using compress' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using compress' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'archive to write, or - for standard output (default: FILE.cpz)'
