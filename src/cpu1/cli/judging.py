@@ -50,7 +50,7 @@ def add(command: Command) -> None:
         help="files, folders or quoted globs with text, or - for standard input (the default)",
     )
     model_option(p)
-    p.add_argument("--better", action="store_true", help="name two readings of one text; says which is the better one")
+    p.add_argument("--better", action="store_true", help="name two readings of one text; gives which is the better one")
     p.add_argument(
         "--jsonl",
         action="store_true",
@@ -70,15 +70,15 @@ def add(command: Command) -> None:
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="what --calibrate wrote (default: MODEL.judge.json beside the model, else what comes with cpu1)",
+        help="what --calibrate wrote (default: MODEL.judge.json next to the model, else what comes with cpu1)",
     )
-    out_option(p, "where --calibrate writes (default: MODEL.judge.json beside the model)")
+    out_option(p, "where --calibrate writes (default: MODEL.judge.json next to the model)")
     p.add_argument("--jobs", type=positive, metavar="N", help="texts read at once (default: one per core)")
     quiet_option(p)
 
 
 def judge(args: argparse.Namespace) -> int:
-    """Find damaged, foreign and senseless text, and the worst passages of a text.
+    """Find damaged, foreign or senseless text, and its worst passages.
 
     The figure is bits per byte: the fewer, the better a model predicts the text. Its percentile compares it with
     ordinary texts of the same length: 99 means that 99 of 100 such texts cost fewer bits a byte.

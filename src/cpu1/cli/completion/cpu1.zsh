@@ -22,7 +22,7 @@ _shtab_cpu1_commands() {
     gather:'Write what the runs of a study reached into one file.'
     generate:'Continue a prompt.'
     held-out:'Score the runs of a study on other texts.'
-    judge:'Find damaged, foreign and senseless text, and the worst passages of a text.'
+    judge:'Find damaged, foreign or senseless text, and its worst passages.'
     ladder:'List the models of the ladder and what each one changes.'
     learn:'Let a model read texts, and keep what it learns in a file.'
     messages:'Code short messages in few bytes, for narrow links.'
@@ -218,14 +218,14 @@ _shtab_cpu1_held_out_defaults_added=0
 _shtab_cpu1_judge_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-m,--model}"[packed model, a .cpu1 file (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
-  "--better[name two readings of one text\; says which is the better one]"
+  "--better[name two readings of one text\; gives which is the better one]"
   "--jsonl[read one JSON object a line, and print each again with its judgement in the field judge]"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   "--worst[show the N worst passages (default\: 3)]:N:"
   "--json[print JSON instead of text]"
   "--calibrate[read ordinary text that the model was not trained on, and write what its figures mean]"
-  "--calibration[what --calibrate wrote (default\: MODEL.judge.json beside the model, else what comes with cpu1)]:FILE:_files"
-  {-o,--out}"[where --calibrate writes (default\: MODEL.judge.json beside the model)]:FILE:_files"
+  "--calibration[what --calibrate wrote (default\: MODEL.judge.json next to the model, else what comes with cpu1)]:FILE:_files"
+  {-o,--out}"[where --calibrate writes (default\: MODEL.judge.json next to the model)]:FILE:_files"
   "--jobs[texts read at once (default\: one per core)]:N:"
   "--quiet[show no progress bar]"
   "(*)::files, folders or quoted globs with text, or - for standard input (the default):_files"
