@@ -12,7 +12,7 @@ set(flags_avx2 -mavx2 -mfma)
 set(flags_avxvnni ${flags_avx2} -mavxvnni)
 set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
 set(flags_avx512vnni ${flags_avx512} -mavx512vnni)
-set(flags_neon -mcpu=generic+dotprod)
+set(flags_neon -march=armv8.2-a+dotprod)
 
 # Leaves out what the compiler does not know, and what nobody asked for.
 include(CheckCXXSourceCompiles)

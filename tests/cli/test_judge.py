@@ -157,7 +157,7 @@ def test_odd_lines_say_what_is_wrong(folder, capsys):
 
 
 def test_calibrating_a_model(folder, capsys):
-    days = (f"On day {day} the keeper counted {day * 37 % 101} ships at sea." for day in range(50))
+    days = (f"On day {day} the keeper of the light counted {day * 37 % 101} ships at sea." for day in range(50))
     (folder / "text.txt").write_text("\n\f\n".join(days))
     out, _ = run(capsys, "--calibrate", "text.txt", "-o", "own.json")
     assert out == "own.json: 50 texts of 50 to 50 bytes\n"
