@@ -65,8 +65,8 @@ wheels-test: setup  ## install the wheels in clean environments and compare what
 fuzz: setup  ## give the readers of files damaged input: make fuzz SECONDS=60, for each fuzzer
 	$(BIN)/python fuzz/run.py $(SECONDS) --jobs $(JOBS)
 
-lock: build/tools/made  ## write requirements-dev.txt again: the versions of constraints.txt with their hashes
-	build/tools/bin/python release/lock.py
+lock: setup  ## write requirements-dev.txt again: the versions of constraints.txt with their hashes
+	$(BIN)/python release/lock.py
 
 audit: build/tools/made  ## ask PyPI for known faults of the packages that development uses
 	build/tools/bin/pip-audit --require-hashes --disable-pip --requirement requirements-dev.txt
@@ -76,7 +76,7 @@ sbom: setup  ## write the bills of materials of a release into dist/
 
 build/tools/made:
 	$(PYTHON) -m venv build/tools
-	build/tools/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2 pip-audit
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	@touch $@
 
 gpu-data: setup  ## pack what training on a lent GPU needs: make gpu-data DATA=folder

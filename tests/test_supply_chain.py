@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,16 @@ def test_the_bill_of_materials_has_what_is_needed(tmp_path):
     known = {package["SPDXID"] for package in dev["packages"]} | {"SPDXRef-DOCUMENT"}
     for relation in dev["relationships"]:
         assert {relation["spdxElementId"], relation["relatedSpdxElement"]} <= known
+
+
+def test_development_can_install_by_hashes():
+    """requirements-dev.txt has each version of constraints.txt but torch's, with hashes; `make lock` writes it."""
+    pins = {line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")}
+    entries = (ROOT / "requirements-dev.txt").read_text().replace(" \\\n", " ").splitlines()
+    found = {entry.split()[0]: entry.split()[1:] for entry in entries if not entry.startswith("#")}
+    assert set(found) == {pin for pin in pins if not pin.startswith("torch==")}
+    for pin, hashes in found.items():
+        assert hashes, pin
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), pin
+    needed = {Requirement(text).name for text in importlib.metadata.requires("cpu1") or [] if "'lab'" in text}
+    assert {name for name in needed if name != "torch"} <= {pin.partition("==")[0] for pin in found}
