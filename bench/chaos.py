@@ -13,6 +13,8 @@ clock measured is replaced by what it measured in peace. Strikes, each at a rand
     pause       SIGSTOP for a worker or the study, and SIGCONT after some seconds
     memory      a worker may not have more memory than it has
     disk        the file system is full for some seconds; needs Linux and root, for a small one in memory
+    slow        each write takes 50 ms longer for some seconds; needs a C compiler, as the next one does
+    clock       the clock is set back by up to a day, for good
 
 Needs /proc. Exit status 0: nothing differed.
 """
@@ -42,6 +44,8 @@ MODELS = ("model.safetensors", "model.cpu1")
 TICK = 0.05  # seconds
 MOST_STARTS = 30  # of one trial
 DISK = 256 << 20  # bytes of the file system of a trial
+SLOW = 50_000  # microseconds
+ODD = Path(__file__).with_name("odd_machine.c")
 
 
 @dataclass
@@ -73,6 +77,7 @@ def main() -> int:
 def run(folder: Path, args: argparse.Namespace) -> list[Trial]:
     """The study in peace, then all trials; UserError where it fails in peace."""
     os.environ["CPU1_CACHE"] = str(folder / "cache")
+    odd_machine(folder)
     calm = folder / "calm"
     begun = time.monotonic()
     status = start(calm, args).wait()
@@ -83,6 +88,7 @@ def run(folder: Path, args: argparse.Namespace) -> list[Trial]:
     for number in range(args.trials):
         trial = Trial(args.seed + number)
         place = folder / f"trial-{number}"
+        ask_of_machine(slow=0, clock=0)
         with file_system(place):
             endure(place / "study", trial, seconds, args)
             trial.differs = trial.differs or differences(calm, place / "study")
@@ -138,8 +144,12 @@ def strike(study: Path, pid: int, chance: random.Random, args: argparse.Namespac
         "pause": pause,
         "memory": memory,
         "disk": disk,
+        "slow": slow,
+        "clock": clock,
     }
-    known = [kind for kind in kinds if kind != "disk" or os.path.ismount(study.parent)]
+    out = {kind for kind in kinds if kind == "disk" and not os.path.ismount(study.parent)}
+    out |= {"slow", "clock"} if "ODD_MACHINE" not in os.environ else set()
+    known = [kind for kind in kinds if kind not in out]
     kind = chance.choice(known)
     kinds[kind](study, pid, chance, args.pause)
     return kind
@@ -181,6 +191,37 @@ def disk(study: Path, pid: int, chance: random.Random, seconds: float) -> None:
             pass
     time.sleep(seconds)
     ballast.unlink(missing_ok=True)
+
+
+def slow(study: Path, pid: int, chance: random.Random, seconds: float) -> None:
+    ask_of_machine(slow=SLOW)
+    time.sleep(seconds)
+    ask_of_machine(slow=0)
+
+
+def clock(study: Path, pid: int, chance: random.Random, _: float) -> None:
+    ask_of_machine(clock=-chance.randint(1, 86_400))
+
+
+def odd_machine(folder: Path) -> None:
+    """Lets what is started from now on have a slow disk and a wrong clock, where there is a C compiler."""
+    library, asked = folder / "odd_machine.so", folder / "odd_machine"
+    try:
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, ODD, "-ldl"], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        print("chaos: no C compiler, so neither slow disks nor wrong clocks", file=sys.stderr)
+        return
+    asked.write_bytes(bytes(16))
+    os.environ |= {"LD_PRELOAD": str(library), "ODD_MACHINE": str(asked)}
+
+
+def ask_of_machine(**values: int) -> None:
+    """Sets `slow` (microseconds a write) or `clock` (seconds that it is ahead)."""
+    if path := os.environ.get("ODD_MACHINE"):
+        with open(path, "r+b", buffering=0) as file:  # in place: processes have it mapped
+            for name, value in values.items():
+                file.seek(8 * ["slow", "clock"].index(name))
+                file.write(value.to_bytes(8, sys.byteorder, signed=True))
 
 
 def workers(study: Path) -> list[int]:

@@ -166,6 +166,17 @@ def locked(path: Path, held: str | None = None) -> Iterator[None]:
         lock.release()
 
 
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock file `path`; False where there is none."""
+    if not path.exists():
+        return False
+    try:
+        with locked(path, held="held"):
+            return False
+    except UserError:
+        return True
+
+
 def sync_folder(folder: Path) -> None:
     """Makes a rename inside `folder` survive a power cut (where the platform lets a folder be opened)."""
     try:

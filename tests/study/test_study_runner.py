@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from rich.console import Console
 
 from cpu1.errors import UserError
+from cpu1.files import locked
+from cpu1.runs.folders import LOCK
 from cpu1.runs.studies import load_runs
 from cpu1.study import runner
 from cpu1.study.live import LiveView
@@ -178,6 +181,30 @@ def test_two_studies_in_one_folder_are_refused(tmp_path: Path, command: list[str
     plan.folder.mkdir()
     with runner.at_work(plan.folder), pytest.raises(UserError, match="another study"):
         study(plan, command)
+
+
+def test_a_run_that_another_process_still_trains_is_waited_for(tmp_path: Path, command: list[str]) -> None:
+    """As after `kill -9` of a study, whose processes train on."""
+    plan = make_plan(tmp_path, "03", "04", jobs=1)
+    other = plan.folder / "03-demo-r1-s0"
+    let_go = threading.Event()
+    seen: list[list[str]] = []
+
+    def hold() -> None:
+        with locked(other / LOCK):
+            holding.set()
+            time.sleep(0.3)
+            seen.extend(calls(plan) if (plan.folder / "calls.txt").exists() else [])
+        let_go.set()
+
+    holding = threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holding.wait()
+    status, _ = study(plan, command)
+    thread.join()
+    assert (status, let_go.is_set(), seen) == (0, True, [])  # its core is not given to the other run either
+    assert sorted(words[0] for words in calls(plan)) == ["03", "04"]
 
 
 def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from helpers.text import write_text
 import cpu1
 from cpu1.errors import UserError
 from cpu1.files import locked
-from cpu1.training.job import LOCK, Job, train
+from cpu1.runs.folders import LOCK
+from cpu1.training.job import Job, train
 from cpu1.training.loop import Interrupted
 
 

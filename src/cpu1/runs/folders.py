@@ -24,6 +24,7 @@ from cpu1.runs.settings import Settings
 NAME = re.compile(r"(?P<run>[^-]+)-(?P<scale>[^-]+)-(?P<round>.+)-s(?P<seed>\d+)")
 HELD_OUT = "held-out.json"
 LANGUAGE = "language.json"  # the output of `cpu1 check`
+LOCK = ".lock"  # held by the process that trains in the folder
 FILES = {"held_out": HELD_OUT, "fault": "error.json"}  # of parts that are not called like their file
 AGAIN = f"{REMEDY}; delete the run folder and run it again"
 

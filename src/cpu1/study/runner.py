@@ -22,8 +22,9 @@ from rich.text import Text
 
 from cpu1.console import open_console
 from cpu1.errors import UserError
-from cpu1.files import locked, write_json
+from cpu1.files import is_locked, locked, write_json
 from cpu1.records import read
+from cpu1.runs.folders import LOCK
 from cpu1.runs.progress import progress
 from cpu1.runs.result import Fault
 from cpu1.study.live import View, make_view
@@ -77,12 +78,17 @@ def run_jobs(jobs: Sequence[Job], at_once: int, command: Sequence[str], console:
 
 
 def work(jobs: Sequence[Job], at_once: int, command: Sequence[str], view: View, stop: "Stop") -> None:
-    """Starts and watches processes until none is left to start or wait for, or until asked to stop."""
+    """Starts and watches processes until none is left to start or wait for, or until asked to stop.
+
+    A run in whose folder another process trains is waited for: it outlived a study that was killed.
+    """
     queue = sorted(jobs, key=lambda job: (job.plan.seeds.index(job.key.seed), not job.teaches))
     while not stop.asked:
         settle(jobs)
-        free = at_once - sum(job.state == "running" for job in jobs)
-        for job in [job for job in queue if job.state == "waiting" and ready(job)][: max(free, 0)]:
+        waiting = [job for job in queue if job.state == "waiting"]
+        held = [job for job in waiting if is_locked(job.folder / LOCK)]
+        free = at_once - len(held) - sum(job.state == "running" for job in jobs)
+        for job in [job for job in waiting if job not in held and ready(job)][: max(free, 0)]:
             start(job, command)
         view.show(jobs)
         if not any(job.state in ("waiting", "running") for job in jobs):
@@ -232,4 +238,4 @@ class Stop:
 
 def at_work(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Makes the folder and holds it against a second study, which would train the same runs; ends with the process."""
-    return locked(folder / ".lock", held=f"{folder}: another study is at work here; wait for it, or stop it")
+    return locked(folder / LOCK, held=f"{folder}: another study is at work here; wait for it, or stop it")

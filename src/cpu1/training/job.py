@@ -17,7 +17,7 @@ from cpu1.files import locked, read_json, write_json
 from cpu1.format.packed import UNPACKED
 from cpu1.model.network import Model, build, parameter_count
 from cpu1.records import read, to_json
-from cpu1.runs.folders import AGAIN
+from cpu1.runs.folders import AGAIN, LOCK
 from cpu1.runs.pack import pack_trained
 from cpu1.runs.result import FORMAT, Curve, Fault, Result, Ternary, Train
 from cpu1.runs.trained import Metrics, Trained, environment, save_weights
@@ -27,7 +27,6 @@ from cpu1.training.plan import Job, OtherRun, Plan, make_plan
 
 CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
 OWN = ("recipe.json", "settings.json")  # mark a folder as a run's, and say which
-LOCK = ".lock"
 BEFORE = {"log.txt", "error.json", LOCK}  # what a study may have left in a run's folder before the run began
 NOTHING = object()  # where a key is missing
 SHOWN = 200  # characters of a value in an error
