@@ -11,7 +11,7 @@ JOBS ?= 2
 SECONDS ?= 60
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test fuzz lock audit sbom clean
+.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test web fuzz lock audit sbom clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -61,6 +61,9 @@ wheels:  ## build the wheels for Linux into dist/ (half an hour); ARGS=x86_64-li
 
 wheels-test: setup  ## install the wheels in clean environments and compare what they compute
 	$(BIN)/python release/try_wheels.py $(ARGS)
+
+web:  ## build the package for web pages and its playground into build/web/; make web ARGS=--serve shows it
+	$(PYTHON) release/wasm.py $(ARGS)
 
 fuzz: setup  ## give the readers of files damaged input: make fuzz SECONDS=60, for each fuzzer
 	$(BIN)/python fuzz/run.py $(SECONDS) --jobs $(JOBS)

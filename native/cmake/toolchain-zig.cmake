@@ -24,6 +24,8 @@ if(system STREQUAL "windows")
   set(CMAKE_SYSTEM_NAME Windows)
 elseif(system MATCHES "^macos")
   set(CMAKE_SYSTEM_NAME Darwin)
+elseif(system STREQUAL "wasi")
+  set(CMAKE_SYSTEM_NAME Generic)
 endif()
 
 # CMake's ar and ranlib are one program each, so they get a script each.

@@ -17,6 +17,9 @@ extern "C" __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigne
 namespace cpu1 {
 
 inline bool runs_portable() { return true; }
+#if defined(__wasm__)
+inline bool runs_relaxed() { return true; }  // a module with it loads nowhere else
+#endif
 
 #if defined(__x86_64__)
 // The answers of the processor's CPUID; zeros where it does not know the leaf.

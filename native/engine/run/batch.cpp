@@ -43,16 +43,16 @@ void Batch::add(int64_t id, Task task, const uint8_t *state, int64_t size) {
         if (task.learner_size) running->stream = session.learning(std::move(running->stream), task.learner_size);
     }
     running->task = std::move(task);
-    const std::lock_guard<std::mutex> lock(door_);
+    const std::lock_guard<Mutex> lock(door_);
     incoming_.push_back(std::move(running));
 }
 
 void Batch::cancel(int64_t id) {
     {
-        const std::lock_guard<std::mutex> lock(door_);
+        const std::lock_guard<Mutex> lock(door_);
         leaving_.insert(id);
     }
-    const std::unique_lock<std::mutex> idle(steps_, std::try_to_lock);
+    const std::unique_lock<Mutex> idle(steps_, std::try_to_lock);
     if (idle) join_and_leave();  // else the step that runs does it at its end
 }
 
@@ -60,7 +60,7 @@ void Batch::cancel(int64_t id) {
 void Batch::join_and_leave() {
     std::vector<std::unique_ptr<Running>> gone;  // freed without the lock
     {
-        const std::lock_guard<std::mutex> lock(door_);
+        const std::lock_guard<Mutex> lock(door_);
         for (std::unique_ptr<Running> &running : incoming_) shares_[0].streams.push_back(std::move(running));
         incoming_.clear();
         for (Share &share : shares_) {
@@ -83,7 +83,7 @@ void Batch::join_and_leave() {
 }
 
 const std::vector<Written> &Batch::step(int64_t patches) {
-    const std::lock_guard<std::mutex> alone(steps_);
+    const std::lock_guard<Mutex> alone(steps_);
     join_and_leave();
     const auto share_of = [&](int share) {
         Share &mine = shares_[static_cast<size_t>(share)];

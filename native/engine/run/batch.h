@@ -2,13 +2,13 @@
 #pragma once
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "run/mutex.h"
 #include "run/pool.h"
 #include "run/session.h"
 
@@ -82,8 +82,8 @@ class Batch {
     int start_learner_ = 0;
     std::vector<Written> pieces_;
 
-    std::mutex steps_;  // held during a step
-    std::mutex door_;   // of the two below
+    Mutex steps_;  // held during a step
+    Mutex door_;   // of the two below
     std::vector<std::unique_ptr<Running>> incoming_;
     std::unordered_set<int64_t> leaving_;
 };

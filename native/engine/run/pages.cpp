@@ -4,6 +4,8 @@
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
 #include <windows.h>
+#elif defined(__wasm__)
+#include <stdlib.h>
 #else
 #include <sys/mman.h>
 #include <unistd.h>
@@ -28,6 +30,16 @@ int64_t trim_pages(uint8_t *pages, int64_t size, int64_t kept) {
 }
 
 void release_pages(uint8_t *pages, int64_t) { VirtualFree(pages, 0, MEM_RELEASE); }
+
+#elif defined(__wasm__)  // without addresses that cost nothing: the rest goes back to the heap
+
+uint8_t *reserve_pages(int64_t size) { return static_cast<uint8_t *>(calloc(static_cast<size_t>(size), 1)); }
+
+int64_t trim_pages(uint8_t *pages, int64_t size, int64_t kept) {
+    return realloc(pages, static_cast<size_t>(kept)) == pages ? kept : size;  // smaller blocks stay where they are
+}
+
+void release_pages(uint8_t *pages, int64_t) { free(pages); }
 
 #else
 

@@ -12,6 +12,17 @@
 
 namespace cpu1 {
 
+#ifdef __wasm__  // whose threads need what few servers of pages send
+class Pool {
+  public:
+    explicit Pool(int) {}
+    int threads() const { return 1; }
+    template <class Body>
+    void run(const Body &body) {
+        body(0);
+    }
+};
+#else
 class Pool {
   public:
     explicit Pool(int threads);  // the caller's is one of them
@@ -52,5 +63,6 @@ class Pool {
     uint32_t process_ = 0;  // whose threads they are
     std::unique_ptr<Team> team_;
 };
+#endif
 
 }  // namespace cpu1
