@@ -1,8 +1,8 @@
 """The package for web pages in Chromium, against the native engine, in turn: python bench/browser.py [--json FILE]
 
-Needs `make web`, playwright and Chromium. Each round generates and scores as many bytes in the browser, by both modules,
-and natively, on one thread. Shown are bytes a second and their ratios to the best native set and to `portable`; how long
-a page takes to its first text; and whether all give the same bits.
+Needs `make web`, playwright and Chromium. Each round generates and scores as many bytes in the browser, by both
+modules, and natively, on one thread. Shown are bytes a second and their ratios to the best native set and to
+`portable`; how long a page takes to its first text; and whether all give the same bits.
 """
 
 import argparse

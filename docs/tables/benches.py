@@ -262,3 +262,19 @@ def message_ends() -> Table:
     lines = [[how, *(f"{sets[name]['endings'][kind]:.1f}" for name in MESSAGE_SETS)]
              for how, kind in (("separator", "separator_bits"), ("length", "length_bits"))]  # fmt: skip
     return Table(["end", *MESSAGE_SETS], "lrrr", lines)
+
+
+BROWSERS = {"relaxed": "Chromium, relaxed SIMD", "plain": "Chromium, SIMD", "portable": "native, `portable`"}
+
+
+@table("browser")
+def browser() -> Table:
+    """Speed in a page against the native engine, on one thread, as `bench/browser.py --json` measured it."""
+    engines = bench("browser")["engines"]
+    best = next(name for name in engines if name not in BROWSERS)
+    lines = []
+    for name, row in engines.items():
+        speeds = (f"{row[f'{what}_kb_per_s']:.1f} ({row[f'{what}_of_{best}']:.2f})" for what in ("generate", "score"))
+        first = f"{row['first_text_ms']:,} ms" if "first_text_ms" in row else ""
+        lines.append([BROWSERS.get(name, f"native, `{name}`"), *speeds, first])
+    return Table(["engine", "generated, KB/s", "scored, KB/s", "from the page to the first text"], "lrrr", lines)

@@ -24,8 +24,7 @@ void gather_rows(const float *table, const int32_t *index, float *out, int64_t c
                 peak = size > peak ? size : peak;
             }
             const float scale = row_scale(peak, levels), inverse = 1.0f / scale;
-            SIMD for (int64_t n = 0; n < width; n++)
-                to[n] = ((from[n] * inverse + to_integer) - to_integer) * scale;
+            SIMD for (int64_t n = 0; n < width; n++) to[n] = ((from[n] * inverse + to_integer) - to_integer) * scale;
         }
     });
 }
@@ -77,8 +76,8 @@ void recall(const cpu1_recall *a, const float *x, float *out, int threads) {
                 }
                 const float *one = a->first + (code[0] * contexts + c) * width, *gain = a->first_gains + level;
                 const float *two = a->second + (code[1] * contexts + c) * width, *other = a->second_gains + level;
-                SIMD for (int64_t n = 0; n < width; n++)
-                    to[n] += fma(one[n], gain[n], fma(two[n], other[n], offset[n]));
+                SIMD for (int64_t n = 0; n < width; n++) to[n] +=
+                    fma(one[n], gain[n], fma(two[n], other[n], offset[n]));
             }
         }
     });

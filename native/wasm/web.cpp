@@ -91,7 +91,8 @@ WEB(void, score)(Text *text, const uint8_t *bytes, int32_t size, double *nats) {
 WEB(void, logits)(Text *text, float *out) { checked(cpu1_session_logits(text->session, out, &error)); }
 
 // Writes at most `count` bytes to `out`, fewer where the text ends; returns how many.
-WEB(int32_t, generate)(Text *text, double temperature, int32_t top_k, double top_p, double min_p, int32_t count, uint8_t *out) {
+WEB(int32_t, generate)(Text *text, double temperature, int32_t top_k, double top_p, double min_p, int32_t count,
+                       uint8_t *out) {
     const cpu1_sampling sampling = {temperature, top_k, top_p, min_p, cpu1_model_separator(model), 1};
     std::vector<uint32_t> units(static_cast<size_t>(count));
     int64_t made = 0;

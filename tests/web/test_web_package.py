@@ -1,4 +1,4 @@
-"""The package for web pages: what it computes is what Python computes with the portable kernels. `make web` builds it."""
+"""The package for web pages, which `make web` builds: it computes what Python does with the portable kernels."""
 
 import json
 import os
@@ -56,7 +56,9 @@ else:
 
 def in_python(model: Path, *words: str | Path) -> dict[str, object]:
     command = [sys.executable, "-c", PYTHON, model, TEXT, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "CPU1_ISA": "portable"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "CPU1_ISA": "portable"}
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -95,7 +97,9 @@ def test_the_types_name_what_there_is():
     exported = set(re.findall(r"^export (?:async )?(?:function|class) (\w+)|^export \{ (\w+) \}", code, re.MULTILINE))
     declared = set(re.findall(r"^export (?:function|class) (\w+)", types, re.MULTILINE))
     assert {a or b for a, b in exported} == declared
-    methods = set(re.findall(r"^  (?:async )?\*?([a-z]\w*)\(.*\) \{$", code.partition("export class Model")[2], re.MULTILINE))
+    methods = set(
+        re.findall(r"^  (?:async )?\*?([a-z]\w*)\(.*\) \{$", code.partition("export class Model")[2], re.MULTILINE)
+    )
     promised = set(re.findall(r"^  ([a-z]\w*)\(", types.partition("export class Model")[2], re.MULTILINE))
     assert methods - {"constructor"} == promised - {"constructor"}
 

@@ -298,9 +298,18 @@ class Batch {
             sizes.push_back(length(one.size()));
         }
         const uint64_t *r = random.data();
-        cpu1_task task = {prompt.data(), length(prompt.size()), most, stop.data(), sizes.data(), length(stops.size()),
-                          {temperature, top_k, top_p, min_p, end, may_end}, {{r[0], r[1]}, {r[2], r[3]}}, learn, bits,
-                          nullptr, 0};
+        cpu1_task task = {prompt.data(),
+                          length(prompt.size()),
+                          most,
+                          stop.data(),
+                          sizes.data(),
+                          length(stops.size()),
+                          {temperature, top_k, top_p, min_p, end, may_end},
+                          {{r[0], r[1]}, {r[2], r[3]}},
+                          learn,
+                          bits,
+                          nullptr,
+                          0};
         nb::bytes held;
         if (!state.is_none()) {
             held = nb::cast<nb::bytes>(state);
@@ -432,8 +441,7 @@ NB_MODULE(_engine, m) {
         .def(nb::init<const Model &, int, const std::vector<nb::bytes> &>(), "model"_a, "threads"_a, "spelling"_a)
         .def("start_from", &Batch::start_from, "state"_a, "learn"_a)
         .def("add", &Batch::add, "stream"_a, "prompt"_a.noconvert(), "most"_a, "stops"_a, "temperature"_a, "top_k"_a,
-             "top_p"_a, "min_p"_a, "end"_a, "may_end"_a, "random"_a.noconvert(), "learn"_a, "bits"_a,
-             "state"_a.none())
+             "top_p"_a, "min_p"_a, "end"_a, "may_end"_a, "random"_a.noconvert(), "learn"_a, "bits"_a, "state"_a.none())
         .def("cancel", &Batch::cancel, "stream"_a)
         .def("step", &Batch::step, "patches"_a);
 

@@ -83,17 +83,18 @@ CPU1_API void cpu1_session_close(cpu1_session *);
 CPU1_API int cpu1_session_learn(cpu1_session *, int size, cpu1_error *error);
 
 // Reads `counts[i]` units of `units[i]` into stream i.
-CPU1_API int cpu1_session_advance(cpu1_session *, const uint32_t *const *units, const int64_t *counts, cpu1_error *error);
+CPU1_API int cpu1_session_advance(cpu1_session *, const uint32_t *const *units, const int64_t *counts,
+                                  cpu1_error *error);
 // logits (streams, vocabulary) of the next unit of each stream
 CPU1_API int cpu1_session_logits(cpu1_session *, float *logits, cpu1_error *error);
 // As advance for one stream; nats[i] is what unit i cost
 CPU1_API int cpu1_session_score(cpu1_session *, int64_t stream, const uint32_t *units, int64_t count, double *nats,
-                       cpu1_error *error);
+                                cpu1_error *error);
 // Draws up to `count` units for each stream, out (streams, count), made[i] of them; `random` moves on.
 // cpu1_random_seed gives the generator that numpy and the Python package make of a seed.
 CPU1_API cpu1_random cpu1_random_seed(uint64_t seed);
 CPU1_API int cpu1_session_generate(cpu1_session *, const cpu1_sampling *sampling, cpu1_random *random, int64_t count,
-                          uint32_t *out, int64_t *made, cpu1_error *error);
+                                   uint32_t *out, int64_t *made, cpu1_error *error);
 
 // Reads a unit as if it had drawn it: nothing is learned from it.
 CPU1_API int cpu1_session_draw(cpu1_session *, int64_t stream, uint32_t unit, cpu1_error *error);
@@ -107,14 +108,14 @@ typedef struct {
 // The `most` likeliest words, likeliest first; returns how many there are, -1: failed. `in_words` (256) says which bytes
 // words are made of; before the first of them a blank may stand. `width`: how many beginnings of each length are followed.
 CPU1_API int64_t cpu1_session_complete(cpu1_session *, int64_t stream, int64_t most, int64_t width, int64_t longest,
-                              const uint8_t *in_words, cpu1_word *words, cpu1_error *error);
+                                       const uint8_t *in_words, cpu1_word *words, cpu1_error *error);
 
 // ---- streams that join and leave, each with its own task; what each writes is what it would write alone ----
 
 // `threads` work on one step, each on its part of the streams. `spelling`, `sizes`: the bytes of each token of a model of
 // tokens, else null.
-CPU1_API cpu1_batch *cpu1_batch_new(const cpu1_model *, int threads, const uint8_t *const *spelling, const int64_t *sizes,
-                           cpu1_error *error);
+CPU1_API cpu1_batch *cpu1_batch_new(const cpu1_model *, int threads, const uint8_t *const *spelling,
+                                    const int64_t *sizes, cpu1_error *error);
 CPU1_API void cpu1_batch_close(cpu1_batch *);
 // Where streams without a state start: a saved state, of a stream that learns with 2^learn counts (0: it does not).
 CPU1_API int cpu1_batch_start_from(cpu1_batch *, const void *state, int64_t size, int learn, cpu1_error *error);
@@ -155,14 +156,15 @@ CPU1_API cpu1_piece cpu1_batch_piece(const cpu1_batch *, int64_t index);
 // one that encoded stood gives the same units, on kernels of the same arithmetic.
 CPU1_API cpu1_encoder *cpu1_encoder_new(cpu1_error *error);
 CPU1_API void cpu1_encoder_close(cpu1_encoder *);
-CPU1_API int64_t cpu1_encoder_finish(cpu1_encoder *, const uint8_t **code, cpu1_error *error);  // its size, -1: failed; once
+CPU1_API int64_t cpu1_encoder_finish(cpu1_encoder *, const uint8_t **code,
+                                     cpu1_error *error);  // its size, -1: failed; once
 CPU1_API cpu1_decoder *cpu1_decoder_new(const void *code, int64_t size, cpu1_error *error);
 CPU1_API void cpu1_decoder_close(cpu1_decoder *);
 // Reads units and adds them to the code; takes units from the code and reads them.
 CPU1_API int cpu1_session_encode(cpu1_session *, int64_t stream, cpu1_encoder *, const uint32_t *units, int64_t count,
-                        cpu1_error *error);
+                                 cpu1_error *error);
 CPU1_API int cpu1_session_decode(cpu1_session *, int64_t stream, cpu1_decoder *, int64_t count, uint32_t *out,
-                        cpu1_error *error);
+                                 cpu1_error *error);
 
 // Archives as `cpu1 compress` writes them (docs/compression.md), by models of bytes. An archive names its model by a
 // fingerprint, which is that of the model's file. Its arithmetic is that of the kernels; see cpu1_isa_of.

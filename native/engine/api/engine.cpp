@@ -107,24 +107,14 @@ void cpu1_model_close(cpu1_model *model) { delete model; }
 
 cpu1_facts cpu1_model_facts(const cpu1_model *model) {
     const cpu1::Model &m = *model->model;
-    return {m.program.bytes,
-            m.program.patch,
-            m.program.vocabulary,
-            m.program.width,
-            m.program.separator(),
-            m.about.c_str(),
-            m.tokenizer.data(),
-            static_cast<int64_t>(m.tokenizer.size()),
-            m.kernels->isa,
-            m.kernels->arithmetic,
-            m.weight_bytes,
-            m.trunk_products,
-            m.head_products};
+    return {
+        m.program.bytes,       m.program.patch,       m.program.vocabulary, m.program.width,
+        m.program.separator(), m.about.c_str(),       m.tokenizer.data(),   static_cast<int64_t>(m.tokenizer.size()),
+        m.kernels->isa,        m.kernels->arithmetic, m.weight_bytes,       m.trunk_products,
+        m.head_products};
 }
 
-int64_t cpu1_model_separator(const cpu1_model *model) {
-    return model->model->program.separator();
-}
+int64_t cpu1_model_separator(const cpu1_model *model) { return model->model->program.separator(); }
 
 cpu1_session *cpu1_session_new(const cpu1_model *model, int64_t streams, int threads, cpu1_error *error) {
     return guarded(error, static_cast<cpu1_session *>(nullptr), [&] {
@@ -242,8 +232,9 @@ int64_t cpu1_batch_step(cpu1_batch *batch, int64_t patches, cpu1_error *error) {
 
 cpu1_piece cpu1_batch_piece(const cpu1_batch *batch, int64_t index) {
     const cpu1::Written &piece = (*batch->pieces)[static_cast<size_t>(index)];
-    return {piece.stream, reinterpret_cast<const uint8_t *>(piece.bytes.data()), static_cast<int64_t>(piece.bytes.size()),
-            piece.bits.empty() ? nullptr : piece.bits.data(), static_cast<cpu1_ending>(piece.ending)};
+    return {piece.stream, reinterpret_cast<const uint8_t *>(piece.bytes.data()),
+            static_cast<int64_t>(piece.bytes.size()), piece.bits.empty() ? nullptr : piece.bits.data(),
+            static_cast<cpu1_ending>(piece.ending)};
 }
 
 cpu1_encoder *cpu1_encoder_new(cpu1_error *error) {

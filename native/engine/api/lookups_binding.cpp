@@ -107,18 +107,18 @@ void bind_lookups(nb::module_ &m) {
     nb::class_<RecallShape>(m, "RecallShape")
         .def("__init__",
              [](RecallShape *self, std::vector<int64_t> contexts, int64_t slots, int64_t history, int64_t match) {
-                 new (self) RecallShape(shape_of(std::move(contexts), slots, history, match));
-             },
-             "contexts"_a, "slots"_a, "history"_a, "match"_a)
+        new (self) RecallShape(shape_of(std::move(contexts), slots, history, match));
+    }, "contexts"_a, "slots"_a, "history"_a, "match"_a)
         .def_prop_ro("code_size", &RecallShape::code_size);
     nb::class_<Recall>(m, "Recall")
         .def(nb::init<const RecallShape &>(), "shape"_a)
         .def("copy", [](const Recall &self) { return new Recall(self); }, nb::rv_policy::take_ownership)
         .def("read", read_text, "text"_a.noconvert(), "own"_a, "codes"_a.noconvert())
-        .def("look", [](const Recall &self, Array<uint8_t, -1> code) {
-            require(length(code.size()) == self.shape().code_size(), "a code");
-            self.look(code.data());
-        }, "code"_a.noconvert())
+        .def("look",
+             [](const Recall &self, Array<uint8_t, -1> code) {
+        require(length(code.size()) == self.shape().code_size(), "a code");
+        self.look(code.data());
+    }, "code"_a.noconvert())
         .def("save", save_state)
         .def("restore", restore_state, "state"_a);
     m.def("recall_codes", codes_of, "shape"_a, "text"_a.noconvert(), "ends"_a.noconvert(), "codes"_a.noconvert());

@@ -21,9 +21,7 @@ namespace cpu1 {
 
 namespace {
 
-[[noreturn]] void unreadable(int number) {
-    refuse("not readable (" + std::system_category().message(number) + ")");
-}
+[[noreturn]] void unreadable(int number) { refuse("not readable (" + std::system_category().message(number) + ")"); }
 
 }  // namespace
 

@@ -16,9 +16,7 @@ struct TernaryGroup {
     void open(const uint8_t *group) { w = load_vector<Bytes16>(group); }
     template <int Pair>
     TernaryBytes bytes() const {
-        return each_four<TernaryBytes>([](I8 w) {
-            return Pairs{(w >> (2 * Pair)) & 3, (w >> (8 + 2 * Pair)) & 3};
-        }, w);
+        return each_four<TernaryBytes>([](I8 w) { return Pairs{(w >> (2 * Pair)) & 3, (w >> (8 + 2 * Pair)) & 3}; }, w);
     }
 };
 
@@ -26,9 +24,8 @@ struct PartialSums {
     static constexpr int64_t run = CPU1_MOST_INPUTS;
     I16 sums = zero();
     void add(const TernaryBytes &w, const FourInputs &in) {
-        sums = each_four<I16>([&](I4 s, const Pairs &p) {
-            return s + dot_pairs(p.even, in.even) + dot_pairs(p.odd, in.odd);
-        }, sums, w);
+        sums = each_four<I16>(
+            [&](I4 s, const Pairs &p) { return s + dot_pairs(p.even, in.even) + dot_pairs(p.odd, in.odd); }, sums, w);
     }
     I16 total() const { return sums; }
 };

@@ -162,9 +162,7 @@ struct Int16Inputs {
 };
 struct Int8Bytes {
     PairsOfGroup w;
-    void open(const uint8_t *group) {
-        w = each_four<PairsOfGroup>(signed_pairs, load_vector<Bytes16>(group));
-    }
+    void open(const uint8_t *group) { w = each_four<PairsOfGroup>(signed_pairs, load_vector<Bytes16>(group)); }
 };
 struct Int8Sums {
     I16 sums = zero();

@@ -44,8 +44,8 @@ class Learner {
     struct Decision {
         int32_t opinions[most_opinions];
         Count *counts[learned_contexts];
-        Count *trusts[2 * (most_contexts + 1)];    // of the memory's bytes that still fit
-        uint8_t expected[2 * (most_contexts + 1)]; // the bit that each of these expects
+        Count *trusts[2 * (most_contexts + 1)];  // of the memory's bytes that still fit
+        uint8_t expected[2 * (most_contexts + 1)];  // the bit that each of these expects
         int64_t trusted;
         int32_t *weights[3], *final_weights;
         int32_t mixed[3], result;
@@ -63,10 +63,10 @@ class Learner {
     std::vector<Count> counts_, trusts_;
     std::vector<int32_t> weights_, final_;
     Contexts contexts_;
-    uint32_t learned_ = 0;                // bytes, as far as rates care
-    uint64_t hashes_[learned_contexts];   // of the next byte's contexts
+    uint32_t learned_ = 0;  // bytes, as far as rates care
+    uint64_t hashes_[learned_contexts];  // of the next byte's contexts
     uint32_t places_[256][learned_contexts];  // of the counts of decisions that `correct` takes, while it takes them
-    std::vector<double> below_;           // the model's mass of all bytes below each (257), for the next byte
+    std::vector<double> below_;  // the model's mass of all bytes below each (257), for the next byte
 };
 
 }  // namespace cpu1

@@ -27,8 +27,9 @@ uint8_t match_level(uint32_t agreed) {
 }  // namespace
 
 Recall::Recall(const RecallShape &shape)
-    : shape_(shape), history_mask_((uint32_t{1} << shape.history) - 1), slots_(std::vector<Slot>(shape.contexts.size() << shape.slots)),
-      history_(size_t{1} << shape.history), last_(std::vector<uint32_t>(size_t{1} << match_index)), found_(shape.contexts.size()) {
+    : shape_(shape), history_mask_((uint32_t{1} << shape.history) - 1),
+      slots_(std::vector<Slot>(shape.contexts.size() << shape.slots)), history_(size_t{1} << shape.history),
+      last_(std::vector<uint32_t>(size_t{1} << match_index)), found_(shape.contexts.size()) {
     find();
 }
 

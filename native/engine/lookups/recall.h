@@ -17,9 +17,9 @@ constexpr int64_t recall_levels = 32;  // 4 times that of the first byte, plus t
 
 struct RecallShape {
     std::vector<int64_t> contexts;  // 1 to 10
-    int64_t slots = 14;    // of each context, as a power of two
+    int64_t slots = 14;  // of each context, as a power of two
     int64_t history = 16;  // bytes that matches are looked for in, as a power of two
-    int64_t match = 6;     // bytes that must agree
+    int64_t match = 6;  // bytes that must agree
 
     int64_t code_size() const { return 3 * static_cast<int64_t>(contexts.size() + 1); }
 };
@@ -59,12 +59,12 @@ class Recall {
     std::vector<uint8_t> history_;
     Shared<std::vector<uint32_t>> last_;  // by the hash of `match` bytes: the position after them; 0: none
     Contexts contexts_;
-    uint32_t position_ = 0;       // bytes read
-    uint32_t ahead_ = 0;          // the position of the byte that the match predicts
-    uint32_t agreed_ = 0;         // bytes that agree before it; 0: no match
-    uint32_t beside_ = 0;         // the same of a long match that a byte has broken, and that may yet go on
-    uint32_t held_ = 0;           // bytes it was right about since it was last wrong
-    uint32_t missed_ = 0;         // bytes it was wrong about; 0: there is none
+    uint32_t position_ = 0;  // bytes read
+    uint32_t ahead_ = 0;  // the position of the byte that the match predicts
+    uint32_t agreed_ = 0;  // bytes that agree before it; 0: no match
+    uint32_t beside_ = 0;  // the same of a long match that a byte has broken, and that may yet go on
+    uint32_t held_ = 0;  // bytes it was right about since it was last wrong
+    uint32_t missed_ = 0;  // bytes it was wrong about; 0: there is none
 
     // Of the next byte: found when the last one was read.
     struct Found {

@@ -66,7 +66,8 @@ void require_bytes(const Model &model) {
     require(model.program.bytes, "archives are for models that read bytes; this one reads tokens");
 }
 
-std::vector<uint8_t> encoded(const std::shared_ptr<const Model> &model, const uint8_t *text, int64_t size, bool learns) {
+std::vector<uint8_t> encoded(const std::shared_ptr<const Model> &model, const uint8_t *text, int64_t size,
+                             bool learns) {
     Block block(model, learns, size);
     Encoder encoder;
     for (int64_t i = 0; i < size; i += piece) {
@@ -168,8 +169,8 @@ std::vector<uint8_t> decompress(std::shared_ptr<const Model> model, const Finger
     const Head head = read_head(archive, size);
     require(head.fingerprint == fingerprint, "the archive was made with another model");
     if (strcmp(arithmetics[head.arithmetic], model->kernels->arithmetic))
-        refuse(std::string("the archive is of the arithmetic ") + arithmetics[head.arithmetic] + ", these kernels are " +
-               model->kernels->arithmetic);
+        refuse(std::string("the archive is of the arithmetic ") + arithmetics[head.arithmetic] +
+               ", these kernels are " + model->kernels->arithmetic);
     std::vector<uint8_t> out;
     int64_t at = head_bytes(head.version);
     const int64_t end = size - check_bytes;

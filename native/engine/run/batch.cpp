@@ -35,8 +35,8 @@ void Batch::add(int64_t id, Task task, const uint8_t *state, int64_t size) {
     if (state) {
         running->stream = session.restored(state, size, task.learner_size);
     } else if (start_) {
-        require(start_learner_ == task.learner_size,
-                start_learner_ ? "the state is of a session that learns" : "the state is of a session that does not learn");
+        require(start_learner_ == task.learner_size, start_learner_ ? "the state is of a session that learns"
+                                                                    : "the state is of a session that does not learn");
         running->stream = *start_;
     } else {
         running->stream = session.begin();
@@ -114,7 +114,9 @@ void Batch::work(Share &share, int64_t patches) {
         else writing.push_back(running.get());
     }
     const auto ended = [](const Running *running) { return running->ending != Ending::none; };
-    const auto drop_ended = [&] { writing.erase(std::remove_if(writing.begin(), writing.end(), ended), writing.end()); };
+    const auto drop_ended = [&] {
+        writing.erase(std::remove_if(writing.begin(), writing.end(), ended), writing.end());
+    };
     for (int64_t patch = 0; patch < patches && (patch == 0 || !writing.empty()); ++patch) {
         for (;;) {  // each to the end of its step
             std::vector<Running *> going;

@@ -186,7 +186,9 @@ class Loader {
     }
 
     void bind_recall(const Op &op, BoundOp &out) {
-        const auto log2 = [](int64_t n) { return static_cast<int64_t>(63 - __builtin_clzll(static_cast<uint64_t>(n))); };
+        const auto log2 = [](int64_t n) {
+            return static_cast<int64_t>(63 - __builtin_clzll(static_cast<uint64_t>(n)));
+        };
         model_.memory = RecallShape{op.contexts, log2(op.memory_size), log2(op.history), op.match};
         out.place = model_.memory_place = take_record(model_.memory->code_size());
         out.first = projected(op.first, op.table);

@@ -25,8 +25,9 @@ struct BoundOp {
     PackedRows rows;                                      // table_rows
     const float *first = nullptr, *second = nullptr;      // recall: (bytes, contexts, width)
     const float *first_gains = nullptr, *second_gains = nullptr, *offsets = nullptr;
-    int64_t place = 0;   // of its state in a stream's values, of its cache among the caches, or of what a lookup found in its record
-    int64_t turns = 0;   // attend: which table of angles
+    int64_t place =
+        0;  // of its state in a stream's values, of its cache among the caches, or of what a lookup found in its record
+    int64_t turns = 0;  // attend: which table of angles
     bool joins = false;  // skipped rows may come back before this one
 
     // All of them, to count what a step costs.
@@ -39,16 +40,16 @@ struct Model {
     std::unique_ptr<Arena> arena;
     BoundOp embed, head;
     std::vector<BoundOp> trunk, lookups;
-    int64_t record = 0;                   // bytes that lookups find for a unit
-    std::optional<RecallShape> memory;    // of the document
-    int64_t memory_place = 0;             // of what it says in a record
-    int64_t state_values = 0;             // of a stream, each state padded to 16
+    int64_t record = 0;  // bytes that lookups find for a unit
+    std::optional<RecallShape> memory;  // of the document
+    int64_t memory_place = 0;  // of what it says in a record
+    int64_t state_values = 0;  // of a stream, each state padded to 16
     std::vector<const BoundOp *> caches;  // attend operations
-    std::vector<int64_t> head_sizes;      // distinct
-    int64_t widest_input = 16;            // bytes of a prepared row
-    std::string about;                    // the header's own part, JSON
+    std::vector<int64_t> head_sizes;  // distinct
+    int64_t widest_input = 16;  // bytes of a prepared row
+    std::string about;  // the header's own part, JSON
     std::string tokenizer;
-    int64_t weight_bytes = 0;   // of all matrices: what a step reads
+    int64_t weight_bytes = 0;  // of all matrices: what a step reads
     int64_t trunk_products = 0, head_products = 0;  // multiply-adds a step
     uint64_t mark = 0;  // distinguishes models when states are restored
 };

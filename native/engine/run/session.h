@@ -52,7 +52,7 @@ class Session {
     void restore(int64_t stream, const uint8_t *from, int64_t size);
 
     // ---- streams that others hold ----
-    Stream begin() const;           // at the start of a document
+    Stream begin() const;  // at the start of a document
     Stream learning(Stream stream, int size) const;  // the stream, which from now on learns
     Stream restored(const uint8_t *from, int64_t size, int learner_size) const;  // learner_size 0: it does not learn
     void check_units(const uint32_t *units, int64_t count) const;

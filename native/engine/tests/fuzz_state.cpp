@@ -81,7 +81,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             state.resize(place);
             continue;
         }
-        for (size_t i = 0; i < count && at < size; ++i, ++at) state[(place + i) % state.size()] = static_cast<char>(data[at]);
+        for (size_t i = 0; i < count && at < size; ++i, ++at)
+            state[(place + i) % state.size()] = static_cast<char>(data[at]);
     }
     cpu1_error error{};
     const std::string untouched = saved(session);
