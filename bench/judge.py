@@ -13,7 +13,8 @@ Beside it: the mean log probability a token of KenLM models, 5-grams of words an
 its source has lmplz, which trains them on --train), the ratio of zstd -19, and the share of words that are not in a
 word list (Debian's wamerican). Speeds are MB of 10^6 bytes a second of CPU time, one thread, over clean texts.
 `side_by_side`: texts of the shortest length judged by two jobs, by one, and by a session that reads one text in steps
-of four bytes; how many times as fast, by the clock, medians over rounds in which each has its turn.
+of four bytes; how many times as fast by the clock, medians over rounds in which each has its turn. `work_of_two_over_one`
+is of the processor's time: 1 where the second job costs nothing but a second core.
 
 With `--calibrate FILE` it writes the model's calibration instead, from every other document of --clean: those that the
 benchmark leaves out.
@@ -316,14 +317,12 @@ def verdicts(judge: Judge, kinds: dict[str, list[str]], scores: Scores) -> dict[
     return rows
 
 
-def side_by_side(model: Model, clean: Sequence[str]) -> dict[str, float]:
+def side_by_side(model: Model, clean: Sequence[str]) -> dict[str, Any]:
     """How many times as fast two jobs are as one on the shortest texts, and both as single steps of one text."""
     short = [beginning(text, LENGTHS[0]).encode() for text in clean[:60]]
 
-    def clock(work: Callable[[], object]) -> float:
-        begun = time.perf_counter()
-        work()
-        return time.perf_counter() - begun
+    def jobs(count: int) -> Callable[[], object]:
+        return lambda: list(bits_of_each(model, short, count))
 
     def step_by_step() -> None:
         for text in short[:10]:
@@ -331,15 +330,20 @@ def side_by_side(model: Model, clean: Sequence[str]) -> dict[str, float]:
             for start in range(0, len(text), 4):
                 session.score(text[start : start + 4])
 
+    def seconds(work: Callable[[], object]) -> tuple[float, float]:
+        """Of the clock, and of all cores."""
+        begun, worked = time.perf_counter(), time.process_time()
+        work()
+        return time.perf_counter() - begun, time.process_time() - worked
+
     rounds = []
     for _ in range(PAIRS):
-        one, two = (clock(lambda jobs=jobs: list(bits_of_each(model, short, jobs))) for jobs in (1, 2))
-        steps = clock(step_by_step) / 10 * len(short)
-        rounds.append((one / two, steps / one, steps / two))
-    names = "two_jobs_over_one", "one_over_single_steps", "two_jobs_over_single_steps"
-    return {
-        name: round(statistics.median(ratios), 2) for name, ratios in zip(names, zip(*rounds, strict=True), strict=True)
-    }
+        (one, one_cpu), (two, two_cpu) = seconds(jobs(1)), seconds(jobs(2))
+        steps = seconds(step_by_step)[0] / 10 * len(short)
+        rounds.append((one / two, two_cpu / one_cpu, steps / one, steps / two))
+    names = "two_jobs_over_one", "work_of_two_over_one", "one_over_single_steps", "two_jobs_over_single_steps"
+    medians = (round(statistics.median(ratios), 2) for ratios in zip(*rounds, strict=True))
+    return dict(zip(names, medians, strict=True)) | {"load": [round(load, 1) for load in os.getloadavg()]}
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

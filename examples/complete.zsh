@@ -9,9 +9,9 @@ _cpu1_start() {
     setopt local_options no_monitor no_notify
     coproc { trap '' INT; exec cpu1 complete --stdin -n 1 2> /dev/null }
     _cpu1_pid=$!
-    exec {_cpu1_in}>&p {_cpu1_out}<&p # the shell may start another coproc
-    coproc :                          # else this one would keep its input open after the shell
-    disown %% 2> /dev/null
+    disown
+    exec {_cpu1_in}>&p {_cpu1_out}<&p
+    coproc : # the shell lets go of its own ends, so that the process ends with the two above
 }
 
 cpu1-complete() {

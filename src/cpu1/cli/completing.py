@@ -70,8 +70,12 @@ def complete(args: argparse.Namespace) -> int:
     if not args.stdin and args.prefix is None:
         raise UserError("give a text to complete, - to read it from standard input, or --stdin for requests")
     from cpu1.completing import Reader
+    from cpu1.runtime.completion import LONGEST, MOST
+    from cpu1.runtime.sampling import whole
     from cpu1.runtime.text import as_bytes
 
+    whole("-n", args.n, 1, MOST)
+    whole("--max-bytes", args.max_bytes, 1, LONGEST)
     if args.stdin:
         return _serve(Reader(opened_model(model_path(args), args), args.longest), args)
     text = sys.stdin.buffer.read() if args.prefix == STANDARD else as_bytes(args.prefix)
