@@ -13,8 +13,8 @@ Beside it: the mean log probability a token of KenLM models, 5-grams of words an
 its source has lmplz, which trains them on --train), the ratio of zstd -19, and the share of words that are not in a
 word list (Debian's wamerican). Speeds are MB of 10^6 bytes a second of CPU time, one thread, over clean texts.
 `side_by_side`: texts of the shortest length judged by two jobs, by one, and by a session that reads one text in steps
-of four bytes; how many times as fast by the clock, medians over rounds in which each has its turn. `work_of_two_over_one`
-is of the processor's time: 1 where the second job costs nothing but a second core.
+of four bytes; how many times as fast by the clock, medians over rounds in which each has its turn. Its
+`work_of_two_over_one` is of the processor's time: 1 where the second job costs nothing but a second core.
 
 With `--calibrate FILE` it writes the model's calibration instead, from every other document of --clean: those that the
 benchmark leaves out.

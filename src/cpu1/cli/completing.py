@@ -31,7 +31,7 @@ def add(command: Command) -> None:
         "complete",
         'complete "Once upon a ti" -n 3',
         "complete - --json < letter.txt",
-        """complete --stdin <<< '{"id": 1, "prefix": "Once upon a ti"}'""",
+        "complete --stdin < requests.jsonl",
     )
     p.add_argument(
         "prefix", nargs="?", metavar="PREFIX", help="text up to the cursor, or - to read it from standard input"

@@ -1,6 +1,6 @@
 """A model that keeps what it has read: a text that grows, or changes near its end, costs only the bytes that are new.
 
-States of a session are kept by the text that leads to them. A request goes on from the longest kept text that it
+States of a session are kept by the text that leads to them. A request starts from the longest kept text that it
 begins with, so what it gives is what a new session gives, to the bit.
 """
 
