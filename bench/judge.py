@@ -1,7 +1,7 @@
 """How well damaged text is told from clean text: `python bench/judge.py --clean FILE... [options] [--json]`.
 
-    python bench/judge.py --clean books.txt.zst reference.txt.zst tech.txt.zst \\
-        --foreign spanish.txt.zst --train books-train.txt.zst ... --lmplz kenlm/build/bin/lmplz
+    python bench/judge.py --clean books.txt.zst reference.txt.zst tech.txt.zst --foreign Spanish=spanish.txt.zst \\
+        --train books-train.txt.zst ... --lmplz kenlm/build/bin/lmplz
 
 Passages of clean text that the model was not trained on, against the same passages with errors of OCR, with their words
 shuffled, and against passages of another language, of random letters, of boilerplate and of Python. Beginnings of a
@@ -12,7 +12,9 @@ one of two readings of a passage has the worse figure.
 Beside it: the mean log probability a token of KenLM models, 5-grams of words and 6-grams of characters (PyPI's kenlm;
 its source has lmplz, which trains them on --train), the ratio of zstd -19, and the share of words that are not in a
 word list (Debian's wamerican). Speeds are MB of 10^6 bytes a second of CPU time, one thread, over clean texts.
-`side_by_side`: texts of the shortest length judged by two jobs against one, by the clock, medians over pairs in turn.
+`side_by_side`: texts of the shortest length judged by two jobs, by one, and by a session that reads one text in steps
+of four bytes; how many times as fast by the clock, medians over rounds in which each has its turn. Its
+`work_of_two_over_one` is of the processor's time: 1 where the second job costs nothing but a second core.
 
 With `--calibrate FILE` it writes the model's calibration instead, from every other document of --clean: those that the
 benchmark leaves out.
@@ -20,6 +22,7 @@ benchmark leaves out.
 
 import argparse
 import json
+import os
 import random
 import re
 import statistics
@@ -36,8 +39,9 @@ from typing import Any
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
+from streams import processor
 
-from cpu1.cli.options import byte_size, positive
+from cpu1.cli.options import byte_size, named, positive
 from cpu1.data.sources import documents
 from cpu1.errors import UserError
 from cpu1.judging.calibration import calibrate
@@ -140,8 +144,8 @@ def texts(args: argparse.Namespace) -> dict[str, list[str]]:
     for share in NOISE:
         found[f"OCR errors, {share}%"] = [noisy(text, share / 100, chance) for text in clean]
     found["words shuffled"] = [shuffled(text, chance) for text in clean]
-    if args.foreign:
-        found["Spanish"] = passages(args.foreign, None, args.passages, chance)
+    for language, source in args.foreign or ():
+        found[language] = passages([source], None, args.passages, chance)
     found["random letters"] = [gibberish(size, chance) for _ in clean]
     found["boilerplate"] = [boilerplate(size, chance) for _ in clean]
     found["Python code"] = passages(["python-stdlib"], None, args.passages, chance)
@@ -313,14 +317,12 @@ def verdicts(judge: Judge, kinds: dict[str, list[str]], scores: Scores) -> dict[
     return rows
 
 
-def side_by_side(model: Model, clean: Sequence[str]) -> dict[str, float]:
-    """How many times as fast two jobs are as one, on the shortest texts, and one as single steps of one text."""
+def side_by_side(model: Model, clean: Sequence[str]) -> dict[str, Any]:
+    """How many times as fast two jobs are as one on the shortest texts, and both as single steps of one text."""
     short = [beginning(text, LENGTHS[0]).encode() for text in clean[:60]]
 
-    def clock(work: Callable[[], object]) -> float:
-        begun = time.perf_counter()
-        work()
-        return time.perf_counter() - begun
+    def jobs(count: int) -> Callable[[], object]:
+        return lambda: list(bits_of_each(model, short, count))
 
     def step_by_step() -> None:
         for text in short[:10]:
@@ -328,12 +330,20 @@ def side_by_side(model: Model, clean: Sequence[str]) -> dict[str, float]:
             for start in range(0, len(text), 4):
                 session.score(text[start : start + 4])
 
-    jobs, steps = [], []
+    def seconds(work: Callable[[], object]) -> tuple[float, float]:
+        """Of the clock, and of all cores."""
+        begun, worked = time.perf_counter(), time.process_time()
+        work()
+        return time.perf_counter() - begun, time.process_time() - worked
+
+    rounds = []
     for _ in range(PAIRS):
-        one = clock(lambda: list(bits_of_each(model, short, 1)))
-        jobs.append(one / clock(lambda: list(bits_of_each(model, short, 2))))
-        steps.append(clock(step_by_step) / 10 / (one / len(short)))
-    return {"two_jobs_over_one": statistics.median(jobs), "one_over_single_steps": statistics.median(steps)}
+        (one, one_cpu), (two, two_cpu) = seconds(jobs(1)), seconds(jobs(2))
+        steps = seconds(step_by_step)[0] / 10 * len(short)
+        rounds.append((one / two, two_cpu / one_cpu, steps / one, steps / two))
+    names = "two_jobs_over_one", "work_of_two_over_one", "one_over_single_steps", "two_jobs_over_single_steps"
+    medians = (round(statistics.median(ratios), 2) for ratios in zip(*rounds, strict=True))
+    return dict(zip(names, medians, strict=True)) | {"load": [round(load, 1) for load in os.getloadavg()]}
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -345,6 +355,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     methods["cpu1"] = {"kinds": table(scores, args.seed), "mb_per_s": speeds, "data_bytes": size}
     result = {
         "model": judge.calibration.model if judge.calibration else None,
+        "processor": processor(),
+        "load": [round(load, 1) for load in os.getloadavg()],
+        "clean": [Path(source).name for source in args.clean],
         "passages": args.passages,
         "lengths": LENGTHS,
         "train_bytes": args.train_bytes,
@@ -394,7 +407,9 @@ def calibrated(args: argparse.Namespace) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clean", nargs="+", required=True, help="texts that the model was not trained on")
-    parser.add_argument("--foreign", nargs="*", help="texts in Spanish")
+    parser.add_argument(
+        "--foreign", nargs="*", type=named, metavar="LANGUAGE=SOURCE", help="texts in other languages, by their names"
+    )
     parser.add_argument("--train", nargs="*", help="texts like those that the model was trained on, for KenLM")
     parser.add_argument("--train-bytes", type=byte_size, default=TRAIN_BYTES, help="of them in all (default: 60M)")
     parser.add_argument("--lmplz", help="KenLM's program that trains")

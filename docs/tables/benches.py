@@ -1,5 +1,6 @@
 """Tables of benchmarks: what a script of bench/ measured and wrote with `--json`."""
 
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -278,3 +279,103 @@ def browser() -> Table:
         first = f"{row['first_text_ms']:,} ms" if "first_text_ms" in row else ""
         lines.append([BROWSERS.get(name, f"native, `{name}`"), *speeds, first])
     return Table(["engine", "generated, KB/s", "scored, KB/s", "from the page to the first text"], "lrrr", lines)
+
+
+JUDGES = {
+    "cpu1": "cpu1",
+    "KenLM, 5-grams of words": "KenLM, words",
+    "KenLM, 6-grams of characters": "KenLM, characters",
+    "zstd -19": "zstd -19",
+    "word list": "word list",
+}
+
+
+@table("judging")
+def judging() -> Table:
+    """Areas under the ROC curve at 1,000 bytes, as `bench/judge.py --json` measured them."""
+    methods = bench("judge")["methods"]
+    lines = []
+    for kind in methods["cpu1"]["kinds"]:
+        areas = (methods[name]["kinds"][kind]["1000"]["auc"] for name in JUDGES)
+        lines.append([kind, *(f"{area:.3f} [{low:.2f}, {high:.2f}]" for area, low, high in areas)])
+    return Table(["against clean text", *JUDGES.values()], "lrrrrr", lines)
+
+
+@table("judging-lengths")
+def judging_lengths() -> Table:
+    """The same areas by the length of a text, of the two best."""
+    methods = bench("judge")["methods"]
+    ours, theirs = (methods[name]["kinds"] for name in ("cpu1", "KenLM, 6-grams of characters"))
+    lengths = ("200", "1000", "4000")
+    lines = [
+        [kind, *(f"{kinds[kind][length]['auc'][0]:.3f}" for kinds in (ours, theirs) for length in lengths)]
+        for kind in ours
+    ]
+    names = [f"{name}, {int(length):,}" for name in ("cpu1", "KenLM") for length in lengths]
+    return Table(["bytes", *names], "lrrrrrr", lines)
+
+
+@table("judging-pairs")
+def judging_pairs() -> Table:
+    """How often the damaged one of two readings has the worse figure, at 200 bytes."""
+    methods = bench("judge")["methods"]
+    lines = [
+        [kind, *(f"{methods[name]['kinds'][kind]['200']['found']:.1%}" for name in JUDGES)]
+        for kind, row in methods["cpu1"]["kinds"].items()
+        if "found" in row["200"]
+    ]
+    return Table(["damage", *JUDGES.values()], "lrrrrr", lines)
+
+
+@table("judging-speed")
+def judging_speed() -> Table:
+    """Speed on one core by the length of a text, and what a method needs to have on disk."""
+    methods, lines = bench("judge")["methods"], []
+    for name, short in JUDGES.items():
+        speeds = (f"{speed:.2g}" for speed in methods[name]["mb_per_s"].values())
+        lines.append([short, *speeds, f"{methods[name]['data_bytes'] / 1e6:.1f} MB"])
+    return Table(["MB/s of texts of", "200 bytes", "1,000 bytes", "4,000 bytes", "data"], "lrrrr", lines)
+
+
+@table("judging-verdicts")
+def judging_verdicts() -> Table:
+    """Shares of texts by verdict, of 200 and of 1,000 bytes."""
+    lines = []
+    for kind, row in bench("judge")["verdicts"].items():
+        cells = [
+            f"{row[length][level]:.0%}" for length in ("200", "1000") for level in ("above_95", "above_99", "below_1")
+        ]
+        lines.append([kind, *cells])
+    head = [f"{length}: {level}" for length in ("200", "1,000") for level in ("95 or more", "99 or more", "below 1")]
+    return Table(["bytes: percentile", *head], "lrrrrrr", lines)
+
+
+WAYS = {"kept": "kept, in the process", "pipe": "kept, `cpu1 complete --stdin`", "new": "a new session each"}
+
+
+@table("typing")
+def typing() -> Table:
+    """Milliseconds a key takes, as `bench/keystrokes.py` measured it."""
+    lines = []
+    for context, ways in bench("typing")["contexts"].items():
+        for way, name in WAYS.items():
+            row = ways[way]
+            lines.append(
+                [f"{int(context):,}", name, f"{row['keys']:,}", f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}"]
+            )
+    return Table(["characters before", "what was read", "keys", "p50, ms", "p99, ms"], "rlrrr", lines)
+
+
+@table("typing-histogram")
+def typing_histogram() -> Table:
+    """Shares of keys by the milliseconds they take, after 2,048 characters."""
+    found = bench("typing")
+    counts = {way: found["contexts"]["2048"][way] for way in WAYS}
+    bounds = found["bounds_ms"]
+    names = [f"less than {bounds[0]}", *(f"{low} to {high}" for low, high in pairwise(bounds))]
+    lines = [
+        [name, *(f"{row['histogram'][place] / row['keys']:.1%}" for row in counts.values())]
+        for place, name in enumerate([*names, f"{bounds[-1]} or more"])
+        if any(row["histogram"][place] for row in counts.values())
+    ]
+    return Table(["milliseconds", *WAYS.values()], "lrrr", lines)

@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 
-from cpu1.cli import main
+from cpu1.cli import judging, main
 
 CLEAN = "The old man sat down by the fire and began to tell us the story of his long voyage to the islands. " * 3
 DAMAGED = CLEAN.replace("began to tell us", "bcgan tq tcll vs", 1)
@@ -116,6 +116,20 @@ def test_the_better_of_two_files(folder, capsys):
     assert found["better"] == "clean.txt"
     assert [each["name"] for each in found["readings"]] == ["clean.txt", "damaged.txt"]
     assert run(capsys, "--better", "clean.txt", "clean.txt")[0].splitlines()[-1] == "they are alike"
+
+
+def test_the_better_of_two_shows_as_many_passages_as_asked_for(folder, capsys):
+    for most in 0, 1:
+        found = json.loads(run(capsys, "--better", "clean.txt", "damaged.txt", "--json", "--worst", str(most))[0])
+        assert [len(each["passages"]) for each in found["readings"]] == [0, most]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (0.02, "0.1"), (0.5, "0.5"), (1, "1"), (50.4, "50"), (99.2, "99.2"), (99.97, "99.9"), (100, "100")],
+)
+def test_percentiles_near_the_ends_are_not_the_ends(value, shown):
+    assert judging._percent(value) == shown
 
 
 def test_json_lines_come_back_with_a_judgement(folder, capsys, monkeypatch):

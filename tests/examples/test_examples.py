@@ -35,8 +35,9 @@ def run(*words: str | Path, folder: Path = ROOT, **environment: str) -> str:
 
 
 def test_every_example_has_a_test() -> None:
-    tested = set(re.findall(r"\b\w+\.(?:py|c|sh)\b", Path(__file__).read_text(encoding="utf-8")))
-    assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".c", ".sh")} <= tested
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tested = set(re.findall(r"\b\w+\.(?:py|c|sh|lua)\b", tests))
+    assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".c", ".sh", ".lua")} <= tested
 
 
 def test_generate() -> None:

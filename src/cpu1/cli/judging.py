@@ -182,7 +182,7 @@ def _better(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> i
         texts.append(input_bytes(Path(source)))
         if not texts[-1]:
             raise UserError(f"{source}: empty, there is nothing to compare")
-    found = judge.better(texts[0], texts[1], _jobs(args))
+    found = judge.better(texts[0], texts[1], _jobs(args), args.worst)
     progress.clear()
     names = args.sources
     better = None if found.better is None else names[found.better]
@@ -236,7 +236,8 @@ def _plain(text: str, code: str) -> str:
 
 def _percent(value: float) -> str:
     """99.97 must not look like 100, nor 0.02 like 0."""
-    return f"{value:.0f}" if 1 <= value <= 99 else f"{value:.1f}"
+    whole = 1 <= value <= 99 or value in (0, 100)
+    return f"{value:.0f}" if whole else f"{min(max(value, 0.1), 99.9):.1f}"
 
 
 class Progress:

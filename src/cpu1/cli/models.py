@@ -22,6 +22,7 @@ from cpu1.cli.options import (
     learn_option,
     model_option,
     model_path,
+    opened_model,
     out_option,
     positive,
     seed_option,
@@ -30,7 +31,6 @@ from cpu1.cli.options import (
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.runtime.model import Model
     from cpu1.runtime.sampling import Sampling
 
 
@@ -174,7 +174,7 @@ def _continuation(
     model: Path, prompt: bytes, size: int, sampling: "Sampling", args: argparse.Namespace
 ) -> Iterator[bytes]:
     if model.is_file() or model.suffix == PACKED:
-        return _opened(model, args).chunks(prompt, size, sampling)
+        return opened_model(model, args).chunks(prompt, size, sampling)
     if args.learn or args.adapter:
         raise UserError(f"--learn and --adapter are for packed models: cpu1 pack {model} makes one")
     import torch
@@ -187,17 +187,6 @@ def _continuation(
     return continue_text(load(model, choose(args.device)), prompt, size, sampling)
 
 
-def _opened(model: Path, args: argparse.Namespace) -> "Model":
-    """The model, where its adapter left it. An adapter is of a model that learns."""
-    from cpu1.runtime.adapter import read
-    from cpu1.runtime.model import Model
-
-    opened = Model(model, args.threads, learn=args.learn or args.adapter is not None)
-    if args.adapter is not None:
-        read(opened, args.adapter)
-    return opened
-
-
 def score(args: argparse.Namespace) -> int:
     """Measure how well a model predicts a text, in bits per byte.
 
@@ -206,7 +195,7 @@ def score(args: argparse.Namespace) -> int:
     model, text = model_path(args), input_bytes(args.file)
     if not text:
         raise UserError(f"{args.file}: empty, nothing to score")
-    opened = _opened(model, args)
+    opened = opened_model(model, args)
     bits = opened.score(text)
     found = {"bytes": len(text), "bits": float(bits.sum()), "bpb": float(bits.mean()), "learning": opened.learn}
     how = ", learning while it reads" if opened.learn else ""
@@ -224,7 +213,7 @@ def learn(args: argparse.Namespace) -> int:
 
     keep_inputs(args.out, *args.files, model_path(args), args.adapter)
     texts = [input_bytes(file) for file in args.files]
-    model = _opened(model_path(args), args)
+    model = opened_model(model_path(args), args)
     for file, text in zip(args.files, texts, strict=True):
         model.prime(text)
         print(f"{file}: {len(text):,} bytes read", file=sys.stderr)

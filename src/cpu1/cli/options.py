@@ -10,6 +10,7 @@ from cpu1.device import DEVICES
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
+    from cpu1.runtime.model import Model
     from cpu1.training.plan import Budget
 
 SCALES = ("original", "demo", "nano", "small", "base")
@@ -52,6 +53,17 @@ def model_path(args: argparse.Namespace) -> Path:
     from cpu1.runtime.default import default_model
 
     return args.model or default_model()
+
+
+def opened_model(model: Path, args: argparse.Namespace) -> "Model":
+    """The model, where its --adapter left it. An adapter is of a model that learns, as with --learn."""
+    from cpu1.runtime.adapter import read
+    from cpu1.runtime.model import Model
+
+    opened = Model(model, args.threads, learn=args.learn or args.adapter is not None)
+    if args.adapter is not None:
+        read(opened, args.adapter)
+    return opened
 
 
 def out_option(parser: argparse.ArgumentParser, help: str, metavar: str = "FILE", **more: Any) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cpu1.cli import (
     archives,
+    completing,
     completion,
     judging,
     language,
@@ -42,7 +43,7 @@ class Group(NamedTuple):
 
 FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
 MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
-USE = ("generate", "score", "judge", "learn", "compress", "decompress", *MESSAGES, "check", "bench")
+USE = ("generate", "complete", "score", "judge", "learn", "compress", "decompress", *MESSAGES, "check", "bench")
 GROUPS = (
     Group("use", "use a model", USE),
     Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
@@ -52,6 +53,7 @@ GROUPS = (
 )
 MODULES = (
     models,
+    completing,
     judging,
     archives,
     messages,

@@ -98,9 +98,9 @@ class Judge:
         for text, bits in bits_of_each(self.model, texts, jobs, progress):
             yield _judgement(text, bits, self.calibration, most)
 
-    def better(self, first: str | bytes, second: str | bytes, jobs: int = 1) -> Choice:
+    def better(self, first: str | bytes, second: str | bytes, jobs: int = 1, most: int = WORST) -> Choice:
         """Which of two readings of the same text costs fewer bits a byte."""
-        one, two = self.each([as_bytes(first), as_bytes(second)], jobs)
+        one, two = self.each([as_bytes(first), as_bytes(second)], jobs, most)
         for name, each in ("first", one), ("second", two):
             if not each.text:
                 raise UserError(f"the {name} reading is empty: there is nothing to compare")

@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_cpu1_messages_subparsers=(train encode decode)
-_shtab_cpu1_subparsers=(messages generate score learn bench judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_subparsers=(messages generate score learn bench complete judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_messages_train_option_strings=(-h --help -o --out -m --model --minutes --scratch --most --field --threads --quiet)
 _shtab_cpu1_messages_encode_option_strings=(-h --help -o --out -m --model --adapter --sample --text --lines --jsonl --check --codec --plain)
@@ -16,6 +16,7 @@ _shtab_cpu1_generate_option_strings=(-h --help -m --model --max-bytes --temperat
 _shtab_cpu1_score_option_strings=(-h --help -m --model --learn --adapter --threads --json)
 _shtab_cpu1_learn_option_strings=(-h --help -o --out -m --model --adapter --threads)
 _shtab_cpu1_bench_option_strings=(-h --help -m --model --steps --repeats --threads --json)
+_shtab_cpu1_complete_option_strings=(-h --help -m --model -n --max-bytes --stdin --longest --learn --adapter --threads --json)
 _shtab_cpu1_judge_option_strings=(-h --help -m --model --better --jsonl --field --worst --json --calibrate --calibration -o --out --jobs --quiet)
 _shtab_cpu1_compress_option_strings=(-h --help -o --out -m --model --threads --block --frozen)
 _shtab_cpu1_decompress_option_strings=(-h --help -o --out -m --model --threads)
@@ -74,6 +75,10 @@ _shtab_cpu1_learn___model_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_learn___adapter_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_bench__m_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_bench___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_complete_pos_0_COMPGEN=''
+_shtab_cpu1_complete__m_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_complete___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_complete___adapter_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_judge_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_judge__m_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_judge___model_COMPGEN=_shtab_compgen_files
@@ -164,7 +169,7 @@ _shtab_cpu1_held_out___device_choices=(auto cpu cuda)
 _shtab_cpu1_publish___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_checkpoints___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_completion_pos_0_choices=(bash zsh fish)
-_shtab_cpu1_pos_0_choices=(messages generate score learn bench judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_pos_0_choices=(messages generate score learn bench complete judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_messages_train_pos_0_nargs=+
 _shtab_cpu1_messages_train__h_nargs=0
@@ -203,6 +208,11 @@ _shtab_cpu1_learn___help_nargs=0
 _shtab_cpu1_bench__h_nargs=0
 _shtab_cpu1_bench___help_nargs=0
 _shtab_cpu1_bench___json_nargs=0
+_shtab_cpu1_complete__h_nargs=0
+_shtab_cpu1_complete___help_nargs=0
+_shtab_cpu1_complete___stdin_nargs=0
+_shtab_cpu1_complete___learn_nargs=0
+_shtab_cpu1_complete___json_nargs=0
 _shtab_cpu1_judge_pos_0_nargs='*'
 _shtab_cpu1_judge__h_nargs=0
 _shtab_cpu1_judge___help_nargs=0

@@ -50,8 +50,8 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --calibration --checkpoint-seconds --codec --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --most --out --part --piece --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words --worst -m -o
+set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench complete judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --calibration --checkpoint-seconds --codec --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --longest --max-bytes --min-p --minutes --model --most --out --part --piece --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words --worst -m -n -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -135,6 +135,17 @@ complete -c cpu1 -n '_shtab_cpu1_using bench' -l steps -x -d 'model steps per re
 complete -c cpu1 -n '_shtab_cpu1_using bench' -l repeats -x -d 'number of repeats; the median is printed (default: 15)'
 complete -c cpu1 -n '_shtab_cpu1_using bench' -l threads -x -d 'number of threads (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using bench' -l json -d 'print JSON instead of text'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a complete -d 'Complete the word that is being typed, or name the next one.'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, a .cpu1 file (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -s n -x -d 'completions, 64 at most (default: 5)'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -l max-bytes -x -d 'longest completion in bytes (default: 24)'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -l stdin -d 'answer requests, one JSON object a line: id, prefix or text with cursor, n, max_bytes'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -l longest -x -d 'read at most this much text before the cursor (default: 64Ki)'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -l learn -d 'learn from the text before the cursor'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'start from what `cpu1 learn` wrote, and learn on from there'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -l threads -x -d 'number of threads (default: 1)'
+complete -c cpu1 -n '_shtab_cpu1_using complete' -l json -d 'print JSON instead of text'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a judge -d 'Find damaged, foreign or senseless text, and its worst passages.'
 complete -c cpu1 -n '_shtab_cpu1_using judge' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using judge' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model, a .cpu1 file (default: the file in CPU1_MODEL, else the bundled model)'

@@ -14,6 +14,7 @@ _shtab_cpu1_commands() {
     check:'Test a model'"'"'s grammar, last words and spelling.'
     checkpoints:'Pack trained runs into one folder, each with its model card.'
     compare:'Compare two runs of a study on every text.'
+    complete:'Complete the word that is being typed, or name the next one.'
     completion:'Print a script that completes commands and options in a shell.'
     compress:'Compress a file with a model, without loss.'
     data:'Prepare a text for training and describe it.'
@@ -113,6 +114,23 @@ _shtab_cpu1_compare_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_compare_defaults_added=0
+
+_shtab_cpu1_complete_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-m,--model}"[packed model, a .cpu1 file (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
+  "-n[completions, 64 at most (default\: 5)]:N:"
+  "--max-bytes[longest completion in bytes (default\: 24)]:N:"
+  "--stdin[answer requests, one JSON object a line\: id, prefix or text with cursor, n, max_bytes]"
+  "--longest[read at most this much text before the cursor (default\: 64Ki)]:SIZE:"
+  "--learn[learn from the text before the cursor]"
+  "--adapter[start from what \`cpu1 learn\` wrote, and learn on from there]:FILE:_files"
+  "--threads[number of threads (default\: 1)]:N:"
+  "--json[print JSON instead of text]"
+  ":text up to the cursor, or - to read it from standard input:()"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_complete_defaults_added=0
 
 _shtab_cpu1_completion_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -503,6 +521,7 @@ _shtab_cpu1() {
         check) _arguments -C -s $_shtab_cpu1_check_options ;;
         checkpoints) _arguments -C -s $_shtab_cpu1_checkpoints_options ;;
         compare) _arguments -C -s $_shtab_cpu1_compare_options ;;
+        complete) _arguments -C -s $_shtab_cpu1_complete_options ;;
         completion) _arguments -C -s $_shtab_cpu1_completion_options ;;
         compress) _arguments -C -s $_shtab_cpu1_compress_options ;;
         data) _arguments -C -s $_shtab_cpu1_data_options ;;
