@@ -11,7 +11,7 @@ JOBS ?= 2
 SECONDS ?= 60
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test web fuzz lock audit sbom clean
+.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test web fuzz lock audit sbom release-check clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -76,6 +76,9 @@ audit: build/tools/made  ## ask PyPI for known faults of the packages that devel
 
 sbom: setup  ## write the bills of materials of a release into dist/
 	$(BIN)/python release/sbom.py
+
+release-check: setup  ## list what a release still needs
+	$(BIN)/python release/check.py
 
 build/tools/made:
 	$(PYTHON) -m venv build/tools

@@ -125,10 +125,13 @@ def test_version_names_the_package_and_the_engine(capsys, monkeypatch):
         monkeypatch.setenv("CPU1_ISA", "abacus")
         assert "CPU1_ISA=abacus is not one of" in said()[2]
     monkeypatch.setattr(engine, "available", lambda: False)
-    version, python, native = said()
+    version, python, native, model = said()
     assert re.fullmatch(r"cpu1 \d+\.\d+\.\d+\S*", version)
     assert python.startswith("Python 3.")
     assert native.startswith("no native engine")
+    assert re.fullmatch(r"default model [0-9a-f]{16}, \d+\.\d MB", model)
+    monkeypatch.setenv("CPU1_MODEL", "no-such-file")
+    assert said()[3].startswith("no default model")
 
 
 def test_the_parsers_import_nothing_heavy():

@@ -26,7 +26,7 @@ from cpu1.cli import (
 
 USAGE = "cpu1 COMMAND [options]"
 LEAST = 40  # columns that a help needs
-VERSION_HELP = "show the version and the instruction set in use"
+VERSION_HELP = "show the version, the instruction set in use and the default model"
 ABOUT = "Byte-level language models that run on CPUs, and the tools that train and compare them."
 START = """start here:
   cpu1 generate "Once upon a time"

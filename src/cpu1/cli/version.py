@@ -1,10 +1,13 @@
-"""What is installed: the package, Python, and the engine with its instruction set."""
+"""What is installed: the package, Python, the engine with its instruction set, and the default model."""
 
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from cpu1.errors import UserError
 from cpu1.runtime import engine
+from cpu1.runtime.archive import fingerprint_of
+from cpu1.runtime.default import default_model
 
 
 def installed() -> str:
@@ -14,7 +17,16 @@ def installed() -> str:
     except PackageNotFoundError:
         package = "(not installed, run from its source)"
     machine = f"{platform.system()} {platform.machine()}"
-    return f"cpu1 {package}\nPython {platform.python_version()} on {machine}\n{_engine()}"
+    return f"cpu1 {package}\nPython {platform.python_version()} on {machine}\n{_engine()}\n{_model()}"
+
+
+def _model() -> str:
+    """The model that runs where none is named, by what archives know it by: the first bytes of its file's SHA-256."""
+    try:
+        path = default_model()
+        return f"default model {fingerprint_of(path).hex()}, {path.stat().st_size / 1e6:.1f} MB"
+    except (UserError, OSError):
+        return "no default model: name one with -m"
 
 
 def _engine() -> str:

@@ -57,7 +57,7 @@ complete -c cpu1 -e
 complete -c cpu1 -f
 
 complete -c cpu1 -n _shtab_cpu1_using -s h -l help -d 'show this help message and exit'
-complete -c cpu1 -n _shtab_cpu1_using -l version -d 'show the version and the instruction set in use'
+complete -c cpu1 -n _shtab_cpu1_using -l version -d 'show the version, the instruction set in use and the default model'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a messages -d 'Code short messages in few bytes, for narrow links.'
 complete -c cpu1 -n '_shtab_cpu1_using messages' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using messages; and test $_shtab_cpu1_npos -eq 0' -a train -d 'Adapt a model to messages of your own.'

@@ -52,7 +52,7 @@ _shtab_cpu1_messages_commands() {
 
 _shtab_cpu1_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--version[show the version and the instruction set in use]"
+  "--version[show the version, the instruction set in use and the default model]"
 )
 
 # guard to ensure default positional specs are added only once per session
