@@ -6,7 +6,7 @@
        for web pages (make web)
 
 What remains is for a person: the tests on a quiet machine (`make test-all`), an hour of fuzzers (`make fuzz`), the
-wheels in clean environments (`make wheels-test`), `make audit`, the tag v<version>. Exit status 1: something is missing.
+wheels in clean environments (`make wheels-test`), `make audit`, the tag v<version>. Exit status 1: it is not ready.
 """
 
 import json
