@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -47,6 +48,23 @@ def test_a_program_talks_to_it_through_pipes():
         out, err = process.communicate(timeout=60)
     assert read == [8, None, 2]
     assert (process.returncode, out, err) == (0, b"", b"")
+
+
+@pytest.mark.parametrize(("how", "status"), [("interrupt", 130), ("nobody reads", 0)])
+def test_it_ends_without_a_traceback(how, status):
+    words = [sys.executable, "-m", "cpu1", "complete", "--stdin", "-n", "1"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(b'{"prefix": "a"}\n')
+        process.stdin.flush()
+        assert process.stdout.readline()
+        if how == "interrupt":
+            process.send_signal(signal.SIGINT)
+        else:
+            process.stdout.close()
+            process.stdin.write(b'{"prefix": "a"}\n')
+            process.stdin.flush()
+        assert process.wait(60) == status
+        assert process.stderr.read() == b""
 
 
 @pytest.mark.parametrize(

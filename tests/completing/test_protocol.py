@@ -5,17 +5,24 @@ import json
 
 import pytest
 from helpers.packing import packed_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cpu1
 from cpu1.completing import Reader
 from cpu1.completing import protocol as protocols
-from cpu1.completing.protocol import answers
+from cpu1.completing.protocol import FIELDS, answers
 from cpu1.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def model():
     return cpu1.load()
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.integers())
+REQUESTS = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=3), VALUES, max_size=4)
+LINES = st.one_of(REQUESTS.map(lambda each: json.dumps(each).encode()), st.binary(max_size=40))
 
 
 def exchange(model, *lines: object, n: int = 2) -> list[dict]:
@@ -85,6 +92,15 @@ def test_errors_bring_the_id_back(model):
         {"id": 5, "error": "prefix: must be a string"},
         {"id": None, "error": "give either prefix or text"},
     ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(LINES, max_size=8))
+def test_any_lines_have_an_answer_each(lines):
+    data = b"\n".join(line.replace(b"\n", b"") for line in lines) + b"\n"
+    found = [json.loads(each) for each in answers(Reader(cpu1.load()), io.BytesIO(data), 1, 2)]
+    assert len(found) == data.count(b"\n")
+    assert all(("error" in each) != ("completions" in each) for each in found)
 
 
 def test_half_a_character_is_a_text(model):
