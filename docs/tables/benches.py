@@ -217,7 +217,7 @@ def scored(row: dict[str, Any], when: str, which: str) -> str:
 
 
 ADAPTED = {"author": "one novel", "radio": "radio chat", "code": "Python code"}
-WAYS = {
+ADAPTED_WAYS = {
     "shipped": "as it ships",
     "shipped, learning": "learns from the held-out text alone",
     "reading": "read the text",
@@ -238,7 +238,7 @@ def adapted() -> dict[str, dict[str, dict[str, Any]]]:
 def adapting() -> Table:
     """Bits per byte of the held-out tenth of three texts, and what that is less than the bundled model needs."""
     rows, lines = adapted(), []
-    for way, words in WAYS.items():
+    for way, words in ADAPTED_WAYS.items():
         cells = []
         for text in rows.values():
             bits, before = text[way]["bpb"], text["shipped"]["bpb"]
@@ -255,7 +255,7 @@ def adapting_cost() -> Table:
     for way in ("reading", "trained", "trained, reading", "scratch"):
         cells = [f"{text[way]['seconds']:,.0f} s ({text[way]['cpu_seconds']:,.0f} s)" for text in rows.values()]
         sizes = [text[way]["file_bytes"] / 1e6 for text in rows.values()]
-        lines.append([WAYS[way], *cells, f"{max(sizes):.1f} MB"])
+        lines.append([ADAPTED_WAYS[way], *cells, f"{max(sizes):.1f} MB"])
     return Table(["the model", *(ADAPTED[name] for name in rows), "files"], "l" + "r" * (len(rows) + 1), lines)
 
 
