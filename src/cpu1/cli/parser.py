@@ -8,6 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 from cpu1.cli import (
+    adapting,
     archives,
     completion,
     judging,
@@ -42,7 +43,7 @@ class Group(NamedTuple):
 
 FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
 MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
-USE = ("generate", "score", "judge", "learn", "compress", "decompress", *MESSAGES, "check", "bench")
+USE = ("generate", "score", "judge", "learn", "adapt", "compress", "decompress", *MESSAGES, "check", "bench")
 GROUPS = (
     Group("use", "use a model", USE),
     Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
@@ -53,6 +54,7 @@ GROUPS = (
 MODULES = (
     models,
     judging,
+    adapting,
     archives,
     messages,
     language,

@@ -1,0 +1,248 @@
+"""Trains a model on a text for a given time, and keeps the one that predicts the held-out text best.
+
+The rate falls linearly to zero over a number of steps that is settled once, from how long a step takes here. Everything
+else is a function of the text, the model and the seed: a run that was killed ends with the same weights as one that was
+not. What is looked at is the packed file, read by the engine as users will read it.
+
+Shapes: B windows, N bytes of one.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cpu1 import ops
+from cpu1.adapting.folder import Folder, Look, Looks, Plan, Task
+from cpu1.adapting.measure import bits_per_byte, cores, some_of
+from cpu1.adapting.text import Parts
+from cpu1.data.split import Split, write_split
+from cpu1.device import fast_precision
+from cpu1.errors import UserError
+from cpu1.files import digest
+from cpu1.format.tokens import SEPARATOR
+from cpu1.model import ladder
+from cpu1.model.network import Model, build
+from cpu1.model.recipe import Recipe
+from cpu1.runs.pack import pack_trained
+from cpu1.runs.settings import Settings
+from cpu1.runs.trained import Trained
+from cpu1.runtime.model import Model as PackedModel
+from cpu1.training import loop
+from cpu1.training.checkpoint import Checkpoints, Progress
+from cpu1.training.guards import check_finite
+from cpu1.training.optim import optimizer as make_optimizer
+from cpu1.training.parallel import Group
+from cpu1.training.start import TUNED, Start, fitting, open_start
+from cpu1.training.step import Windowed, step
+
+RATE_SHARE = 1.0  # of the scale's peak rate
+BATCH_BYTES = 4096  # of text in a step
+WARMUP = 0.05  # share of the steps
+PASSES = 12.0  # over the text at most: after more of them, held-out text gets worse
+LOOKS = 10  # spread evenly over the steps
+LOOK_BYTES = 64 << 10  # of held-out text, at most, in each look
+PATIENCE = 3  # looks without a gain, after which training stops
+MEASURED = 8  # steps that show how long one takes
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for."""
+
+    start: Path  # a packed file
+    minutes: float
+    seed: int = 0
+    threads: int | None = None  # None: all cores
+    steps: int | None = None  # instead of those that the minutes come to
+    checkpoint_seconds: float = loop.CHECKPOINT_SECONDS
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.minutes) and self.minutes > 0):
+            raise UserError(f"--minutes is {self.minutes}; it must be a positive number")
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a training is, for those who wait for it."""
+
+    step: int
+    steps: int
+    seconds: float  # of training, in all processes that had a part in it
+    looks: Looks
+
+
+Report = Callable[[State], None]
+
+
+class Ended(Exception):
+    """SIGINT, SIGTERM or SIGHUP arrived; the run is saved and can be resumed."""
+
+
+def open_model(path: Path) -> Start:
+    """The weights of a packed file; UserError for a model that cannot be trained on."""
+    start = open_start(path)
+    if start.recipe.level != "byte":
+        raise UserError(f"{path}: reads tokens, and only models that read bytes can be adapted")
+    return start
+
+
+def task_of(wish: Wish, parts: Parts) -> Task:
+    """What marks the folder of a training."""
+    return Task(1, parts.identity, digest(wish.start).hex()[:16], float(wish.minutes), wish.seed)
+
+
+def train(wish: Wish, start: Start, parts: Parts, folder: Folder, report: Report = lambda _: None) -> Looks:
+    """Trains, or goes on training, in `folder`, where the best model is then; returns what was seen of it.
+
+    Raises Ended when a signal stopped it, UserError for a folder of something else.
+    """
+    with folder.held(task_of(wish, parts)):
+        torch.set_num_threads(wish.threads or cores())
+        ops.retain_memory()
+        return _Run(wish, start, parts, folder, report).run()
+
+
+class _Run:
+    """One process's part of a training."""
+
+    def __init__(self, wish: Wish, start: Start, parts: Parts, folder: Folder, report: Report) -> None:
+        self.start, self.folder, self.report, self.wish = start, folder, report, wish
+        self.begun = time.monotonic()
+        self.recipe = start.recipe.replace(distill=None)
+        self.group = Group(torch.device("cpu"))
+        self.text = _text(parts, folder.path, self.recipe)
+        self.sample = some_of(parts.held_out, LOOK_BYTES)
+        self.looks = folder.looks()
+        self.model = build(self.recipe, wish.seed).train()
+        self.model.load_state_dict(fitting(start, self.recipe) or {}, strict=False)
+        self.group.choose_gradients(self.model)
+        self.settings = self._plan(parts)
+        self.optimizer = make_optimizer(self.model, self.settings)
+
+    def run(self) -> Looks:
+        """Trains to the last step, or until held-out text has got worse for a while."""
+        settings = self.settings
+        identity = f"{self.recipe.hash()} {settings.to_json()}"
+        checkpoints = Checkpoints(self.folder.path / "checkpoints", identity, self.group)
+        progress = checkpoints.resume(self.model, self.optimizer)
+        windows = self.text.windows(settings.window, settings.seed)
+        places = {round(settings.steps * share / LOOKS) for share in range(1, LOOKS + 1)}
+        saved = time.monotonic()
+        self._tell(progress)
+        with loop.signals_caught() as signals:
+            while progress.step < settings.steps:
+                self._step(windows.starts(progress.step, settings.batch), progress)
+                stopped = bool(signals)
+                last = progress.step == settings.steps
+                looked = stopped or last or progress.step in places
+                if looked:
+                    self._look(progress.step)
+                if stopped or last or time.monotonic() - saved > self.wish.checkpoint_seconds:
+                    checkpoints.save(self.model, self.optimizer, progress)
+                    saved = time.monotonic()
+                self._tell(progress)
+                if (stopped or signals) and not last:
+                    checkpoints.save(self.model, self.optimizer, progress)
+                    raise Ended
+                if looked and self.looks.since_best >= PATIENCE:
+                    break
+        return self.looks
+
+    def _plan(self, parts: Parts) -> Settings:
+        """Those of the folder; in a new one, those that fit the time, after a first look."""
+        if plan := self.folder.plan():
+            return plan.settings
+        settings = _settings(self.start, self.recipe, self.wish.seed, parts.identity)
+        looking = time.monotonic()
+        self._look(0)
+        looking = time.monotonic() - looking
+        steps = self.wish.steps
+        if steps is None:
+            each = loop.seconds_a_step(self.recipe, settings, self.text, None, self.group, MEASURED)
+            left = self.wish.minutes * 60 - (time.monotonic() - self.begun) - LOOKS * looking
+            most = PASSES * parts.known_bytes / (settings.batch * settings.window)
+            steps = max(1, round(min(left / each, most)))
+        settings = replace(settings, steps=steps)
+        self.folder.settle(Plan(settings))
+        return settings
+
+    def _step(self, places: np.ndarray, progress: Progress) -> None:
+        begun = time.monotonic()
+        settings = self.settings
+        windows = self.text.windows(settings.window, settings.seed)
+        units = windows.read(places)
+        batch = Windowed(self.group.share(units), places, self.text.found(places, settings.window, self.group.device))
+        done = step(self.model, self.optimizer, batch, progress.step, settings, None, self.group)
+        progress.step += 1
+        progress.units += units.size
+        progress.bytes += units.size
+        progress.seconds += time.monotonic() - begun
+        progress.nonfinite += not done.finite
+        check_finite(progress.nonfinite, progress.step, progress.step == settings.steps)
+
+    def _look(self, number: int) -> None:
+        """Packs the model as it is, and reads held-out text with it."""
+        path = self.folder.path / "look.cpu1"
+        rung = ladder.find(self.start.run)
+        about = {"run": rung.run, "title": rung.title, "scale": self.start.scale, "round": TUNED}
+        pack_trained(Trained(self.model, self.recipe, None, self.folder.path), about, path)
+        found = bits_per_byte(PackedModel(path), self.sample, cores())
+        self.looks = self.looks.with_look(Look(number, found))
+        if self.looks.best.step == number:
+            path.replace(self.folder.best)
+        path.unlink(missing_ok=True)
+        self.folder.keep(self.looks)
+
+    def _tell(self, progress: Progress) -> None:
+        self.report(State(progress.step, self.settings.steps, progress.seconds, self.looks))
+
+
+def _settings(start: Start, recipe: Recipe, seed: int, text: str) -> Settings:
+    """Those of a training on a small text, but for the steps. See docs/adapting.md."""
+    rung, scale = ladder.find(start.run), ladder.SCALES[_scale(start)]
+    window = scale.window_bytes
+    return Settings(
+        run=rung.run,
+        title=rung.title,
+        parent=rung.parent,
+        level=recipe.level,
+        scale=start.scale,
+        round=TUNED,
+        seed=seed,
+        data="own",
+        data_source="own",
+        data_sha256=text,
+        steps=1,
+        batch=max(1, BATCH_BYTES // window),
+        window=window,
+        rate=scale.rate * RATE_SHARE,
+        warmup=WARMUP,
+        decay=1.0,
+        floor=0.0,
+        precision=fast_precision(torch.device("cpu")),
+        start=start.content,
+    )
+
+
+def _scale(start: Start) -> str:
+    return ladder.find(start.run).scale if start.scale in ladder.ORIGINAL else start.scale
+
+
+def _text(parts: Parts, folder: Path, recipe: Recipe) -> loop.Text:
+    """The known text as training reads it, written to `folder` if it is not there."""
+    place = folder / "text"
+    place.mkdir(exist_ok=True)
+    counts = write_split(place, "train", (np.frombuffer(text, np.uint8) for text in parts.known), SEPARATOR, np.uint8)
+    split = Split.open(place, "train", np.uint8, counts.documents, counts.size)
+    with torch.device("meta"):
+        lookups = Model(recipe).lookups
+    found = tuple(lookup.of_text(split, place) for lookup in lookups)
+    lengths = np.ones(max(256, recipe.separator + 1), np.int64)
+    lengths[recipe.separator] = 0
+    ends = split.ends if recipe.separator != SEPARATOR else None
+    return loop.Text(split.stream, lengths, math.inf, lookups=found, ends=ends, separator=recipe.separator)
