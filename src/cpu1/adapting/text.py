@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,10 +93,12 @@ def keep_text(out: Path, written: Sequence[Path], sources: Sequence[str]) -> Non
 
 def divide(texts: Sequence[bytes]) -> Parts:
     """Holds out a tenth of the bytes: whole documents where there are many, else the end of each long one."""
-    size = sum(map(len, texts))
-    room = size // SHARE
-    if len(texts) >= FEWEST and max(map(len, texts)) * ALIKE <= room:
-        return _whole(texts, room)
+    sizes: Counter[bytes] = Counter()  # of documents with all their copies, by their hash
+    for text in texts:
+        sizes[hashlib.sha256(text).digest()] += len(text)
+    room = sizes.total() // SHARE
+    if len(sizes) >= FEWEST and max(sizes.values()) * ALIKE <= room:
+        return _whole(texts, sizes, room)
     known, held_out = [], []
     for text in texts:
         end = _line_end(text, len(text) - len(text) // SHARE)
@@ -104,18 +107,17 @@ def divide(texts: Sequence[bytes]) -> Parts:
     return Parts(tuple(filter(None, known)), tuple(filter(None, held_out)), whole=False)
 
 
-def _whole(texts: Sequence[bytes], room: int) -> Parts:
+def _whole(texts: Sequence[bytes], sizes: Mapping[bytes, int], room: int) -> Parts:
     """The choice depends on the documents' content alone; a copy of a held-out document is held out too."""
-    order = sorted({hashlib.sha256(text).digest(): len(text) for text in texts}.items())
     chosen: set[bytes] = set()
-    for key, size in order:
+    for key in sorted(sizes):
         if room <= 0:
             break
         chosen.add(key)
-        room -= size
-    marked = [(text, hashlib.sha256(text).digest() in chosen) for text in texts]
-    known = tuple(text for text, held in marked if not held)
-    return Parts(known, tuple(text for text, held in marked if held), whole=True)
+        room -= sizes[key]
+    held = [hashlib.sha256(text).digest() in chosen for text in texts]
+    known = tuple(text for text, out in zip(texts, held, strict=True) if not out)
+    return Parts(known, tuple(text for text, out in zip(texts, held, strict=True) if out), whole=True)
 
 
 def _line_end(text: bytes, place: int) -> int:

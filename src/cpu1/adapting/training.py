@@ -20,6 +20,7 @@ from cpu1 import ops
 from cpu1.adapting.folder import Folder, Look, Looks, Plan, Task
 from cpu1.adapting.measure import bits_per_byte, cores, some_of
 from cpu1.adapting.text import Parts
+from cpu1.data.order import Windows
 from cpu1.data.split import Split, write_split
 from cpu1.device import fast_precision
 from cpu1.errors import UserError
@@ -40,7 +41,8 @@ from cpu1.training.parallel import Group
 from cpu1.training.start import TUNED, Start, fitting, open_start
 from cpu1.training.step import Windowed, step
 
-RATE_SHARE = 1.0  # of the scale's peak rate
+# The farther a text is from what the model knows, the higher the rate: the scale's peak rate at FAR bits per byte.
+FAR = 5.0
 BATCH_BYTES = 4096  # of text in a step
 WARMUP = 0.05  # share of the steps
 PASSES = 12.0  # over the text at most: after more of them, held-out text gets worse
@@ -133,34 +135,35 @@ class _Run:
         windows = self.text.windows(settings.window, settings.seed)
         places = {round(settings.steps * share / LOOKS) for share in range(1, LOOKS + 1)}
         saved = time.monotonic()
-        self._tell(progress)
         with loop.signals_caught() as signals:
-            while progress.step < settings.steps:
-                self._step(windows.starts(progress.step, settings.batch), progress)
-                stopped = bool(signals)
-                last = progress.step == settings.steps
-                looked = stopped or last or progress.step in places
-                if looked:
+            self._tell(progress)
+            while progress.step < settings.steps and not self._worsens(progress.step):
+                self._step(windows, progress)
+                asked = bool(signals)
+                looks = asked or progress.step in places
+                if looks:
                     self._look(progress.step)
-                if stopped or last or time.monotonic() - saved > self.wish.checkpoint_seconds:
+                if looks or time.monotonic() - saved > self.wish.checkpoint_seconds:
                     checkpoints.save(self.model, self.optimizer, progress)
                     saved = time.monotonic()
                 self._tell(progress)
-                if (stopped or signals) and not last:
-                    checkpoints.save(self.model, self.optimizer, progress)
+                if asked and progress.step < settings.steps:
                     raise Ended
-                if looked and self.looks.since_best >= PATIENCE:
-                    break
         return self.looks
+
+    def _worsens(self, done: int) -> bool:
+        """Whether the newest looks, at steps that this process has behind it, were all worse than an earlier one."""
+        return self.looks.looks[-1].step <= done and self.looks.since_best >= PATIENCE
 
     def _plan(self, parts: Parts) -> Settings:
         """Those of the folder; in a new one, those that fit the time, after a first look."""
         if plan := self.folder.plan():
             return plan.settings
-        settings = _settings(self.start, self.recipe, self.wish.seed, parts.identity)
         looking = time.monotonic()
         self._look(0)
         looking = time.monotonic() - looking
+        share = min(1.0, self.looks.best.bits_per_byte / FAR)
+        settings = _settings(self.start, self.recipe, share, self.wish.seed, parts.identity)
         steps = self.wish.steps
         if steps is None:
             each = loop.seconds_a_step(self.recipe, settings, self.text, None, self.group, MEASURED)
@@ -171,10 +174,9 @@ class _Run:
         self.folder.settle(Plan(settings))
         return settings
 
-    def _step(self, places: np.ndarray, progress: Progress) -> None:
-        begun = time.monotonic()
-        settings = self.settings
-        windows = self.text.windows(settings.window, settings.seed)
+    def _step(self, windows: Windows, progress: Progress) -> None:
+        begun, settings = time.monotonic(), self.settings
+        places = windows.starts(progress.step, settings.batch)
         units = windows.read(places)
         batch = Windowed(self.group.share(units), places, self.text.found(places, settings.window, self.group.device))
         done = step(self.model, self.optimizer, batch, progress.step, settings, None, self.group)
@@ -202,8 +204,8 @@ class _Run:
         self.report(State(progress.step, self.settings.steps, progress.seconds, self.looks))
 
 
-def _settings(start: Start, recipe: Recipe, seed: int, text: str) -> Settings:
-    """Those of a training on a small text, but for the steps. See docs/adapting.md."""
+def _settings(start: Start, recipe: Recipe, share: float, seed: int, text: str) -> Settings:
+    """Those of a training on a small text, but for the steps; `share`: of the scale's peak rate. docs/adapting.md."""
     rung, scale = ladder.find(start.run), ladder.SCALES[_scale(start)]
     window = scale.window_bytes
     return Settings(
@@ -220,7 +222,7 @@ def _settings(start: Start, recipe: Recipe, seed: int, text: str) -> Settings:
         steps=1,
         batch=max(1, BATCH_BYTES // window),
         window=window,
-        rate=scale.rate * RATE_SHARE,
+        rate=scale.rate * share,
         warmup=WARMUP,
         decay=1.0,
         floor=0.0,

@@ -53,8 +53,7 @@ def add(command: Command) -> None:
     )
     out_option(
         p,
-        f"what to write: an adapter, MINE{ADAPTER}, which goes with the model that read; "
-        f"or with --minutes a model, MINE{PACKED}",
+        f"what to write: an adapter for the model that read, like mine{ADAPTER}; with --minutes a model, like mine{PACKED}",
         required=True,
     )
     p.add_argument(
@@ -75,8 +74,8 @@ def adapt(args: argparse.Namespace) -> int:
 
     A tenth of the text is held out. The command prints how many bits per byte the model needs for that tenth, before
     and after, and what it writes. Without --minutes the model reads the text once and keeps what it learned: about a
-    minute a megabyte. With --minutes it trains, which brings more. Ctrl-C keeps the best so far; the same command then
-    goes on with training.
+    minute a megabyte. With --minutes it trains, which brings more. Ctrl-C keeps the best so far, and the same command
+    continues the training.
     """
     from cpu1.adapting.text import LEAST, LEAST_TRAINED, divide, keep_text, read_text
 
@@ -99,11 +98,18 @@ def _check(args: argparse.Namespace, trains: bool) -> None:
         raise UserError(f"--minutes {args.minutes}: must be a positive number")
     if args.out.suffix == ADAPTER:
         raise UserError(f"{args.out}: with --minutes a model is written, not an adapter; name it -o NAME{PACKED}")
-    if not all(map(find_spec, LAB)):
+    if not all(map(_is_there, LAB)):
         raise UserError(
             "--minutes needs torch: pip install 'cpu1[lab]'. Without --minutes the model reads the text, "
             "which needs no torch"
         )
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _adapter(out: Path) -> Path:
@@ -190,11 +196,11 @@ def _train(args: argparse.Namespace, path: Path, parts: "Parts") -> int:
 def _interrupted(out: Path, folder: "Folder") -> str:
     """What there is when a signal ended training; the best so far is written."""
     best = folder.looks().best
-    goes_on = f"the same command continues (or remove {folder.path})"
+    then = f"the same command continues (or remove {folder.path})"
     if best.step == 0:
-        return f"cpu1: interrupted; nothing better than before yet, so {out} is not written; {goes_on}"
+        return f"cpu1: interrupted; nothing better than before yet, so {out} is not written; {then}"
     folder.hand_over()
-    return f"cpu1: interrupted; {out} is the best so far, {best.bits_per_byte:.4f} bits per byte; {goes_on}"
+    return f"cpu1: interrupted; {out} is the best so far, {best.bits_per_byte:.4f} bits per byte; {then}"
 
 
 def _compare(args: argparse.Namespace, path: Path, parts: "Parts") -> None:
