@@ -95,7 +95,7 @@ class Measured:
         size = path.stat().st_size
         self.score(name, Model(path), spent, size)
         self.score(f"{name}, learning", Model(path, learn=True), spent, size)
-        model = Model(path, self.threads, learn=True)
+        model = Model(path, learn=True)
         with timed() as more:
             read(model, self.parts.known)
         written = adapter.write(model, self.place / "adapter.cpa")

@@ -120,6 +120,7 @@ def test_training_without_torch_names_what_is_missing(here, text, model):
         (["picture.png", "-o", "mine.cpa"], "many NUL bytes"),
         (["none.txt", "-o", "mine.cpa"], "none.txt"),
         ([".", "-o", "mine.cpa"], "lies in ., which is read as text"),
+        (["{text}", "-o", ".."], "..: is a folder; name a file"),
         (["-", "-", "-o", "mine.cpa"], "standard input can be read only once"),
         (["{text}", "-o", "mine.cpu1", "--minutes", "1", "-m", "picture.png"], "picture.png"),
         (["{text}", "-o", "mine.cpa", "-m", "picture.png"], "picture.png"),

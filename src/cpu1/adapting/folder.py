@@ -1,11 +1,11 @@
 """The folder in which a training is kept until it is done: OUT.adapting, next to the file that it ends in.
 
-    adapting.json   what is trained on what: marks the folder as ours
-    plan.json       settings and steps, once they are measured
-    looks.json      bits per byte of held-out text, by step
-    best.cpu1       the packed model of the best look
-    checkpoints/    weights and moments, to go on from
-    text/, text.*/  the text as training reads it
+adapting.json   what is trained on what: marks the folder as ours
+plan.json       settings and steps, once they are measured
+looks.json      bits per byte of held-out text, by step
+best.cpu1       the packed model of the best look
+checkpoints/    weights and moments, to go on from
+text/, text.*/  the text as training reads it
 """
 
 import shutil

@@ -58,9 +58,10 @@ def prompt_of(text: bytes) -> bytes:
 
 
 def sample(model: Model, prompt: bytes, seed: int) -> str:
-    """What a model makes of a beginning, in one line."""
+    """What a model makes of a beginning, in one line, without what a terminal would obey."""
     written = model.generate(prompt, max_bytes=SAMPLE, temperature=TEMPERATURE, seed=seed)
-    return " ".join((prompt.decode("utf-8", "replace") + written).split())
+    line = " ".join((prompt.decode("utf-8", "replace") + written).split())
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 def some_of(texts: Sequence[bytes], size: int) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 import threading
 import time
@@ -25,8 +26,8 @@ from cpu1.cli.options import (
 from cpu1.errors import UserError
 
 if TYPE_CHECKING:
-    from cpu1.adapting.text import Parts
     from cpu1.adapting.folder import Folder
+    from cpu1.adapting.text import Parts
     from cpu1.adapting.training import State
     from cpu1.runtime.model import Model
 
@@ -53,7 +54,8 @@ def add(command: Command) -> None:
     )
     out_option(
         p,
-        f"what to write: an adapter for the model that read, like mine{ADAPTER}; with --minutes a model, like mine{PACKED}",
+        f"what to write: an adapter for the model that read, like mine{ADAPTER}; with --minutes a model, "
+        f"like mine{PACKED}",
         required=True,
     )
     p.add_argument(
@@ -82,6 +84,7 @@ def adapt(args: argparse.Namespace) -> int:
     model, trains = model_path(args), args.minutes is not None
     written = _trained_names(args) if trains else [_adapter(args.out)]
     _check(args, trains)
+    _check_place(written[0])
     keep_text(args.out, written, args.texts)
     keep_inputs(written[0], model)
     texts = read_text(args.texts, args.field, LEAST_TRAINED if trains else LEAST)
@@ -103,6 +106,15 @@ def _check(args: argparse.Namespace, trains: bool) -> None:
             "--minutes needs torch: pip install 'cpu1[lab]'. Without --minutes the model reads the text, "
             "which needs no torch"
         )
+
+
+def _check_place(out: Path) -> None:
+    """What would otherwise be refused after the work."""
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; name a file")
+    folder = next(each for each in out.absolute().parents if each.exists())
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{out}: {folder} is not writable; name another output with -o")
 
 
 def _is_there(package: str) -> bool:
@@ -142,7 +154,7 @@ def _read(args: argparse.Namespace, path: Path, parts: "Parts") -> int:
     from cpu1.runtime.model import Model
 
     out, jobs = _adapter(args.out), args.threads or cores()
-    model, reader = Model(path), Model(path, jobs, learn=True)
+    model, reader = Model(path), Model(path, learn=True)
     held_out = some_of(parts.held_out, FIGURE_BYTES)
     measured = sum(map(len, held_out))
     with Line(args.quiet, 2 * measured + parts.known_bytes + parts.held_out_bytes) as line:
@@ -180,6 +192,10 @@ def _train(args: argparse.Namespace, path: Path, parts: "Parts") -> int:
         except Ended:
             line.clear()
             print(_interrupted(args.out, folder), file=sys.stderr)
+            return INTERRUPTED
+        except KeyboardInterrupt:
+            line.clear()
+            print("cpu1: interrupted before training began; the same command starts it", file=sys.stderr)
             return INTERRUPTED
     if looks.best.step == 0:
         print(f"cpu1: training made the model no better for this text; {args.out} is not written", file=sys.stderr)
