@@ -42,6 +42,7 @@ class Plan:
     """How it is trained. The steps are settled once, so that a run that is resumed is the same run."""
 
     settings: Settings
+    seconds: Amount  # that all steps take; 0: as long as they take
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Folder:
 
     def settle(self, plan: Plan) -> None:
         """Keeps the plan."""
-        write_json(self.path / "plan.json", {"settings": plan.settings.to_json()})
+        write_json(self.path / "plan.json", {"settings": plan.settings.to_json(), "seconds": plan.seconds})
 
     def looks(self) -> Looks:
         """Those of earlier processes; none in a new folder."""

@@ -1,8 +1,9 @@
 """Trains a model on a text for a given time, and keeps the one that predicts the held-out text best.
 
-The rate falls linearly to zero over a number of steps that is settled once, from how long a step takes here. Everything
-else is a function of the text, the model and the seed: a run that was killed ends with the same weights as one that was
-not. What is looked at is the packed file, read by the engine as users will read it.
+The rate falls linearly to zero over a number of steps that is settled once, from how long a step takes here. On a
+machine that gets slower afterwards it falls with the clock instead, so that training ends in time. Everything else is a
+function of the text, the model and the seed: a run that was killed ends with the same weights as one that was not. What
+is looked at is the packed file, read by the engine as users will read it.
 
 Shapes: B windows, N bytes of one.
 """
@@ -49,6 +50,7 @@ PASSES = 12.0  # over the text at most: after more of them, held-out text gets w
 LOOKS = 10  # spread evenly over the steps
 LOOK_BYTES = 64 << 10  # of held-out text, at most, in each look
 PATIENCE = 3  # looks without a gain, after which training stops
+SLACK = 1.1  # of the planned time: beyond it the clock decides
 MEASURED = 8  # steps that show how long one takes
 
 
@@ -72,8 +74,9 @@ class Wish:
 class State:
     """How far a training is, for those who wait for it."""
 
-    step: int
+    place: int  # among the steps of the plan
     steps: int
+    step: int  # how many were done
     seconds: float  # of training, in all processes that had a part in it
     looks: Looks
 
@@ -123,63 +126,70 @@ class _Run:
         self.model = build(self.recipe, wish.seed).train()
         self.model.load_state_dict(fitting(start, self.recipe) or {}, strict=False)
         self.group.choose_gradients(self.model)
-        self.settings = self._plan(parts)
-        self.optimizer = make_optimizer(self.model, self.settings)
+        self.plan = self._plan(parts)
+        self.optimizer = make_optimizer(self.model, self.plan.settings)
 
     def run(self) -> Looks:
         """Trains to the last step, or until held-out text has got worse for a while."""
-        settings = self.settings
+        settings = self.plan.settings
         identity = f"{self.recipe.hash()} {settings.to_json()}"
         checkpoints = Checkpoints(self.folder.path / "checkpoints", identity, self.group)
         progress = checkpoints.resume(self.model, self.optimizer)
         windows = self.text.windows(settings.window, settings.seed)
-        places = {round(settings.steps * share / LOOKS) for share in range(1, LOOKS + 1)}
         saved = time.monotonic()
         with loop.signals_caught() as signals:
             self._tell(progress)
-            while progress.step < settings.steps and not self._worsens(progress.step):
-                self._step(windows, progress)
-                asked = bool(signals)
-                looks = asked or progress.step in places
+            while (place := self._place(progress)) < settings.steps and not self._worsens(progress.step):
+                self._step(windows, progress, place)
+                asked, now = bool(signals), self._place(progress)
+                looks = asked or _tenth(now, settings.steps) > _tenth(place, settings.steps)
                 if looks:
                     self._look(progress.step)
                 if looks or time.monotonic() - saved > self.wish.checkpoint_seconds:
                     checkpoints.save(self.model, self.optimizer, progress)
                     saved = time.monotonic()
                 self._tell(progress)
-                if asked and progress.step < settings.steps:
+                if asked and now < settings.steps:
                     raise Ended
         return self.looks
+
+    def _place(self, progress: Progress) -> int:
+        """Where in the plan's steps the training is: at those that are done, or farther if the time has run away."""
+        if not self.plan.seconds:
+            return progress.step
+        return max(progress.step, int(self.plan.settings.steps * progress.seconds / (SLACK * self.plan.seconds)))
 
     def _worsens(self, done: int) -> bool:
         """Whether the newest looks, at steps that this process has behind it, were all worse than an earlier one."""
         return self.looks.looks[-1].step <= done and self.looks.since_best >= PATIENCE
 
-    def _plan(self, parts: Parts) -> Settings:
+    def _plan(self, parts: Parts) -> Plan:
         """Those of the folder; in a new one, those that fit the time, after a first look."""
         if plan := self.folder.plan():
-            return plan.settings
+            return plan
         looking = time.monotonic()
         self._look(0)
         looking = time.monotonic() - looking
         share = min(1.0, self.looks.best.bits_per_byte / FAR)
         settings = _settings(self.start, self.recipe, share, self.wish.seed, parts.identity)
-        steps = self.wish.steps
+        steps, seconds = self.wish.steps, 0.0
         if steps is None:
             each = loop.seconds_a_step(self.recipe, settings, self.text, None, self.group, MEASURED)
             left = self.wish.minutes * 60 - (time.monotonic() - self.begun) - LOOKS * looking
             most = PASSES * parts.known_bytes / (settings.batch * settings.window)
             steps = max(1, round(min(left / each, most)))
-        settings = replace(settings, steps=steps)
-        self.folder.settle(Plan(settings))
-        return settings
+            seconds = max(left, each)
+        plan = Plan(replace(settings, steps=steps), seconds)
+        self.folder.settle(plan)
+        return plan
 
-    def _step(self, windows: Windows, progress: Progress) -> None:
-        begun, settings = time.monotonic(), self.settings
+    def _step(self, windows: Windows, progress: Progress, place: int) -> None:
+        """One step at the rate of a place in the plan."""
+        begun, settings = time.monotonic(), self.plan.settings
         places = windows.starts(progress.step, settings.batch)
         units = windows.read(places)
         batch = Windowed(self.group.share(units), places, self.text.found(places, settings.window, self.group.device))
-        done = step(self.model, self.optimizer, batch, progress.step, settings, None, self.group)
+        done = step(self.model, self.optimizer, batch, place, settings, None, self.group)
         progress.step += 1
         progress.units += units.size
         progress.bytes += units.size
@@ -201,7 +211,12 @@ class _Run:
         self.folder.keep(self.looks)
 
     def _tell(self, progress: Progress) -> None:
-        self.report(State(progress.step, self.settings.steps, progress.seconds, self.looks))
+        steps = self.plan.settings.steps
+        self.report(State(min(self._place(progress), steps), steps, progress.step, progress.seconds, self.looks))
+
+
+def _tenth(place: int, steps: int) -> int:
+    return place * LOOKS // steps
 
 
 def _settings(start: Start, recipe: Recipe, share: float, seed: int, text: str) -> Settings:

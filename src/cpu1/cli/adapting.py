@@ -286,15 +286,15 @@ class Line:
 
     def train(self, state: "State") -> None:
         """Called after each step."""
+        done = state.place / state.steps
         if self._tells and state.looks.looks[-1].step > self._looked:
             last = state.looks.looks[-1]
             self._looked = last.step
             self.clear()
-            about = "before" if last.step == 0 else f"step {last.step:,} of {state.steps:,}"
+            about = "before" if last.step == 0 else f"{done:.0%} done, step {last.step:,}"
             print(f"{about}: {last.bits_per_byte:.4f} bits per byte of the held-out text", file=sys.stderr)
-        left = state.seconds / state.step * (state.steps - state.step) if state.step else 0.0
-        time_left = f", {_spell(left)} left" if state.step else ""
-        self._put(f"training: step {state.step:,} of {state.steps:,}{time_left}")
+        left = f", {_spell(state.seconds / done - state.seconds)} left" if done else ""
+        self._put(f"training: {done:.0%} done, step {state.step:,}{left}")
 
     def _put(self, text: str) -> None:
         now = time.monotonic()
