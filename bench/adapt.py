@@ -43,7 +43,7 @@ from cpu1.adapting.folder import Folder
 from cpu1.adapting.measure import bits_per_byte, cores, some_of
 from cpu1.adapting.reading import read
 from cpu1.adapting.text import Parts, divide
-from cpu1.adapting.training import State, Wish, open_model, train
+from cpu1.adapting.training import Ended, State, Wish, open_model, train
 from cpu1.data.sources import documents
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_json
@@ -186,6 +186,9 @@ def main() -> int:
     except UserError as error:
         print(f"bench/adapt.py: {error}", file=sys.stderr)
         return 2
+    except (Ended, KeyboardInterrupt):
+        print(f"bench/adapt.py: interrupted; {args.out} has what was measured until then", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -4,7 +4,7 @@ adapting.json   what is trained on what: marks the folder as ours
 plan.json       settings and steps, once they are measured
 looks.json      bits per byte of held-out text, by step
 best.cpu1       the packed model of the best look
-checkpoints/    weights and moments, to go on from
+checkpoints/    weights and moments, from which training resumes
 text/, text.*/  the text as training reads it
 """
 

@@ -72,7 +72,7 @@ def add(command: Command) -> None:
 
 
 def adapt(args: argparse.Namespace) -> int:
-    """Adapt a model to text of your own, by reading it or by training on it.
+    """Adapt a model to your own text, by reading it or by training.
 
     A tenth of the text is held out. The command prints how many bits per byte the model needs for that tenth, before
     and after, and what it writes. Without --minutes the model reads the text once and keeps what it learned: about a
