@@ -43,11 +43,10 @@ from cpu1.adapting.folder import Folder
 from cpu1.adapting.measure import bits_per_byte, cores, some_of
 from cpu1.adapting.reading import read
 from cpu1.adapting.text import Parts, divide
-from cpu1.adapting.training import Ended, State, Wish, open_model, train
+from cpu1.adapting.training import Ended, State, Wish, nothing, open_model, train
 from cpu1.data.sources import documents
 from cpu1.errors import UserError
 from cpu1.files import read_json, write_json
-from cpu1.model import ladder
 from cpu1.runs.trained import environment
 from cpu1.runtime import adapter
 from cpu1.runtime.default import default_model
@@ -58,7 +57,6 @@ RESULT = Path(__file__).resolve().parent.parent / "results" / "bench" / "adapt.j
 SIZE = 1_000_000  # bytes of a text
 SCORED = 64 << 10  # bytes of the held-out tenth that are read, at most
 SETS = ("author", "radio", "code")
-SCRATCH = ("18", "nano")
 
 
 def text_of(name: str, source: str, size: int) -> list[bytes]:
@@ -106,7 +104,7 @@ class Measured:
         """Trains from a start as `cpu1 adapt` does, on the rest of the text; the file and what it took."""
         own = divide(self.parts.known)
         folder = Folder(self.place / f"{name}.cpu1")
-        wish = Wish(start.path, self.minutes, threads=self.threads)
+        wish = Wish(self.minutes, threads=self.threads)
         states: list[State] = []
         with timed() as spent:
             train(wish, start, own, folder, states.append)
@@ -142,9 +140,7 @@ def measure(texts: list[bytes], minutes: float, threads: int, keep: Callable[[li
         path, spent = found.training("trained", open_model(default_model()))
         found.reading("trained", path, spent)
         keep(found.rows)
-        run, scale = SCRATCH
-        nothing = Start(default_model(), "", run, scale, ladder.recipe(run, scale), None, None)
-        path, spent = found.training("scratch", nothing)
+        path, spent = found.training("scratch", nothing())
         found.score("scratch", Model(path), spent, path.stat().st_size)
         keep(found.rows)
 

@@ -17,7 +17,7 @@ from cpu1.adapting import training
 from cpu1.adapting.folder import Folder, Look, Looks
 from cpu1.adapting.measure import bits_per_byte, some_of
 from cpu1.adapting.text import divide, read_text
-from cpu1.adapting.training import LOOK_BYTES, Ended, State, Wish, open_model, train
+from cpu1.adapting.training import LOOK_BYTES, Ended, State, Wish, nothing, open_model, train
 from cpu1.errors import UserError
 
 KILLED = """
@@ -30,8 +30,8 @@ text, model, out = sys.argv[1:]
 def kill(state):
     if state.step == 7:
         os.kill(os.getpid(), signal.SIGKILL)
-wish = Wish(Path(model), 1.0, threads=1, steps=12)
-train(wish, open_model(wish.start), divide(read_text([text], "text", 1)), Folder(Path(out)), kill)
+wish = Wish(1.0, threads=1, steps=12)
+train(wish, open_model(Path(model)), divide(read_text([text], "text", 1)), Folder(Path(out)), kill)
 """
 
 
@@ -51,16 +51,22 @@ def parts(text):
 
 
 @pytest.fixture(scope="module")
-def wish(shared):
-    return Wish(tiny_model(shared / "tiny.cpu1"), 1.0, threads=1, steps=12)
-
-
-def run(wish, parts, out, report=lambda _: None):
-    return train(wish, open_model(wish.start), parts, Folder(out), report)
+def model(shared):
+    return tiny_model(shared / "tiny.cpu1")
 
 
 @pytest.fixture(scope="module")
-def whole(wish, parts, shared):
+def run(model):
+    return lambda wish, parts, out, report=lambda _: None: train(wish, open_model(model), parts, Folder(out), report)
+
+
+@pytest.fixture(scope="module")
+def wish():
+    return Wish(1.0, threads=1, steps=12)
+
+
+@pytest.fixture(scope="module")
+def whole(wish, parts, shared, run):
     """A run that nothing disturbed: its looks and its best model."""
     out = shared / "whole.cpu1"
     looks = run(wish, parts, out)
@@ -77,9 +83,9 @@ def test_the_best_model_is_kept_as_it_was_seen(whole, parts, tmp_path):
     assert found == pytest.approx(looks.best.bits_per_byte, abs=1e-9)
 
 
-def test_a_run_that_was_killed_ends_the_same(whole, wish, text, parts, tmp_path):
+def test_a_run_that_was_killed_ends_the_same(whole, wish, model, text, parts, tmp_path, run):
     out = tmp_path / "mine.cpu1"
-    words = [sys.executable, "-c", KILLED, str(text), str(wish.start), str(out)]
+    words = [sys.executable, "-c", KILLED, str(text), str(model), str(out)]
     assert subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == -signal.SIGKILL
     begun = []
     looks = run(wish, parts, out, lambda state: begun.append(state.step))
@@ -87,7 +93,7 @@ def test_a_run_that_was_killed_ends_the_same(whole, wish, text, parts, tmp_path)
     assert (looks, Folder(out).best.read_bytes()) == whole
 
 
-def test_a_signal_keeps_the_best_so_far(whole, wish, parts, tmp_path):
+def test_a_signal_keeps_the_best_so_far(whole, wish, parts, tmp_path, run):
     out = tmp_path / "mine.cpu1"
 
     def stop(state: State) -> None:
@@ -104,15 +110,16 @@ def test_a_signal_keeps_the_best_so_far(whole, wish, parts, tmp_path):
     assert folder.best.read_bytes() == whole[1]
 
 
-def test_it_stops_when_held_out_text_gets_worse(wish, parts, tmp_path, monkeypatch):
-    figures = iter([5.0, 4.0, 4.1, 4.2, 4.3])
+def test_it_stops_when_held_out_text_gets_worse(wish, parts, tmp_path, monkeypatch, run):
+    figures = iter([5.0, 4.0, 4.1, 4.2, 4.3, 4.4])
     monkeypatch.setattr(training, "bits_per_byte", lambda *_: next(figures))
     looks = run(wish, parts, tmp_path / "mine.cpu1")
-    assert [look.bits_per_byte for look in looks.looks] == [5.0, 4.0, 4.1, 4.2, 4.3]
+    assert [look.bits_per_byte for look in looks.looks] == [5.0, 4.0, 4.1, 4.2, 4.3, 4.4]
     assert looks.best == Look(2, 4.0)
+    assert looks.looks[-1].step == 6
 
 
-def test_on_a_machine_that_gets_slower_the_clock_ends_it(wish, parts, tmp_path, monkeypatch):
+def test_on_a_machine_that_gets_slower_the_clock_ends_it(wish, parts, tmp_path, monkeypatch, run):
     """A step takes far longer than the plan expects: fewer are done, and the rate has fallen all the same."""
     monkeypatch.setattr(training.loop, "seconds_a_step", lambda *_: 1e-3)
     rates = []
@@ -131,7 +138,7 @@ def test_on_a_machine_that_gets_slower_the_clock_ends_it(wish, parts, tmp_path, 
     assert states[-1].looks.looks[-1].step == states[-1].step
 
 
-def test_minutes_become_steps_once(wish, parts, tmp_path, monkeypatch):
+def test_minutes_become_steps_once(wish, parts, tmp_path, monkeypatch, run):
     timed, out = replace(wish, steps=None, minutes=3.0), tmp_path / "mine.cpu1"
 
     def stop_at(step: int) -> Callable[[State], None]:
@@ -150,20 +157,28 @@ def test_minutes_become_steps_once(wish, parts, tmp_path, monkeypatch):
     assert Folder(out).plan() == plan
 
 
-def test_a_folder_of_another_training_is_refused(whole, wish, parts, shared):
+def test_a_folder_of_another_training_is_refused(whole, wish, parts, shared, run):
     with pytest.raises(UserError, match="holds a training with another seed"):
         run(replace(wish, seed=1), parts, shared / "whole.cpu1")
     with pytest.raises(UserError, match="holds a training with another text"):
         run(wish, divide([b"another text of some lines\n" * 3000]), shared / "whole.cpu1")
 
 
-def test_a_folder_of_somebody_else_is_refused(wish, parts, tmp_path):
+def test_a_folder_of_somebody_else_is_refused(wish, parts, tmp_path, run):
     folder = tmp_path / "mine.cpu1.adapting"
     folder.mkdir()
     (folder / "letter.txt").write_text("dear")
     with pytest.raises(UserError, match=r"holds letter\.txt, which is not ours"):
         run(wish, parts, tmp_path / "mine.cpu1")
     assert [each.name for each in folder.iterdir()] == ["letter.txt"]
+
+
+def test_a_model_from_nothing_learns(wish, parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SCRATCH", ("04", "demo"))
+    folder = Folder(tmp_path / "mine.cpu1")
+    looks = train(wish, nothing(), parts, folder)
+    assert looks.best.bits_per_byte < looks.looks[0].bits_per_byte - 1
+    assert cpu1.load(folder.best).about["run"]["scale"] == "demo"
 
 
 def test_looks_know_their_best():

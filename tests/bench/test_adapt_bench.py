@@ -8,10 +8,12 @@ import pytest
 from helpers.text import write_text
 from helpers.tiny_model import tiny_model
 
+from cpu1.adapting import training
+
 
 def test_every_way_is_measured_on_text_that_none_has_seen(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CPU1_MODEL", str(tiny_model(tmp_path / "tiny.cpu1")))
-    monkeypatch.setattr(bench, "SCRATCH", ("04", "demo"))
+    monkeypatch.setattr(training, "SCRATCH", ("04", "demo"))
     text, out = write_text(tmp_path), tmp_path / "adapt.json"
     words = ["author", "--text", str(text), "--bytes", "30000", "--minutes", "0.02", "--threads", "1"]
     monkeypatch.setattr(sys, "argv", ["adapt.py", *words, "--out", str(out)])

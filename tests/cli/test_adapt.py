@@ -83,6 +83,15 @@ def test_training_writes_a_model_that_predicts_better(here, text, model, capsys)
     assert main(["generate", "The", "-m", "mine.cpu1", "--max-bytes", "8"]) == 0
 
 
+def test_a_small_model_can_begin_from_nothing(here, text, model, capsys, monkeypatch):
+    from cpu1.adapting import training
+
+    monkeypatch.setattr(training, "SCRATCH", ("04", "demo"))
+    out, _ = run(capsys, text, "-o", "mine.cpu1", "-m", model, "--threads", 1, "--minutes", 0.1, "--scratch")
+    assert figures(out)[1] < figures(out)[0]
+    assert cpu1.load("mine.cpu1").about["run"]["run"] == "04"
+
+
 def test_the_same_seed_gives_the_same_adapter(here, text, model, capsys):
     for name in ("a.cpa", "b.cpa"):
         run(capsys, text, "-o", name, "-m", model, "--threads", 1)
@@ -115,6 +124,7 @@ def test_training_without_torch_names_what_is_missing(here, text, model):
         (["{text}", "-o", "mine.cpa", "--minutes", "1"], "with --minutes a model is written"),
         (["{text}", "-o", "mine.cpu1", "--minutes", "0"], "must be a positive number"),
         (["{text}", "-o", "mine.cpu1", "--minutes", "nan"], "must be a positive number"),
+        (["{text}", "-o", "mine.cpa", "--scratch"], "--scratch needs --minutes"),
         (["short.txt", "-o", "mine.cpa"], "300 bytes of text are too few; at least 8,192 are needed"),
         (["middle.txt", "-o", "mine.cpu1", "--minutes", "1"], "at least 32,768 are needed"),
         (["picture.png", "-o", "mine.cpa"], "many NUL bytes"),

@@ -32,7 +32,7 @@ class Task:
 
     format: Literal[1]
     text: str  # `text.Parts.identity`
-    model: str  # the first 16 digits of the SHA-256 of the file that training starts from
+    model: str  # the first 16 digits of the SHA-256 of the file that training starts from, or `scratch`
     minutes: Amount
     seed: Count
 

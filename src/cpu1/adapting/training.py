@@ -25,7 +25,6 @@ from cpu1.data.order import Windows
 from cpu1.data.split import Split, write_split
 from cpu1.device import fast_precision
 from cpu1.errors import UserError
-from cpu1.files import digest
 from cpu1.format.tokens import SEPARATOR
 from cpu1.model import ladder
 from cpu1.model.network import Model, build
@@ -42,14 +41,15 @@ from cpu1.training.parallel import Group
 from cpu1.training.start import TUNED, Start, fitting, open_start
 from cpu1.training.step import Windowed, step
 
+SCRATCH = ("18", "nano")  # run and scale of a model from nothing
 # The farther a text is from what the model knows, the higher the rate: the scale's peak rate at FAR bits per byte.
 FAR = 5.0
 BATCH_BYTES = 4096  # of text in a step
 WARMUP = 0.05  # share of the steps
-PASSES = 12.0  # over the text at most: after more of them, held-out text gets worse
+PASSES = 12.0  # over the text at most, so that a short one is not learned by heart
 LOOKS = 10  # spread evenly over the steps
 LOOK_BYTES = 64 << 10  # of held-out text, at most, in each look
-PATIENCE = 3  # looks without a gain, after which training stops
+PATIENCE = 3  # looks without a gain, after which the second half of a training stops; the first has a high rate
 SLACK = 1.1  # of the planned time: beyond it the clock decides
 MEASURED = 8  # steps that show how long one takes
 
@@ -58,7 +58,6 @@ MEASURED = 8  # steps that show how long one takes
 class Wish:
     """What is asked for."""
 
-    start: Path  # a packed file
     minutes: float
     seed: int = 0
     threads: int | None = None  # None: all cores
@@ -96,9 +95,15 @@ def open_model(path: Path) -> Start:
     return start
 
 
-def task_of(wish: Wish, parts: Parts) -> Task:
+def nothing() -> Start:
+    """A small model that knows nothing yet."""
+    run, scale = SCRATCH
+    return Start(Path("scratch"), "scratch", run, scale, ladder.recipe(run, scale), None, None)
+
+
+def task_of(wish: Wish, start: Start, parts: Parts) -> Task:
     """What marks the folder of a training."""
-    return Task(1, parts.identity, digest(wish.start).hex()[:16], float(wish.minutes), wish.seed)
+    return Task(1, parts.identity, start.content, float(wish.minutes), wish.seed)
 
 
 def train(wish: Wish, start: Start, parts: Parts, folder: Folder, report: Report = lambda _: None) -> Looks:
@@ -106,7 +111,7 @@ def train(wish: Wish, start: Start, parts: Parts, folder: Folder, report: Report
 
     Raises Ended when a signal stopped it, UserError for a folder of something else.
     """
-    with folder.held(task_of(wish, parts)):
+    with folder.held(task_of(wish, start, parts)):
         torch.set_num_threads(wish.threads or cores())
         ops.retain_memory()
         return _Run(wish, start, parts, folder, report).run()
@@ -139,7 +144,7 @@ class _Run:
         saved = time.monotonic()
         with loop.signals_caught() as signals:
             self._tell(progress)
-            while (place := self._place(progress)) < settings.steps and not self._worsens(progress.step):
+            while (place := self._place(progress)) < settings.steps and not self._worsens(progress):
                 self._step(windows, progress, place)
                 asked, now = bool(signals), self._place(progress)
                 looks = asked or _tenth(now, settings.steps) > _tenth(place, settings.steps)
@@ -159,9 +164,10 @@ class _Run:
             return progress.step
         return max(progress.step, int(self.plan.settings.steps * progress.seconds / (SLACK * self.plan.seconds)))
 
-    def _worsens(self, done: int) -> bool:
+    def _worsens(self, progress: Progress) -> bool:
         """Whether the newest looks, at steps that this process has behind it, were all worse than an earlier one."""
-        return self.looks.looks[-1].step <= done and self.looks.since_best >= PATIENCE
+        known = self.looks.looks[-1].step <= progress.step and 2 * self._place(progress) >= self.plan.settings.steps
+        return known and self.looks.since_best >= PATIENCE
 
     def _plan(self, parts: Parts) -> Plan:
         """Those of the folder; in a new one, those that fit the time, after a first look."""
@@ -203,7 +209,7 @@ class _Run:
         rung = ladder.find(self.start.run)
         about = {"run": rung.run, "title": rung.title, "scale": self.start.scale, "round": TUNED}
         pack_trained(Trained(self.model, self.recipe, None, self.folder.path), about, path)
-        found = bits_per_byte(PackedModel(path), self.sample, cores())
+        found = bits_per_byte(PackedModel(path), self.sample, self.wish.threads or cores())
         self.looks = self.looks.with_look(Look(number, found))
         if self.looks.best.step == number:
             path.replace(self.folder.best)

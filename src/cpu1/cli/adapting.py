@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import shlex
 import sys
 import threading
 import time
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 ADAPTER = ".cpa"
 LAB = ("torch", "filelock")  # without which nothing is trained
 INTERRUPTED = 130
+FAR = 3.0  # bits per byte, at which a model knows little of a text
 SECONDS_A_LOOK = 0.25
 
 
@@ -44,7 +46,7 @@ def add(command: Command) -> None:
         "adapt",
         "adapt notes.txt -o mine.cpa",
         "adapt letters/ 'mail/*.txt' -o mine.cpu1 --minutes 5",
-        "adapt chat.jsonl --field body -o chat.cpu1 --minutes 10",
+        "adapt chat.jsonl --field body -o chat.cpu1 --minutes 10 --scratch",
     )
     p.add_argument(
         "texts",
@@ -63,6 +65,11 @@ def add(command: Command) -> None:
         type=float,
         metavar="MINUTES",
         help="train for this long, which needs torch (default: the model only reads, which needs none)",
+    )
+    p.add_argument(
+        "--scratch",
+        action="store_true",
+        help="with --minutes: train a small model from nothing, for text that is far from English prose",
     )
     model_option(p, f"packed model to begin with, a {PACKED} file")
     field_option(p)
@@ -96,6 +103,8 @@ def adapt(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace, trains: bool) -> None:
     """What can be refused before anything is read."""
     if not trains:
+        if args.scratch:
+            raise UserError("--scratch needs --minutes: a model from nothing must be trained")
         return
     if not (math.isfinite(args.minutes) and args.minutes > 0):
         raise UserError(f"--minutes {args.minutes}: must be a positive number")
@@ -181,11 +190,11 @@ def _read(args: argparse.Namespace, path: Path, parts: "Parts") -> int:
 
 def _train(args: argparse.Namespace, path: Path, parts: "Parts") -> int:
     from cpu1.adapting.folder import Folder
-    from cpu1.adapting.training import Ended, Wish, open_model, task_of, train
+    from cpu1.adapting.training import Ended, Wish, nothing, open_model, task_of, train
 
-    wish = Wish(path, args.minutes, args.seed, args.threads)
-    start, folder = open_model(path), Folder(args.out)
-    folder.check(task_of(wish, parts))
+    wish = Wish(args.minutes, args.seed, args.threads)
+    start, folder = nothing() if args.scratch else open_model(path), Folder(args.out)
+    folder.check(task_of(wish, start, parts))
     with Line(args.quiet) as line:
         try:
             looks = train(wish, start, parts, folder, line.train)
@@ -202,10 +211,14 @@ def _train(args: argparse.Namespace, path: Path, parts: "Parts") -> int:
         folder.remove()
         return 1
     size = folder.hand_over()
-    _compare(args, path, parts)
+    before = _compare(args, path, parts)
     folder.remove()
+    if before > FAR and not args.scratch:
+        print("this text is far from what the model knows: --scratch may give a better model, and a smaller one")
     print(f"{args.out}: {size:,} bytes")
     print(f'try it: cpu1 generate "{_opening(parts)}" -m {args.out}')
+    again = shlex.join(["cpu1", "adapt", *args.texts, "-m", str(args.out), "-o", str(_adapter(args.out))])
+    print(f"it may read the text as well, which often brings more: {again}")
     return 0
 
 
@@ -219,8 +232,8 @@ def _interrupted(out: Path, folder: "Folder") -> str:
     return f"cpu1: interrupted; {out} is the best so far, {best.bits_per_byte:.4f} bits per byte; {then}"
 
 
-def _compare(args: argparse.Namespace, path: Path, parts: "Parts") -> None:
-    """Prints figures of the model that training started from, and of the one that it wrote."""
+def _compare(args: argparse.Namespace, path: Path, parts: "Parts") -> float:
+    """Prints figures of the model as it was, and of the one that training wrote; returns the first of them."""
     from cpu1.adapting.measure import FIGURE_BYTES, bits_per_byte, cores, some_of
     from cpu1.runtime.model import Model
 
@@ -230,6 +243,7 @@ def _compare(args: argparse.Namespace, path: Path, parts: "Parts") -> None:
     with Line(args.quiet, len(names) * sum(map(len, held_out))) as line:
         figures = [(name, bits_per_byte(model, held_out, jobs, line.read)) for name, model in names]
     _show(figures, _samples(args.seed, parts, old, new))
+    return figures[0][1]
 
 
 # ------------------------------------------------------------------------------------------ output
