@@ -50,7 +50,7 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
+set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench judge adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
 set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --calibration --checkpoint-seconds --codec --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --max-bytes --min-p --minutes --model --most --out --part --piece --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words --worst -m -o
 
 complete -c cpu1 -e
@@ -149,6 +149,16 @@ complete -c cpu1 -n '_shtab_cpu1_using judge' -s o -l out -xka "(__fish_complete
 complete -c cpu1 -n '_shtab_cpu1_using judge' -l jobs -x -d 'texts read at once (default: one per core)'
 complete -c cpu1 -n '_shtab_cpu1_using judge' -l quiet -d 'show no progress bar'
 complete -c cpu1 -n '_shtab_cpu1_using judge; and test $_shtab_cpu1_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'files, folders or quoted globs with text, or - for standard input (the default)'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a adapt -d 'Adapt a model to your own text, by reading it or by training.'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'what to write: an adapter for the model that read, like mine.cpa; with --minutes a model, like mine.cpu1'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -l minutes -x -d 'train for this long, which needs torch (default: the model only reads, which needs none)'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -l scratch -d 'with --minutes: train a small model from nothing, for text that is far from English prose'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model to begin with, a .cpu1 file (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -l field -x -d 'field or column that holds the text in JSONL and Parquet files (default: text)'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -l seed -x -d 'seed of the order in which text is trained on, and of the samples (default: 0)'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -l threads -x -d 'threads (default: all cores)'
+complete -c cpu1 -n '_shtab_cpu1_using adapt' -l quiet -d 'show no progress bar'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a compress -d 'Compress a file with a model, without loss.'
 complete -c cpu1 -n '_shtab_cpu1_using compress' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using compress' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'archive to write, or - for standard output (default: FILE.cpz)'
