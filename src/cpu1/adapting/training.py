@@ -51,7 +51,7 @@ LOOKS = 10  # spread evenly over the steps
 LOOK_BYTES = 64 << 10  # of held-out text, at most, in each look
 PATIENCE = 3  # looks without a gain, after which the second half of a training stops; the first has a high rate
 SLACK = 1.1  # of the planned time: beyond it the clock decides
-MEASURED = 8  # steps that show how long one takes
+MEASURED = 5  # steps that show how long one takes
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ class _Run:
         steps, seconds = self.wish.steps, 0.0
         if steps is None:
             each = loop.seconds_a_step(self.recipe, settings, self.text, None, self.group, MEASURED)
-            left = self.wish.minutes * 60 - (time.monotonic() - self.begun) - LOOKS * looking
+            whole = self.wish.minutes * 60
+            left = max(whole / 2, whole - (time.monotonic() - self.begun) - LOOKS * looking)
             most = PASSES * parts.known_bytes / (settings.batch * settings.window)
             steps = max(1, round(min(left / each, most)))
             seconds = max(left, each)
