@@ -12,12 +12,14 @@ SOURCE = Path(__file__).parents[1] / "src"
 # From the ground up. A package imports from those to its left only.
 LAYERS = [
     ("errors", "files", "records", "format", "data", "lookups", "runtime", "messages", "judging", "completing"),
-    ("device", "console", "ops", "model", "runs", "teachers", "evaluation", "training", "report", "study",
-     "publishing", "cli"),
+    ("device", "console", "ops", "model", "runs", "teachers", "evaluation", "training", "adapting", "report",
+     "study", "publishing", "cli"),
 ]  # fmt: skip
 ABOVE_THE_WALL, BELOW = LAYERS
 ORDER = (*ABOVE_THE_WALL, *BELOW)
-TORCH_FREE_BELOW = "cpu1.evaluation.language"  # checks of packed models, which users run without torch
+# What users run without torch: checks of packed models, and reading a text.
+TORCH_FREE_BELOW = ("cpu1.evaluation.language", "cpu1.adapting.text", "cpu1.adapting.measure", "cpu1.adapting.reading",
+                    "cpu1.adapting.names")  # fmt: skip
 TORCH = {"torch", "triton"}
 
 

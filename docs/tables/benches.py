@@ -216,6 +216,63 @@ def scored(row: dict[str, Any], when: str, which: str) -> str:
     return f"{row[when][which]['bpb']:.3f}" if when in row else ""
 
 
+ADAPTED = {"author": "one novel", "radio": "radio chat", "code": "Python code"}
+WAYS = {
+    "shipped": "as it ships",
+    "shipped, learning": "learns from the held-out text alone",
+    "reading": "read the text",
+    "trained": "trained",
+    "trained, learning": "trained, learns from the held-out text",
+    "trained, reading": "trained, then read the text",
+    "scratch": "small model from nothing, trained",
+}
+
+
+def adapted() -> dict[str, dict[str, dict[str, Any]]]:
+    """Figures by text and way, as `bench/adapt.py` measured them."""
+    found = bench("adapt")
+    return {name: {row["way"]: row for row in found[name]["rows"] if "way" in row} for name in ADAPTED if name in found}
+
+
+@table("adapting")
+def adapting() -> Table:
+    """Bits per byte of the held-out tenth of three texts, and what that is less than the bundled model needs."""
+    rows, lines = adapted(), []
+    for way, words in WAYS.items():
+        cells = []
+        for text in rows.values():
+            bits, before = text[way]["bpb"], text["shipped"]["bpb"]
+            change = signed(f" ({bits / before - 1:+.0%})") if way != "shipped" else ""
+            cells.append(f"{bits:.3f}{change}")
+        lines.append([words, *cells])
+    return Table(["the model", *(ADAPTED[name] for name in rows)], "l" + "r" * len(rows), lines)
+
+
+@table("adapting-cost")
+def adapting_cost() -> Table:
+    """Seconds of the clock and of the processor, and sizes of files, for the same ways."""
+    rows, lines = adapted(), []
+    for way in ("reading", "trained", "trained, reading", "scratch"):
+        cells = [f"{text[way]['seconds']:,.0f} s ({text[way]['cpu_seconds']:,.0f} s)" for text in rows.values()]
+        sizes = [text[way]["file_bytes"] / 1e6 for text in rows.values()]
+        lines.append([WAYS[way], *cells, f"{max(sizes):.1f} MB"])
+    return Table(["the model", *(ADAPTED[name] for name in rows), "files"], "l" + "r" * (len(rows) + 1), lines)
+
+
+@table("adapting-trainings")
+def adapting_trainings() -> Table:
+    """How far each training came in its minutes."""
+    found, lines = bench("adapt"), []
+    names = {"trained": "bundled", "scratch": "from nothing"}
+    for name in (name for name in ADAPTED if name in found):
+        for row in found[name]["rows"]:
+            if "training" in row:
+                best = min(row["looks"], key=lambda look: look[1])
+                lines.append([ADAPTED[name], names[row["training"]], f"{row['steps']} of {row['of_steps']}",
+                              f"{row['passes']:.1f}", f"{row['rate']:.4f}", f"{best[0]}"])  # fmt: skip
+    return Table(["text", "starts from", "steps", "passes", "peak rate", "best at step"], "llrrrr", lines)
+
+
 MESSAGE_SETS = ("dialogue", "sentences", "radio")
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 from cpu1.cli import (
+    adapting,
     archives,
     completing,
     completion,
@@ -43,7 +44,8 @@ class Group(NamedTuple):
 
 FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
 MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
-USE = ("generate", "complete", "score", "judge", "learn", "compress", "decompress", *MESSAGES, "check", "bench")
+TEXTS = ("generate", "complete", "score", "judge", "learn", "adapt", "compress", "decompress")
+USE = (*TEXTS, *MESSAGES, "check", "bench")
 GROUPS = (
     Group("use", "use a model", USE),
     Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
@@ -55,6 +57,7 @@ MODULES = (
     models,
     completing,
     judging,
+    adapting,
     archives,
     messages,
     language,

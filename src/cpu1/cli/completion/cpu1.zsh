@@ -10,6 +10,7 @@
 
 _shtab_cpu1_commands() {
   local _commands=(
+    adapt:'Adapt a model to your own text, by reading it or by training.'
     bench:'Measure a model'"'"'s speed and memory on this machine.'
     check:'Test a model'"'"'s grammar, last words and spelling.'
     checkpoints:'Pack trained runs into one folder, each with its model card.'
@@ -57,6 +58,22 @@ _shtab_cpu1_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_defaults_added=0
+
+_shtab_cpu1_adapt_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--out}"[what to write\: an adapter for the model that read, like mine.cpa\; with --minutes a model, like mine.cpu1]:FILE:_files"
+  "--minutes[train for this long, which needs torch (default\: the model only reads, which needs none)]:MINUTES:"
+  "--scratch[with --minutes\: train a small model from nothing, for text that is far from English prose]"
+  {-m,--model}"[packed model to begin with, a .cpu1 file (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
+  "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
+  "--seed[seed of the order in which text is trained on, and of the samples (default\: 0)]:N:"
+  "--threads[threads (default\: all cores)]:N:"
+  "--quiet[show no progress bar]"
+  "(*):files, folders or quoted globs with text (plain, .gz, .xz, .bz2, .zst, .jsonl), or - for standard input:()"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_adapt_defaults_added=0
 
 _shtab_cpu1_bench_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -517,6 +534,7 @@ _shtab_cpu1() {
       (( CURRENT += 1 ))
       curcontext="${curcontext%:*:*}:_shtab_cpu1-$line[1]:"
       case $line[1] in
+        adapt) _arguments -C -s $_shtab_cpu1_adapt_options ;;
         bench) _arguments -C -s $_shtab_cpu1_bench_options ;;
         check) _arguments -C -s $_shtab_cpu1_check_options ;;
         checkpoints) _arguments -C -s $_shtab_cpu1_checkpoints_options ;;
