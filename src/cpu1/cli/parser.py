@@ -45,9 +45,10 @@ class Group(NamedTuple):
 FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
 MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
 TEXTS = ("generate", "complete", "score", "judge", "learn", "adapt", "compress", "decompress")
-USE = (*TEXTS, *MESSAGES, "check", "bench")
+USE = (*TEXTS, "check", "bench")
 GROUPS = (
     Group("use", "use a model", USE),
+    Group("messages", "send short messages", MESSAGES),
     Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
     Group("study", "compare models", ("ladder", "study", "sweep", "held-out", "compare", "report", "gather")),
     Group("publish", "publish models", ("publish", "checkpoints")),

@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_cpu1_messages_subparsers=(train encode decode)
-_shtab_cpu1_subparsers=(messages generate score learn bench complete judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_subparsers=(messages generate score learn bench complete judge adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_messages_train_option_strings=(-h --help -o --out -m --model --minutes --scratch --most --field --threads --quiet)
 _shtab_cpu1_messages_encode_option_strings=(-h --help -o --out -m --model --adapter --sample --text --lines --jsonl --check --codec --plain)
@@ -175,7 +175,7 @@ _shtab_cpu1_held_out___device_choices=(auto cpu cuda)
 _shtab_cpu1_publish___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_checkpoints___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_completion_pos_0_choices=(bash zsh fish)
-_shtab_cpu1_pos_0_choices=(messages generate score learn bench complete judge compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_pos_0_choices=(messages generate score learn bench complete judge adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_messages_train_pos_0_nargs=+
 _shtab_cpu1_messages_train__h_nargs=0
