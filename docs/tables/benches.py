@@ -407,7 +407,7 @@ def judging_verdicts() -> Table:
     return Table(["bytes: percentile", *head], "lrrrrrr", lines)
 
 
-WAYS = {"kept": "kept, in the process", "pipe": "kept, `cpu1 complete --stdin`", "new": "a new session each"}
+TYPED = {"kept": "kept, in the process", "pipe": "kept, `cpu1 complete --stdin`", "new": "a new session each"}
 
 
 @table("typing")
@@ -415,7 +415,7 @@ def typing() -> Table:
     """Milliseconds a key takes, as `bench/keystrokes.py` measured it."""
     lines = []
     for context, ways in bench("typing")["contexts"].items():
-        for way, name in WAYS.items():
+        for way, name in TYPED.items():
             row = ways[way]
             lines.append(
                 [f"{int(context):,}", name, f"{row['keys']:,}", f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}"]
@@ -427,7 +427,7 @@ def typing() -> Table:
 def typing_histogram() -> Table:
     """Shares of keys by the milliseconds they take, after 2,048 characters."""
     found = bench("typing")
-    counts = {way: found["contexts"]["2048"][way] for way in WAYS}
+    counts = {way: found["contexts"]["2048"][way] for way in TYPED}
     bounds = found["bounds_ms"]
     names = [f"less than {bounds[0]}", *(f"{low} to {high}" for low, high in pairwise(bounds))]
     lines = [
@@ -435,4 +435,4 @@ def typing_histogram() -> Table:
         for place, name in enumerate([*names, f"{bounds[-1]} or more"])
         if any(row["histogram"][place] for row in counts.values())
     ]
-    return Table(["milliseconds", *WAYS.values()], "lrrr", lines)
+    return Table(["milliseconds", *TYPED.values()], "lrrr", lines)

@@ -44,10 +44,12 @@ class Group(NamedTuple):
 
 FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
 MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
-USE = ("generate", "complete", "score", "judge", "learn", "compress", "decompress", *MESSAGES, "check", "bench")
+TEXTS = ("generate", "complete", "score", "judge", "learn", "adapt", "compress", "decompress")
+USE = (*TEXTS, "check", "bench")
 GROUPS = (
     Group("use", "use a model", USE),
-    Group("train", "train a model", ("adapt", "train", "eval", "pack", "unpack", "data", "mix", "teach")),
+    Group("messages", "send short messages", MESSAGES),
+    Group("train", "train a model", ("train", "eval", "pack", "unpack", "data", "mix", "teach")),
     Group("study", "compare models", ("ladder", "study", "sweep", "held-out", "compare", "report", "gather")),
     Group("publish", "publish models", ("publish", "checkpoints")),
     Group("setup", "set up", ("completion",)),
