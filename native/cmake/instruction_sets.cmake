@@ -1,7 +1,7 @@
 # The instruction sets that kernels may be compiled for, best first, each with its flags. Nothing is compiled for the
 # build machine alone: `runs_<set>` in native/isa/isa.h asks the processor at load.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(instruction_sets avx512vnni avx512 avxvnni avx2 portable)
+  set(instruction_sets avx512vnni avx512 avxvnni avx2 ssse3 portable)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
   set(instruction_sets neon portable)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "wasm")
@@ -10,6 +10,7 @@ else()
   set(instruction_sets portable)
 endif()
 set(flags_portable)
+set(flags_ssse3 -mssse3)
 set(flags_avx2 -mavx2 -mfma)
 set(flags_avxvnni ${flags_avx2} -mavxvnni)
 set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)

@@ -36,6 +36,7 @@ inline bool system_saves(unsigned registers) {
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return all_of(low, registers);
 }
+inline bool runs_ssse3() { return Cpuid(1, 0).c & 1u << 9; }
 inline bool runs_avx2() {
     return all_of(Cpuid(1, 0).c, 1u << 12 | 1u << 28) && (Cpuid(7, 0).b & 1u << 5) && system_saves(0x06);  // FMA, AVX
 }
