@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         print(
-            f"cpu1: {error.name} is not installed; this command needs {EXTRAS[extra][0]}: "
-            f"pip install 'cpu1[{extra}]'",
+            f"cpu1: {error.name} is not installed; this command needs {EXTRAS[extra][0]}: pip install 'cpu1[{extra}]'",
             file=sys.stderr,
         )
         return 2

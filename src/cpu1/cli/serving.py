@@ -29,7 +29,11 @@ def add(command: Command) -> None:
         "--host", default="127.0.0.1", metavar="HOST", help="address to listen at (default: %(default)s, this machine)"
     )
     p.add_argument(
-        "--port", type=port, default=8000, metavar="PORT", help="port to listen at; 0 is a free one (default: %(default)s)"
+        "--port",
+        type=port,
+        default=8000,
+        metavar="PORT",
+        help="port to listen at; 0 is a free one (default: %(default)s)",
     )
     p.add_argument("--threads", type=positive, metavar="N", help="threads that write texts (default: one per core)")
     p.add_argument(
@@ -50,7 +54,11 @@ def add(command: Command) -> None:
         help="refuse longer prompts and texts (default: %(default)s)",
     )
     p.add_argument(
-        "--max-body", type=byte_size, default="1Mi", metavar="SIZE", help="refuse larger requests (default: %(default)s)"
+        "--max-body",
+        type=byte_size,
+        default="1Mi",
+        metavar="SIZE",
+        help="refuse larger requests (default: %(default)s)",
     )
     p.add_argument(
         "--max-tokens",
@@ -77,7 +85,7 @@ def add(command: Command) -> None:
         "--api-key-file",
         type=Path,
         metavar="FILE",
-        help=f"keys, one a line, one of which each request needs (default: the key in {KEY}, else no key is needed)",
+        help=f"keys, one a line; each request must have one of them (default: the key in {KEY}, else no key is needed)",
     )
     p.add_argument(
         "--cors",

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -52,9 +51,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, events: AsyncIterator[dict[str, object]], seconds: float, leave: Callable[[], None]
-    ) -> None:
+    def __init__(self, events: AsyncIterator[dict[str, object]], seconds: float, leave: Callable[[], None]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events, self._seconds, self._leave = events, seconds, leave
@@ -84,7 +81,7 @@ class EventStream(Response):
         waiting: asyncio.Future[Any] | None = None
         try:
             while True:
-                waiting = asyncio.ensure_future(anext(events, None))  # type: ignore[arg-type]
+                waiting = asyncio.ensure_future(anext(events, None))
                 while not (await asyncio.wait({waiting}, timeout=SILENCE))[0]:
                     await write(b": still there\n\n")
                 if (event := waiting.result()) is None:

@@ -7,8 +7,21 @@ from typing import Any
 
 from cpu1.runtime.sampling import SamplingOptions
 from cpu1.server.errors import ApiError
-from cpu1.server.fields import MOST_TEXTS, Field, Fields, as_text, flag, ignored, number, only, stops, stream_options
-from cpu1.server.fields import text, texts, whole
+from cpu1.server.fields import (
+    MOST_TEXTS,
+    Field,
+    Fields,
+    as_text,
+    flag,
+    ignored,
+    number,
+    only,
+    stops,
+    stream_options,
+    text,
+    texts,
+    whole,
+)
 from cpu1.server.settings import Settings
 
 TOKENS = 256  # written where the request has no limit
@@ -71,8 +84,8 @@ def completion_fields(settings: Settings) -> Fields:
         ),
         **_common(settings),
         "echo": flag("begin the answer with the prompt, also in its log-probabilities"),
-        "logprobs": whole("show log-probabilities, and of so many of the likeliest bytes", None, 0, MOST_TOPS),
-        "best_of": whole("write so many texts, and answer the n likeliest of them", None, 1, MOST_TEXTS),
+        "logprobs": whole("show log-probabilities, and those of this many of the likeliest bytes", None, 0, MOST_TOPS),
+        "best_of": whole("write this many texts, and answer the n likeliest", None, 1, MOST_TEXTS),
         "suffix": only("not available", ""),
     }
 
@@ -84,7 +97,7 @@ def chat_fields(settings: Settings) -> Fields:
         **_common(settings),
         "max_completion_tokens": whole("the same as max_tokens", None, 0, settings.max_tokens),
         "logprobs": flag("show log-probabilities"),
-        "top_logprobs": whole("show so many of the likeliest bytes", 0, 0, MOST_TOPS),
+        "top_logprobs": whole("for each byte, show this many of the likeliest", 0, 0, MOST_TOPS),
         "response_format": only("text is the only one", {"type": "text"}),
         "modalities": only("text is the only one", ["text"]),
         "tools": only("not available", []),
@@ -167,9 +180,7 @@ def _messages(most: int) -> Field:
         "properties": {"role": {"enum": list(ROLES)}, "content": content},
         "required": ["role", "content"],
     }
-    return Field(
-        "the chat so far", {"type": "array", "items": message, "minItems": 1}, read, required=True
-    )
+    return Field("the chat so far", {"type": "array", "items": message, "minItems": 1}, read, required=True)
 
 
 def _message(value: Any, most: int) -> tuple[str, str]:

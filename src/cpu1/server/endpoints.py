@@ -58,10 +58,7 @@ async def _written(service: Service, request: Request, asked: Asked, shape: Shap
 
 def score_fields(settings: Settings) -> Fields:
     """The fields of /v1/score."""
-    return {
-        "model": text("name of the model"),
-        "input": texts("the text to score, or a list", settings.max_prompt),
-    }
+    return {"model": text("name of the model"), "input": texts("the text to score, or a list", settings.max_prompt)}
 
 
 async def score(service: Service, request: Request, values: Mapping[str, Any]) -> Response:
@@ -96,7 +93,7 @@ def judge_fields(settings: Settings) -> Fields:
     return {
         "model": text("name of the model"),
         "input": texts("the text to judge, or a list", settings.max_prompt),
-        "worst": whole("show so many of the worst passages", 3, 0, MOST_PASSAGES),
+        "worst": whole("show this many of the worst passages", 3, 0, MOST_PASSAGES),
         "better": flag("two readings of one text are given: choose the better one"),
     }
 

@@ -44,15 +44,15 @@ def page(rows: Sequence[Described], settings: Settings) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "CPU-1", "version": version("cpu1"), "description": "OpenAI's API for a byte-level model."},
         "paths": paths,
-        "components": {
-            "schemas": {"Error": ERROR},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        },
+        "components": {"schemas": {"Error": ERROR}, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }
 
 
 def _operation(row: Described, settings: Settings) -> dict[str, Any]:
-    wrong = {"description": "an error", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    wrong = {
+        "description": "an error",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
     found: dict[str, Any] = {
         "summary": " ".join(row.about.split()),
         "responses": {"200": {"description": "the answer"}, "default": wrong},

@@ -78,11 +78,13 @@ def application(service: Service) -> Starlette:
         allow_methods=("GET", "POST"),
         allow_headers=("Authorization", "Content-Type"),
     )
-    return Starlette(
+    made = Starlette(
         routes=[Route(each.path, _answering(service, each), methods=[each.method]) for each in addresses(settings)],
         middleware=[allowed] if settings.origins else [],
         exception_handlers={HTTPException: _no_such},
     )
+    made.router.redirect_slashes = False  # a redirection would go to any host that the request names
+    return made
 
 
 def _no_such(request: Request, error: Exception) -> Response:

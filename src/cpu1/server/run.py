@@ -103,7 +103,7 @@ class _Server(uvicorn.Server):
         ending.cancel()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """The first signal stops the server, the second at once. They are not raised again at the end."""
         loop = asyncio.get_running_loop()
 

@@ -13,7 +13,7 @@ REASONS = {None: None, "stop": "stop", "end": "stop", "limit": "length"}
 class Choice(NamedTuple):
     """A text, or a piece of one."""
 
-    index: int
+    number: int  # among the texts of its request
     text: str
     rows: Sequence[Row] | None  # None: log-probabilities are not wanted
     end: str | None  # as of `runtime.batch.Piece`
@@ -101,7 +101,7 @@ class Completion(_Head):
 
     def _choice(self, choice: Choice) -> dict[str, Any]:
         return {
-            "index": choice.index,
+            "index": choice.number,
             "text": choice.text,
             "logprobs": None if choice.rows is None else _columns(choice.rows),
             "finish_reason": REASONS[choice.end],
@@ -129,17 +129,12 @@ class Chat(_Head):
 
     def opening(self, index: int) -> dict[str, Any] | None:
         """Who speaks."""
-        made = {
-            "index": index,
-            "delta": {"role": "assistant", "content": ""},
-            "logprobs": None,
-            "finish_reason": None,
-        }
+        made = {"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
         return {**self._head(self.kind_of_pieces), "choices": [made]}
 
     def _choice(self, choice: Choice) -> dict[str, Any]:
         return {
-            "index": choice.index,
+            "index": choice.number,
             "message": {"role": "assistant", "content": choice.text, "refusal": None},
             "logprobs": None if choice.rows is None else {"content": list(map(_entry, choice.rows)), "refusal": None},
             "finish_reason": REASONS[choice.end],
@@ -147,7 +142,7 @@ class Chat(_Head):
 
     def _piece(self, choice: Choice) -> dict[str, Any]:
         return {
-            "index": choice.index,
+            "index": choice.number,
             "delta": {"content": choice.text} if choice.text else {},
             "logprobs": None if choice.rows is None else {"content": list(map(_entry, choice.rows)), "refusal": None},
             "finish_reason": REASONS[choice.end],

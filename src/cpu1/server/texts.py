@@ -1,7 +1,7 @@
 """Writes what a request asks for: whole texts, or their pieces as they come."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from cpu1.runtime.batch import Piece
 from cpu1.runtime.model import Model
@@ -24,7 +24,9 @@ class Texts:
         self._asked, self._model, self._writer, self._readers = asked, model, writer, readers
         self._news = asyncio.Event()
         self._writings = [
-            Writing(_task(asked, prompt, number), self._news) for prompt in asked.prompts for number in range(asked.best)
+            Writing(_task(asked, prompt, number), self._news)
+            for prompt in asked.prompts
+            for number in range(asked.best)
         ]
         if asked.max_bytes:
             writer.submit(self._writings)
@@ -45,7 +47,7 @@ class Texts:
         found: list[list[Piece]] = [[] for _ in self._writings]
         async for index, piece in self._pieces():
             found[index].append(piece)
-        choices = []
+        choices: list[Choice] = []
         for number, prompt in enumerate(asked.prompts):
             group = found[number * asked.best : (number + 1) * asked.best]
             for pieces in _likeliest(group, asked.n):
@@ -63,8 +65,7 @@ class Texts:
             prompt = asked.prompts[index // asked.best]
             rows = None
             if tracer is not None:
-                read = tracer.trace if asked.echo else tracer.read
-                rows = await self._readers.run(lambda check, read=read, prompt=prompt: read(prompt, check))  # type: ignore[misc]
+                rows = await self._readers.run(_of_prompt(tracer, prompt, asked.echo))
             if asked.echo:
                 yield Choice(index, prompt.decode(errors="replace"), rows, None)
         async for index, piece in self._pieces():
@@ -91,6 +92,8 @@ class Texts:
                         del going[index]
                     self.written += len(piece.data)
                     yield index, piece
+                if writing.failure:
+                    raise writing.failure
 
     async def _rows(self, prompt: bytes, pieces: Sequence[Piece]) -> list[Row]:
         asked = self._asked
@@ -106,7 +109,11 @@ class Texts:
         return await self._readers.run(work)
 
 
-def _of_piece(tracer: Tracer, piece: Piece):  # type: ignore[no-untyped-def]
+def _of_prompt(tracer: Tracer, prompt: bytes, wanted: bool) -> Callable[[Check], list[Row] | None]:
+    return lambda check: tracer.trace(prompt, check) if wanted else tracer.read(prompt, check)
+
+
+def _of_piece(tracer: Tracer, piece: Piece) -> Callable[[Check], list[Row]]:
     def work(check: Check) -> list[Row]:
         return tracer.trace(piece.data, check) + ([tracer.end()] if piece.end == "end" else [])
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cpu1.errors import UserError
@@ -48,12 +48,10 @@ class Writing:
         self.told = 0.0  # when the loop last heard of it
 
     def take(self) -> list[Piece]:
-        """The pieces that came since the last call. ApiError where the text cannot be written."""
+        """The pieces that came since the last call. After them may come a failure."""
         found = []
         while self.pieces:
             found.append(self.pieces.popleft())
-        if self.failure and not found:
-            raise self.failure
         return found
 
 
@@ -70,6 +68,7 @@ class Writer:
         self._wake = threading.Event()
         self._batch = self._new_batch()
         self._rate = 1.0  # texts that end in a second, of late
+        self._last_end = time.monotonic()
         self.written = 0  # bytes, since the start
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
@@ -108,7 +107,7 @@ class Writer:
             try:
                 self._arrived.remove(writing)
             except ValueError:
-                if writing.stream is not None and self._active.pop(writing.stream, None):
+                if writing.stream is not None and self._active.pop(writing.stream, None) is not None:
                     self._batch.cancel(writing.stream)
         self._wake.set()
 
@@ -160,7 +159,7 @@ class Writer:
                 self._lose(list(self._active.values()), lost)
                 self._active.clear()
                 self._batch = self._new_batch()
-            if not self._active:
+            if not self._active and not self._arrived:
                 self._wake.wait()
                 self._wake.clear()
 
@@ -174,19 +173,14 @@ class Writer:
             task = writing.task
             try:
                 stream = self._batch.add(
-                    task.prompt,
-                    task.max_bytes,
-                    task.stop,
-                    bits=task.bits,
-                    may_end=task.may_end,
-                    **task.sampling,
+                    task.prompt, task.max_bytes, task.stop, bits=task.bits, may_end=task.may_end, **task.sampling
                 )
             except UserError as error:
                 self._lose([writing], ApiError(400, str(error), code="invalid_value"))
                 continue
             writing.stream = stream
             self._active[stream] = writing
-            if writing.left and self._active.pop(stream, None):
+            if writing.left and self._active.pop(stream, None) is not None:
                 self._batch.cancel(stream)
 
     def _step(self) -> None:
@@ -214,12 +208,10 @@ class Writer:
         if due:
             self._call(self._tell, due)
 
-    _last_end = 0.0
-
     def _lose(self, writings: Sequence[Writing], failure: ApiError) -> None:
         for writing in writings:
             self._call(self._fail, writing, failure)
 
-    def _call(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
