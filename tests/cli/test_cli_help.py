@@ -24,7 +24,7 @@ PRIVATE = re.compile(
     r"|of which|rungs?|lessons?|verbs?)\b"
 )
 HEAVY = {"torch", "numpy", "safetensors", "rich", "tempfile", "hashlib"}
-VALUES = {byte_size: {"SIZE"}, count: {"N", "K", "SECONDS"}, positive: {"N", "K"},
+VALUES = {byte_size: {"SIZE"}, count: {"N", "K", "SECONDS"}, positive: {"N", "K", "SECONDS"},
           Path: {"FILE", "FOLDER", "MODEL", "STUDY"}}  # fmt: skip
 
 

@@ -10,7 +10,10 @@ from cpu1.cli import parser
 from cpu1.cli.streams import mend_streams
 from cpu1.errors import UserError
 
-LAB = ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")
+EXTRAS = {
+    "lab": ("the training tools", ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")),
+    "server": ("the server's packages", ("starlette", "uvicorn", "prometheus_client")),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cpu1: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in LAB:
+        module = (error.name or "").partition(".")[0]
+        extra = next((name for name, (_, modules) in EXTRAS.items() if module in modules), None)
+        if extra is None:
             raise
         print(
-            f"cpu1: {error.name} is not installed; this command needs the training tools: pip install 'cpu1[lab]'",
+            f"cpu1: {error.name} is not installed; this command needs {EXTRAS[extra][0]}: pip install 'cpu1[{extra}]'",
             file=sys.stderr,
         )
         return 2

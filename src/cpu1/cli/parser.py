@@ -19,6 +19,7 @@ from cpu1.cli import (
     publishing,
     reports,
     runs,
+    serving,
     studies,
     teach,
     texts,
@@ -44,7 +45,7 @@ class Group(NamedTuple):
 
 FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
 MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
-TEXTS = ("generate", "complete", "score", "judge", "learn", "adapt", "compress", "decompress")
+TEXTS = ("generate", "complete", "score", "judge", "serve", "learn", "adapt", "compress", "decompress")
 USE = (*TEXTS, "check", "bench")
 GROUPS = (
     Group("use", "use a model", USE),
@@ -58,6 +59,7 @@ MODULES = (
     models,
     completing,
     judging,
+    serving,
     adapting,
     archives,
     messages,

@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_cpu1_messages_subparsers=(train encode decode)
-_shtab_cpu1_subparsers=(messages generate score learn bench complete judge adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_subparsers=(messages generate score learn bench complete judge serve adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_messages_train_option_strings=(-h --help -o --out -m --model --minutes --scratch --most --field --threads --quiet)
 _shtab_cpu1_messages_encode_option_strings=(-h --help -o --out -m --model --adapter --sample --text --lines --jsonl --check --codec --plain)
@@ -18,6 +18,7 @@ _shtab_cpu1_learn_option_strings=(-h --help -o --out -m --model --adapter --thre
 _shtab_cpu1_bench_option_strings=(-h --help -m --model --steps --repeats --threads --json)
 _shtab_cpu1_complete_option_strings=(-h --help -m --model -n --max-bytes --stdin --longest --learn --adapter --threads --json)
 _shtab_cpu1_judge_option_strings=(-h --help -m --model --better --jsonl --field --worst --json --calibrate --calibration -o --out --jobs --quiet)
+_shtab_cpu1_serve_option_strings=(-h --help -m --model --name --host --port --threads --streams --queue --max-prompt --max-body --max-tokens --timeout --grace --api-key-file --cors --metrics)
 _shtab_cpu1_adapt_option_strings=(-h --help -o --out --minutes --scratch -m --model --field --seed --threads --quiet)
 _shtab_cpu1_compress_option_strings=(-h --help -o --out -m --model --threads --block --frozen)
 _shtab_cpu1_decompress_option_strings=(-h --help -o --out -m --model --threads)
@@ -86,6 +87,9 @@ _shtab_cpu1_judge___model_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_judge___calibration_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_judge__o_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_judge___out_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_serve__m_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_serve___model_COMPGEN=_shtab_compgen_files
+_shtab_cpu1_serve___api_key_file_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_adapt_pos_0_COMPGEN=''
 _shtab_cpu1_adapt__o_COMPGEN=_shtab_compgen_files
 _shtab_cpu1_adapt___out_COMPGEN=_shtab_compgen_files
@@ -175,7 +179,7 @@ _shtab_cpu1_held_out___device_choices=(auto cpu cuda)
 _shtab_cpu1_publish___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_checkpoints___dense_choices=(int8 bf16 fp32)
 _shtab_cpu1_completion_pos_0_choices=(bash zsh fish)
-_shtab_cpu1_pos_0_choices=(messages generate score learn bench complete judge adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
+_shtab_cpu1_pos_0_choices=(messages generate score learn bench complete judge serve adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion)
 
 _shtab_cpu1_messages_train_pos_0_nargs=+
 _shtab_cpu1_messages_train__h_nargs=0
@@ -227,6 +231,9 @@ _shtab_cpu1_judge___jsonl_nargs=0
 _shtab_cpu1_judge___json_nargs=0
 _shtab_cpu1_judge___calibrate_nargs=0
 _shtab_cpu1_judge___quiet_nargs=0
+_shtab_cpu1_serve__h_nargs=0
+_shtab_cpu1_serve___help_nargs=0
+_shtab_cpu1_serve___metrics_nargs=0
 _shtab_cpu1_adapt_pos_0_nargs=+
 _shtab_cpu1_adapt__h_nargs=0
 _shtab_cpu1_adapt___help_nargs=0

@@ -50,8 +50,8 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench complete judge adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --adapter --blimp --block --bytes --calibration --checkpoint-seconds --codec --context --data --dataset --default --dense --device --eval-bytes --field --from --held-out --jobs --lambada --language --license --limit --longest --max-bytes --min-p --minutes --model --most --out --part --piece --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --teacher --teacher-cache --temperature --text --threads --to --top-k --top-p --tune --vary --window --with --words --worst -m -n -o
+set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench complete judge serve adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --eval-bytes --field --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --most --name --out --part --piece --port --queue --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --streams --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --tune --vary --window --with --words --worst -m -n -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -160,6 +160,23 @@ complete -c cpu1 -n '_shtab_cpu1_using judge' -s o -l out -xka "(__fish_complete
 complete -c cpu1 -n '_shtab_cpu1_using judge' -l jobs -x -d 'texts read at once (default: one per core)'
 complete -c cpu1 -n '_shtab_cpu1_using judge' -l quiet -d 'show no progress bar'
 complete -c cpu1 -n '_shtab_cpu1_using judge; and test $_shtab_cpu1_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'files, folders or quoted globs with text, or - for standard input (the default)'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a serve -d 'Serve a model over HTTP, with OpenAI'"'"'s API.'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -s m -l model -xka "(__fish_complete_path (commandline -ct))" -d 'packed model to serve (default: the file in CPU1_MODEL, else the bundled model)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l name -x -d 'what clients call the model (default: its file'"'"'s name)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l host -x -d 'address to listen at (default: 127.0.0.1, this machine)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l port -x -d 'port to listen at; 0 is a free one (default: 8000)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l threads -x -d 'threads that write texts (default: one per core)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l streams -x -d 'texts written at once (default: 256)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l queue -x -d 'texts that may wait; more are refused with status 429 (default: 1024)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l max-prompt -x -d 'refuse longer prompts and texts (default: 64Ki)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l max-body -x -d 'refuse larger requests (default: 1Mi)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l max-tokens -x -d 'longest text that a request may ask for, in bytes (default: 64Ki)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l timeout -x -d 'end requests that take longer (default: 600)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l grace -x -d 'time that texts get to end when the server is stopped (default: 10)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l api-key-file -xka "(__fish_complete_path (commandline -ct))" -d 'keys, one a line; each request must have one of them (default: the key in CPU1_API_KEY, else no key is needed)'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l cors -x -d 'let pages of another site ask, like https://example.com, or * for all; repeatable'
+complete -c cpu1 -n '_shtab_cpu1_using serve' -l metrics -d 'show figures for Prometheus at /metrics, without a key'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a adapt -d 'Adapt a model to your own text, by reading it or by training.'
 complete -c cpu1 -n '_shtab_cpu1_using adapt' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using adapt' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'what to write: an adapter for the model that read, like mine.cpa; with --minutes a model, like mine.cpu1'

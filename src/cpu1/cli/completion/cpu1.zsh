@@ -33,6 +33,7 @@ _shtab_cpu1_commands() {
     publish:'Write or upload a run as a Hugging Face model.'
     report:'Write the report of a study again.'
     score:'Measure how well a model predicts a text, in bits per byte.'
+    serve:'Serve a model over HTTP, with OpenAI'"'"'s API.'
     study:'Train several models and write a report.'
     sweep:'Train variants of a model and print one table.'
     teach:'Record which bytes a larger model expects in a text.'
@@ -411,6 +412,28 @@ _shtab_cpu1_score_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_score_defaults_added=0
 
+_shtab_cpu1_serve_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-m,--model}"[packed model to serve (default\: the file in CPU1_MODEL, else the bundled model)]:FILE:_files"
+  "--name[what clients call the model (default\: its file\'s name)]:NAME:"
+  "--host[address to listen at (default\: 127.0.0.1, this machine)]:HOST:"
+  "--port[port to listen at\; 0 is a free one (default\: 8000)]:PORT:"
+  "--threads[threads that write texts (default\: one per core)]:N:"
+  "--streams[texts written at once (default\: 256)]:N:"
+  "--queue[texts that may wait\; more are refused with status 429 (default\: 1024)]:N:"
+  "--max-prompt[refuse longer prompts and texts (default\: 64Ki)]:SIZE:"
+  "--max-body[refuse larger requests (default\: 1Mi)]:SIZE:"
+  "--max-tokens[longest text that a request may ask for, in bytes (default\: 64Ki)]:SIZE:"
+  "--timeout[end requests that take longer (default\: 600)]:SECONDS:"
+  "--grace[time that texts get to end when the server is stopped (default\: 10)]:SECONDS:"
+  "--api-key-file[keys, one a line\; each request must have one of them (default\: the key in CPU1_API_KEY, else no key is needed)]:FILE:_files"
+  "*--cors[let pages of another site ask, like https\:\/\/example.com, or \* for all\; repeatable]:ORIGIN:"
+  "--metrics[show figures for Prometheus at \/metrics, without a key]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_serve_defaults_added=0
+
 _shtab_cpu1_study_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--runs[which models to train, like 03,04 (default\: all)]:RUN[,RUN]:"
@@ -557,6 +580,7 @@ _shtab_cpu1() {
         publish) _arguments -C -s $_shtab_cpu1_publish_options ;;
         report) _arguments -C -s $_shtab_cpu1_report_options ;;
         score) _arguments -C -s $_shtab_cpu1_score_options ;;
+        serve) _arguments -C -s $_shtab_cpu1_serve_options ;;
         study) _arguments -C -s $_shtab_cpu1_study_options ;;
         sweep) _arguments -C -s $_shtab_cpu1_sweep_options ;;
         teach) _arguments -C -s $_shtab_cpu1_teach_options ;;
