@@ -173,7 +173,7 @@ def _origins(given: list[str]) -> tuple[str, ...]:
 
 
 def _more_files(connections: int) -> None:
-    """A connection takes a file of the system, of which a process has 1,024 unless it asks for more."""
+    """A connection takes a file of the system, and a process has 1,024 of them unless it asks for more."""
     try:
         import resource
     except ImportError:  # Windows
