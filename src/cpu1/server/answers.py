@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -51,10 +52,11 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[dict[str, object]], seconds: float, leave: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncGenerator[dict[str, object]], seconds: float, leave: Callable[[], None]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events, self._seconds, self._leave = events, seconds, leave
+        self._sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends all events."""
@@ -70,27 +72,27 @@ class EventStream(Response):
         async def write(line: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": line, "more_body": more})
 
+        alive = asyncio.ensure_future(self._stay_alive(write))
         try:
             await in_time(self._seconds, self._send_events(write))
         except ApiError as error:
             await write(_event(error.to_json()))
+        finally:
+            alive.cancel()
         await write(b"data: [DONE]\n\n", False)
 
     async def _send_events(self, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
-        events = self._events
-        waiting: asyncio.Future[Any] | None = None
-        try:
-            while True:
-                waiting = asyncio.ensure_future(anext(events, None))
-                while not (await asyncio.wait({waiting}, timeout=SILENCE))[0]:
-                    await write(b": still there\n\n")
-                if (event := waiting.result()) is None:
-                    return
+        async with aclosing(self._events):
+            async for event in self._events:
                 await write(_event(event))
-        finally:
-            if waiting is not None and not waiting.done():
-                waiting.cancel()
-                await asyncio.gather(waiting, return_exceptions=True)
+                self._sent += 1
+
+    async def _stay_alive(self, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            before = self._sent
+            await asyncio.sleep(SILENCE)
+            if self._sent == before:
+                await write(b": still there\n\n")
 
 
 def _event(value: dict[str, object]) -> bytes:

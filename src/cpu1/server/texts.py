@@ -1,7 +1,7 @@
 """Writes what a request asks for: whole texts, or their pieces as they come."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from cpu1.runtime.batch import Piece
 from cpu1.runtime.model import Model
@@ -57,7 +57,7 @@ class Texts:
                 choices.append(Choice(len(choices), text, rows, pieces[-1].end))
         return choices
 
-    async def pieces(self) -> AsyncIterator[Choice]:
+    async def pieces(self) -> AsyncGenerator[Choice]:
         """Pieces of all texts, as they come. `best` equals `n`."""
         asked = self._asked
         tracers = [None if asked.tops is None else Tracer(self._model, asked.tops) for _ in self._writings]
@@ -74,7 +74,7 @@ class Texts:
             if piece.text or piece.end or rows:
                 yield Choice(index, piece.text, rows, piece.end)
 
-    async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+    async def _pieces(self) -> AsyncGenerator[tuple[int, Piece]]:
         """The pieces of all texts, each with its text's number. ApiError where one cannot be written."""
         if not self._asked.max_bytes:
             for index in range(len(self._writings)):
@@ -138,7 +138,7 @@ def _likeliest(texts: list[list[Piece]], n: int) -> list[list[Piece]]:
     return sorted(texts, key=cost)[:n]
 
 
-async def events(texts: Texts, shape: Shape, asked: Asked) -> AsyncIterator[dict[str, object]]:
+async def events(texts: Texts, shape: Shape, asked: Asked) -> AsyncGenerator[dict[str, object]]:
     """The objects of a stream."""
     for index in range(len(asked.prompts) * asked.n):
         if opening := shape.opening(index):

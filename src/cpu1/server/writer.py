@@ -4,6 +4,7 @@ The event loop hands it texts and hears from it. No model work is done on the lo
 """
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -19,7 +20,14 @@ from cpu1.server.errors import ApiError, busy, closing
 from cpu1.server.settings import Settings
 
 TOLD_AT_ONCE = 64  # texts that the loop wakes in a row, before it looks at its connections again
-SECONDS_A_TEXT = 2e-4  # of the loop, to send a piece: the more texts, the less often each is sent
+PAUSE_A_TEXT, LONGEST_PAUSE = 1e-3, 0.5  # seconds between two pieces of a text: the more texts, the longer
+NICENESS = 3  # of the threads that write, beyond that of the event loop
+
+
+def _give_way() -> None:
+    """Lets the event loop go first where cores are scarce. The threads that a batch starts have the same priority."""
+    if sys.platform == "linux":  # where threads have priorities of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Writer:
         self._due: deque[Writing] = deque()
         self._telling = self._closing = self._over = False
         self._wake = threading.Event()
-        self._batch = self._new_batch()
+        self._batch: Batch
         self._rate = 1.0  # texts that end in a second, of late
         self._last_end = time.monotonic()
         self.written = 0  # bytes, since the start
@@ -149,6 +157,8 @@ class Writer:
     # --------------------------------------------------------------------- on the writer's thread
 
     def _run(self) -> None:
+        _give_way()
+        self._batch = self._new_batch()
         while not self._over:
             self._admit()
             try:
@@ -187,7 +197,7 @@ class Writer:
         """Every text grows by a patch. Those that ended, and those that have not been sent for a while, are due."""
         pieces = self._batch.step()
         now = time.monotonic()
-        pause = SECONDS_A_TEXT * len(pieces)
+        pause = min(PAUSE_A_TEXT * len(pieces), LONGEST_PAUSE)
         due, ended = [], 0
         for piece in pieces:
             writing = self._active.get(piece.stream)
