@@ -54,6 +54,7 @@ def serve(
     """Answers requests until a signal; calls `ready` when it does. Returns the signal."""
     sys.setswitchinterval(SWITCH)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # our own messages have one line
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a client that left is no news
     return asyncio.run(_serve(model, name, listening, settings, ready))
 
 
