@@ -436,15 +436,3 @@ def typing_histogram() -> Table:
         if any(row["histogram"][place] for row in counts.values())
     ]
     return Table(["milliseconds", *TYPED.values()], "lrrr", lines)
-
-
-@table("load")
-def load() -> Table:
-    """A server under load, as `bench/load.py --out` measured it."""
-    lines = []
-    for row in bench("load")["clients"]:
-        times = [row[what][quantile] for what in ("first_ms", "whole_ms") for quantile in ("p50", "p99")]
-        speed, health = row["bytes_per_s"] / 1e3, row["health_ms"]["p99"]
-        lines.append([f"{row['clients']:,}", f"{speed:.1f} KB/s", *(f"{each:,.0f}" for each in [*times, health])])
-    head = ["clients", "written", "first byte, p50 ms", "p99", "200 bytes, p50 ms", "p99", "`/health`, p99 ms"]
-    return Table(head, "lrrrrrr", lines)

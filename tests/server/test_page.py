@@ -62,6 +62,7 @@ def test_a_person_writes_with_the_keyboard_alone(server, page):
     page.goto(f"http://127.0.0.1:{server.port}/")
     page.wait_for_selector("#bars button")
     assert page.locator("#model").inner_text() == "cpu1"
+    assert not page.locator("#key").is_visible()
     assert page.evaluate("document.activeElement.id") == "prompt"
     page.keyboard.press("Control+A")
     page.keyboard.type("Où est")
@@ -117,6 +118,7 @@ def test_errors_are_shown(server, page):
 def test_a_key_is_asked_for(page):
     with served(CPU1_API_KEY="the-key") as server:
         page.goto(f"http://127.0.0.1:{server.port}/")
+        page.locator("#key").wait_for(state="visible")
         page.locator("#key").fill("the-key")
         page.locator("#bytes").fill("20")
         page.locator("#write").click()

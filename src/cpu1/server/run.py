@@ -53,8 +53,8 @@ def serve(
 ) -> signal.Signals | None:
     """Answers requests until a signal; calls `ready` when it does. Returns the signal."""
     sys.setswitchinterval(SWITCH)
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # our own messages have one line
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a client that left is no news
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # our own messages have one line
     return asyncio.run(_serve(model, name, listening, settings, ready))
 
 

@@ -20,7 +20,7 @@ from cpu1.server.errors import ApiError, busy, closing
 from cpu1.server.settings import Settings
 
 TOLD_AT_ONCE = 64  # texts that the loop wakes in a row, before it looks at its connections again
-PAUSE_A_TEXT, LONGEST_PAUSE = 1e-3, 0.5  # seconds between two pieces of a text: the more texts, the longer
+SHORTEST_PAUSE, PAUSE_A_TEXT, LONGEST_PAUSE = 0.02, 0.002, 0.5  # seconds between two pieces of a text: sending costs
 NICENESS = 3  # of the threads that write, beyond that of the event loop
 
 
@@ -197,7 +197,7 @@ class Writer:
         """Every text grows by a patch. Those that ended, and those that have not been sent for a while, are due."""
         pieces = self._batch.step()
         now = time.monotonic()
-        pause = min(PAUSE_A_TEXT * len(pieces), LONGEST_PAUSE)
+        pause = min(max(SHORTEST_PAUSE, PAUSE_A_TEXT * len(pieces)), LONGEST_PAUSE)
         due, ended = [], 0
         for piece in pieces:
             writing = self._active.get(piece.stream)
