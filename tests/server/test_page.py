@@ -97,6 +97,7 @@ def test_a_person_writes_with_the_keyboard_alone(server, page):
 @pytest.mark.slow
 def test_escape_stops_and_frees_the_texts(server, page):
     page.goto(f"http://127.0.0.1:{server.port}/")
+    page.wait_for_selector("#bars button")
     page.locator("#bytes").fill("4000")
     page.keyboard.press("Control+Enter")
     server.until("cpu1_streams", 3)

@@ -25,8 +25,7 @@ struct BoundOp {
     PackedRows rows;                                      // table_rows
     const float *first = nullptr, *second = nullptr;      // recall: (bytes, contexts, width)
     const float *first_gains = nullptr, *second_gains = nullptr, *offsets = nullptr;
-    int64_t place =
-        0;  // of its state in a stream's values, of its cache among the caches, or of what a lookup found in its record
+    int64_t place = 0;  // of its state among a stream's, its cache among the caches, what a lookup found in its record
     int64_t turns = 0;  // attend: which table of angles
     bool joins = false;  // skipped rows may come back before this one
 

@@ -53,8 +53,8 @@ def serve(
 ) -> signal.Signals | None:
     """Answers requests until a signal; calls `ready` when it does. Returns the signal."""
     sys.setswitchinterval(SWITCH)
-    for name in ("uvicorn.error", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # our own messages have one line
+    for logger in ("uvicorn.error", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)  # our own messages have one line
     return asyncio.run(_serve(model, name, listening, settings, ready))
 
 
