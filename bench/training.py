@@ -144,8 +144,10 @@ def in_turn(work: dict[str, Callable[[], object]], rounds: int, every: dict[str,
 
 def matrix_flops(model: Model, steps: int, units: int) -> float:
     """FLOPs of the matrix products of one training step over `steps` trunk steps and `units` units."""
-    once_a_unit = {"head.up", "head.down", "head.output"} if hasattr(model.head, "slots") else set[str]()
-    looked_up = {"embedding.bytes", "embedding.tokens", "embedding.taps", "head.back"}
+    local = {"head.up", "head.down", "head.output", "tables.output"}
+    once_a_unit = local if hasattr(model.head, "slots") else set[str]()
+    looked_up = {"embedding.bytes", "embedding.tokens", "embedding.taps", "head.back", "tables.table"}
+    looked_up |= {"recall.first", "recall.second"}  # products with the 256 vectors of the byte table
     total = 0.0
     for name, tensor in model.named_parameters():
         if tensor.dim() == 2 and name not in looked_up:
