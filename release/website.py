@@ -28,6 +28,7 @@ BUILD, PLAYGROUND = ROOT / "build", ROOT / "build" / "web"
 STARTS = ("README.md", "docs/index.md", "CHANGELOG.md", "SECURITY.md")
 MORE = {"The project": ["CONTRIBUTING.md", "CHANGELOG.md", "LOG.md", "SECURITY.md"]}
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CODE_IN_TABLE = re.compile(r"^\|.*`.*$", re.MULTILINE)
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^()\s#]+)")
 Navigation = list[Any]  # of paths, and of dictionaries from a title to a path or a Navigation
 
@@ -56,10 +57,11 @@ def collect(pages: Path) -> None:
 
 
 def text_of(source: Path) -> str:
-    """A page's Markdown."""
+    """A page's Markdown, as Python-Markdown reads it: in code in tables it takes a backslash before | as it is."""
     if source.is_dir():
         return listing(source)
-    return markdown(source) if source.suffix == ".ipynb" else source.read_text(encoding="utf-8")
+    text = markdown(source) if source.suffix == ".ipynb" else source.read_text(encoding="utf-8")
+    return CODE_IN_TABLE.sub(lambda row: re.sub(r"`[^`]+`", lambda code: code[0].replace(r"\|", "|"), row[0]), text)
 
 
 def page_of(source: Path, link: str) -> str:

@@ -4,9 +4,10 @@ import importlib.util
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
-from helpers.pages import DOCS, ROOT, name, read
+from helpers.pages import DOCS, README, ROOT, name, read
 from website_links import broken
 
 needs_extra = pytest.mark.skipif(
@@ -30,6 +31,22 @@ def test_every_page_of_the_docs_is_on_it(site):
         built = site / name(page).removesuffix(".md").removesuffix("index") / "index.html"
         title = re.sub(r"[`*]", "", read(page).partition("# ")[2].partition("\n")[0])
         assert title.partition("&")[0] in built.read_text(encoding="utf-8"), name(page)
+
+
+@needs_extra
+def test_pages_mean_there_what_they_mean_on_github(site):
+    """Markdown has dialects: as many lists, tables, blocks of code and emphasised words as by CommonMark."""
+    render = pytest.importorskip("markdown_it").MarkdownIt().enable("table").render
+    for page in [README, ROOT / "CONTRIBUTING.md", *DOCS]:
+        path = site / re.sub(r"(index|README)?\.md$", "", name(page)) / "index.html"
+        article = re.search(r"<article.*?</article>", path.read_text(encoding="utf-8"), re.DOTALL)
+        built = re.sub(r"<(nav|aside).*?</\1>", "", article[0], flags=re.DOTALL)
+        assert tags(built) == tags(render(read(page))), name(page)
+        assert r"\|" not in re.sub("<pre>.*?</pre>", "", built, flags=re.DOTALL), name(page)
+
+
+def tags(html: str) -> Counter[str]:
+    return Counter(re.findall(r"<(li|tr|td|th|pre|em|strong|img|h\d)\b", html))
 
 
 @needs_extra
