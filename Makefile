@@ -11,7 +11,7 @@ JOBS ?= 2
 SECONDS ?= 60
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test web fuzz lock audit sbom release-check clean
+.PHONY: help setup demo test test-all check lint format docs bench coverage gpu gpu-data wheels wheels-test web site notebook actionlint fuzz lock audit sbom release-check clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -65,6 +65,15 @@ wheels-test: setup  ## install the wheels in clean environments and compare what
 web:  ## build the package for web pages and its playground into build/web/; make web ARGS=--serve shows it
 	$(PYTHON) release/wasm.py $(ARGS)
 
+site: .venv/site  ## build the website into build/site/; make site ARGS=--serve shows it
+	$(BIN)/python release/website.py $(ARGS)
+
+notebook: .venv/site  ## run the notebook again and keep what it shows (two minutes)
+	cd examples && rm -rf runs && ../$(BIN)/jupyter execute --inplace ablation.ipynb
+
+actionlint:  ## check the workflows in .github/
+	$(PYTHON) release/workflows.py
+
 fuzz: setup  ## give the readers of files damaged input: make fuzz SECONDS=60, for each fuzzer
 	$(BIN)/python fuzz/run.py $(SECONDS) --jobs $(JOBS)
 
@@ -79,6 +88,10 @@ sbom: setup  ## write the bills of materials of a release into dist/
 
 release-check: setup  ## list what a release still needs
 	$(BIN)/python release/check.py
+
+.venv/site: .venv/installed
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[site]'
+	@touch $@
 
 build/tools/made:
 	$(PYTHON) -m venv build/tools

@@ -50,6 +50,7 @@ def train(
     minutes: float | None = None,
     seed: int = 0,
     data: str = "python-stdlib",
+    eval_bytes: int = 1 << 18,
     teacher: str | Path | None = None,
     threads: int | None = None,
     changes: Mapping[str, object] | None = None,
@@ -59,7 +60,7 @@ def train(
 
     The budget is a round (r1, r2, r3; r1 unless said), or `bytes` of text, or `minutes`; `settings` override those
     of training (`rate=0.002`), `changes` parts of the recipe ({"ffn": "ReLU2", "layers": 4}). The scale is
-    nano unless said.
+    nano unless said. `eval_bytes` of the held-out text are scored at the end.
 
     `start`, a run folder or a packed file: the weights to start from, on the same text or another. They say which run
     and scale it is, so `run` may be None; without `bytes` or `minutes` it is one pass over the text.
@@ -79,6 +80,7 @@ def train(
         budget=budget,
         seed=seed,
         data=data,
+        eval_bytes=eval_bytes,
         teacher=Path(teacher) if teacher else None,
         start=Path(start) if start else None,
         threads=threads,

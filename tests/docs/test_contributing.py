@@ -131,7 +131,7 @@ def test_a_table(tmp_path: Path) -> None:
     with (tmp_path / module).open("a") as file:
         file.write(TABLE)
     page = tmp_path / "docs" / "glossary.md"
-    lines = re.findall(r"^ +(<!-- .*-->)$", section("A new table in the docs"), re.MULTILINE)
+    lines = re.findall(r"`(<!-- .*?-->)`", section("A new table in the docs"))
     page.write_text(page.read_text() + "\n" + "\n".join(lines) + "\n")
 
     def update(*words: str) -> subprocess.CompletedProcess[str]:
