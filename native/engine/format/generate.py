@@ -78,6 +78,7 @@ def header(table: ModuleType) -> str:
         "most_inputs": table.INPUTS,
         "most_vocabulary": table.VOCABULARY,
         "most_patch": table.PATCH,
+        "most_words": table.WORDS,
         "most_operations": table.OPERATIONS_A_SECTION,
         "most_parts": table.PARTS,
         "most_name": table.NAME,

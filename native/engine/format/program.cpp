@@ -142,6 +142,9 @@ class Reader {
     Op read_embedding() {
         Op op = read_op("embed", section("embed", 1)[0], 0);
         check_whole(op, op.out, program_.x, "x");
+        program_.words = op.code == Code::embed_words;
+        if (program_.words && program_.patch != most_words)
+            refuse("program: patches of words that do not have " + std::to_string(most_words) + " units at most");
         return op;
     }
 
@@ -162,6 +165,8 @@ class Reader {
                 continue;
             }
             check_whole(op, op.in, program_.s, "s");
+            if (program_.words && op.code != Code::local_decode)
+                refuse(op.place + ": patches of words need a decoder that writes byte by byte");
             program_.head = std::move(op);
         }
     }

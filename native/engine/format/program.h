@@ -26,6 +26,7 @@ constexpr int64_t byte_symbols = 257;
 struct Program {
     bool bytes;  // else tokens
     int64_t patch, vocabulary, width;
+    bool words;  // steps end behind words, and have at most `patch` units
     Slice x, s;
     int64_t values;  // of all registers, each padded to 16
     std::vector<int64_t> states;

@@ -19,6 +19,13 @@ inline uint64_t stirred(uint64_t key, int64_t context) {
     return h * hash_stir;
 }
 
+// Whether words are made of it: letters, digits and bytes above 127; capitals are given as small letters.
+inline bool in_word(uint32_t lower) {
+    return (lower >= 'a' && lower <= 'z') || (lower >= '0' && lower <= '9') || (lower >= 128 && lower < 256);
+}
+
+inline uint32_t lowered(uint32_t unit) { return unit >= 'A' && unit <= 'Z' ? unit + 32 : unit; }
+
 // The last bytes of one text. Bytes before its beginning count as zeros.
 struct Contexts {
     uint64_t recent = 0;  // the last eight bytes, the latest lowest
@@ -27,9 +34,8 @@ struct Contexts {
 
     void read(uint8_t byte) {
         recent = recent << 8 | byte;
-        const uint8_t lower = byte >= 'A' && byte <= 'Z' ? static_cast<uint8_t>(byte + 32) : byte;
-        const bool letter = (lower >= 'a' && lower <= 'z') || (byte >= '0' && byte <= '9') || byte >= 128;
-        if (letter) {
+        const uint32_t lower = lowered(byte);
+        if (in_word(lower)) {
             word = word * hash_factor + lower + 1;
         } else if (word) {
             before = word;

@@ -223,8 +223,12 @@ std::vector<Reading> Batch::prompts(Share &share, int64_t most) const {
     for (Running *running : waiting) {
         if (most <= 0) break;
         const int64_t left = static_cast<int64_t>(running->task.prompt.size()) - running->read;
-        const int64_t units = std::min(left, each * patch);
-        readings.push_back({&running->stream, running->task.prompt.data() + running->read, units});
+        const uint32_t *rest = running->task.prompt.data() + running->read;
+        int64_t units = std::min(left, each * patch);
+        // Whole steps: the units of others are read one by one.
+        if (model_->program.words && units < left && running->stream.begun.empty())
+            units = share.session->whole_units(rest, units, each);
+        readings.push_back({&running->stream, rest, units});
         running->read += units;
         most -= (units + patch - 1) / patch;
     }

@@ -69,6 +69,12 @@ class Loader {
                 out.taps = vector(op.taps);
                 out.bias = vector(op.bias);
                 break;
+            case Code::embed_words:
+                out.table = table(op.table);
+                out.start = vector(op.start);
+                out.rows = packed(op);
+                out.weight = dense(op.weight);
+                break;
             case Code::embed_token:
                 out.table = table(op.table);
                 break;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "lookups/patches.h"
+
 namespace cpu1 {
 
 namespace {
@@ -80,6 +82,7 @@ void Runner::chunk(const Row *rows, int64_t count) {
         embed(rows[slot], at(slot, model_.program.x));
         if (!turns_.empty()) turn(slot);
     }
+    if (model_.program.words) embed_words(rows, count);
     active_.resize(static_cast<size_t>(count));
     activate();
     int64_t index = 0;
@@ -118,7 +121,8 @@ void Runner::embed(const Row &row, float *x) const {
         memcpy(x, bound.start, static_cast<size_t>(patch * quarter) * sizeof *x);
         return;
     }
-    for (int64_t j = 0; j < patch; ++j) bound.table.copy_to(row.units[j], x + j * quarter);
+    for (int64_t j = 0; j < row.count; ++j) bound.table.copy_to(row.units[j], x + j * quarter);
+    std::fill(x + row.count * quarter, x + patch * quarter, 0.0f);
     // Backwards, so that the vectors a mix looks back at are still themselves.
     for (int64_t j = patch - 1; j >= 0 && (bound.taps || bound.bias); --j) {
         for (int64_t i = 0; i < quarter; ++i) {
@@ -128,6 +132,20 @@ void Runner::embed(const Row &row, float *x) const {
             x[j * quarter + i] = mixed;
         }
     }
+}
+
+// Adds to each patch what its hash selects. The start of a document has no patch, and is run by itself.
+void Runner::embed_words(const Row *rows, int64_t count) {
+    if (!rows[0].units) return;
+    const BoundOp &bound = model_.embed;
+    const Clock clock(*this, bound.op->code);
+    const int64_t width = bound.rows.width, bits = __builtin_ctzll(static_cast<uint64_t>(bound.op->table_size));
+    scratch_[0].resize(static_cast<size_t>(capacity_ * width));
+    for (int64_t m = 0; m < count; ++m)
+        bound.rows.copy_to(patch_row(rows[m].units, rows[m].count, bits), scratch(0) + m * width);
+    multiply(bound.weight,
+             prepare(bound.weight, nullptr, false, count, [&](int64_t m) { return scratch(0) + m * width; }),
+             {at(0, model_.program.x), stride_, nullptr, nullptr, CPU1_NONE, true});
 }
 
 // Angles in double: far into a text fp32 would have lost the fraction of a turn.

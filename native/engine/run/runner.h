@@ -49,6 +49,7 @@ struct Stream {
 struct Row {
     Stream *stream;
     const uint32_t *units;  // null: the start of a document
+    int64_t count;          // of them
     float *s;               // where the result goes
 };
 
@@ -97,6 +98,7 @@ class Runner {
 
     void chunk(const Row *rows, int64_t count);
     void embed(const Row &row, float *x) const;
+    void embed_words(const Row *rows, int64_t count);
     void run_op(const BoundOp &bound);
     void gate(const BoundOp &bound);
     void look_up(const BoundOp &bound, const Question *question, int64_t count);

@@ -5,13 +5,16 @@
 #include <algorithm>
 
 #include "format/errors.h"
+#include "lookups/patches.h"
 
 namespace cpu1 {
+
+static_assert(most_word_units == most_words, "one rule");
 
 // All streams begin alike: the first step of a document is run once.
 Session::Session(std::shared_ptr<const Model> model, int64_t streams, int threads)
     : model_(std::move(model)), runner_(*model_, threads), first_(fresh()) {
-    runner_.steps({{&first_, nullptr, first_.s.data()}});
+    runner_.steps({{&first_, nullptr, 0, first_.s.data()}});
     for (int64_t i = 0; i < streams; ++i) streams_.push_back(begin());
 }
 
@@ -88,9 +91,9 @@ void Session::check_units(const uint32_t *units, int64_t count) const {
 }
 
 // Remembers the units of a step that is now whole.
-void Session::take(Stream &stream, const uint32_t *step) {
+void Session::take(Stream &stream, const uint32_t *step, int64_t count) {
     History &recent = stream.recent;
-    for (int64_t i = 0; i < model_->program.patch; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
         std::copy_backward(recent.begin(), recent.end() - 1, recent.end());
         recent[0] = step[i];
     }
@@ -116,13 +119,36 @@ void Session::put(Stream &stream, uint32_t unit, bool own) const {
 }
 
 bool Session::is_whole(const Stream &stream) const {
-    return static_cast<int64_t>(stream.begun.size()) == model_->program.patch;
+    const int64_t count = static_cast<int64_t>(stream.begun.size());
+    if (model_->program.words) return count > 0 && ends_word(stream.begun.data(), count - 1);
+    return count == model_->program.patch;
+}
+
+int64_t Session::step_size(const uint32_t *units, int64_t count) const {
+    if (!model_->program.words) return count >= model_->program.patch ? model_->program.patch : 0;
+    for (int64_t i = 0; i < count; ++i)
+        if (ends_word(units, i)) return i + 1;
+    return 0;
+}
+
+std::vector<int64_t> Session::whole_steps(const uint32_t *units, int64_t count, int64_t most) const {
+    std::vector<int64_t> places = {0};
+    for (int64_t step = 0; step < most; ++step) {
+        const int64_t place = places.back(), size = step_size(units + place, count - place);
+        if (size == 0) break;
+        places.push_back(place + size);
+    }
+    return places;
+}
+
+int64_t Session::whole_units(const uint32_t *units, int64_t count, int64_t steps) const {
+    return whole_steps(units, count, steps).back();
 }
 
 void Session::run(const std::vector<Row> &rows) {
     runner_.steps(rows);
     for (const Row &row : rows) {
-        take(*row.stream, row.units);
+        take(*row.stream, row.units, row.count);
         row.stream->begun.clear();
     }
 }
@@ -138,7 +164,6 @@ void Session::advance(const uint32_t *const *units, const int64_t *counts) {
 
 // Rows of all streams side by side, each stream's in order: as many as fit share the reading of the weights.
 void Session::read(const std::vector<Reading> &readings, std::vector<Row> rows) {
-    const int64_t patch = model_->program.patch;
     std::vector<int64_t> done(readings.size());
     std::vector<float> unused(static_cast<size_t>(model_->program.width));  // all but the last s of each stream
     for (size_t i = 0; i < readings.size(); ++i) {
@@ -149,11 +174,15 @@ void Session::read(const std::vector<Reading> &readings, std::vector<Row> rows) 
             done[i] = count;
         }
         while (!stream.begun.empty() && done[i] < count) push({{&stream, units[done[i]++]}}, false);
-        for (; count - done[i] >= patch; done[i] += patch) {
-            const bool last = count - done[i] < 2 * patch;
-            for (int64_t j = 0; j < patch; ++j) look_at(stream, units[done[i] + j], false);
-            rows.push_back({&stream, units + done[i], last ? stream.s.data() : unused.data()});
+        const uint32_t *rest = units + done[i];
+        const std::vector<int64_t> places = whole_steps(rest, count - done[i], count);
+        for (size_t t = 0; t + 1 < places.size(); ++t) {
+            const bool last = t + 2 == places.size();
+            for (int64_t j = places[t]; j < places[t + 1]; ++j) look_at(stream, rest[j], false);
+            rows.push_back({&stream, rest + places[t], places[t + 1] - places[t],
+                            last ? stream.s.data() : unused.data()});
         }
+        done[i] += places.back();
     }
     run(rows);
     for (size_t i = 0; i < readings.size(); ++i) {
@@ -243,14 +272,15 @@ void Session::decode(int64_t index, Decoder &decoder, int64_t count, uint32_t *o
 
 void Session::predict(Stream &stream, const uint32_t *units, int64_t count, const Each &each) {
     check_units(units, count);
-    const int64_t patch = model_->program.patch, vocabulary = model_->program.vocabulary;
-    std::vector<float> logits(static_cast<size_t>(vocabulary));
+    std::vector<float> logits(static_cast<size_t>(model_->program.vocabulary));
     for (int64_t i = 0; i < count;) {
-        const int64_t steps = std::min(runner_.rows(), (count - i) / patch);
-        if (stream.begun.empty() && steps > 0) {
-            predict_steps(stream, units + i, steps, [&](int64_t j, const float *row) { each(i + j, row); });
-            i += steps * patch;
-            continue;
+        if (stream.begun.empty()) {
+            const std::vector<int64_t> places = whole_steps(units + i, count - i, runner_.rows());
+            if (places.size() > 1) {
+                predict_steps(stream, units + i, places, [&](int64_t j, const float *row) { each(i + j, row); });
+                i += places.back();
+                continue;
+            }
         }
         next_logits({&stream}, {logits.data()});
         each(i, logits.data());
@@ -259,12 +289,17 @@ void Session::predict(Stream &stream, const uint32_t *units, int64_t count, cons
 }
 
 // Whole steps: the trunk over all of them, then the head over all their units.
-void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps, const Each &each) {
+void Session::predict_steps(Stream &stream, const uint32_t *units, const std::vector<int64_t> &places,
+                            const Each &each) {
     const int64_t patch = model_->program.patch, vocabulary = model_->program.vocabulary, width = model_->program.width;
+    const int64_t steps = static_cast<int64_t>(places.size()) - 1;
     std::vector<float> s(static_cast<size_t>((steps + 1) * width));  // s[t] predicts step t
     std::copy(stream.s.begin(), stream.s.end(), s.begin());
     std::vector<Row> rows;
-    for (int64_t t = 0; t < steps; ++t) rows.push_back({&stream, units + t * patch, s.data() + (t + 1) * width});
+    for (int64_t t = 0; t < steps; ++t) {
+        const int64_t place = places[static_cast<size_t>(t)];
+        rows.push_back({&stream, units + place, places[static_cast<size_t>(t) + 1] - place, s.data() + (t + 1) * width});
+    }
     runner_.steps(rows);
     std::copy_n(s.end() - width, width, stream.s.begin());
 
@@ -279,25 +314,27 @@ void Session::predict_steps(Stream &stream, const uint32_t *units, int64_t steps
         runner_.look(looks);
         std::vector<Question> questions;
         const bool decodes = model_->head.op->code == Code::local_decode;
+        const int64_t begin = places[static_cast<size_t>(first)];
         for (int64_t t = 0; t < count; ++t) {
-            const uint32_t *step = units + (first + t) * patch;
-            for (int64_t j = 0; j < patch && decodes; ++j) {
-                uint8_t *record = found.data() + (t * patch + j) * model_->record;
+            const Row &row = rows[static_cast<size_t>(first + t)];
+            for (int64_t j = 0; j < row.count && decodes; ++j) {
+                const int64_t place = row.units - units - begin + j;  // among the units of this round
+                uint8_t *record = found.data() + place * model_->record;
                 find(stream, record);
-                look_at(stream, step[j], false);
-                questions.push_back(question(stream, ahead.data() + t * size, step, j, record,
-                                             logits.data() + (t * patch + j) * vocabulary));
+                look_at(stream, row.units[j], false);
+                questions.push_back(question(stream, ahead.data() + t * size, row.units, j, record,
+                                             logits.data() + place * vocabulary));
             }
-            take(stream, step);
+            take(stream, row.units, row.count);
         }
         if (decodes) runner_.decode(questions);
         float *all = decodes ? logits.data() : ahead.data();
-        for (int64_t i = 0; i < count * patch; ++i) {
+        for (int64_t i = 0; i < places[static_cast<size_t>(first + count)] - begin; ++i) {
             const uint8_t *record = found.data() + i * model_->record;
             correct(stream, all + i * vocabulary, record);
-            each(first * patch + i, all + i * vocabulary);
+            each(begin + i, all + i * vocabulary);
             if (stream.learner)
-                stream.learner->learn(static_cast<uint8_t>(units[first * patch + i]), remembered(record), false);
+                stream.learner->learn(static_cast<uint8_t>(units[begin + i]), remembered(record), false);
         }
     }
     if (model_->record) find(stream, stream.found.data());
@@ -442,6 +479,7 @@ Stream Session::restored(const uint8_t *from, int64_t size, int learner_size) co
     require(begun < model_->program.patch, "the state is damaged");
     stream.begun.resize(begun);
     taker.get(stream.begun.data(), begun);
+    require(!is_whole(stream), "the state is damaged");
     const auto known = [&](uint32_t unit) { return unit < model_->program.vocabulary; };
     require(std::all_of(stream.begun.begin(), stream.begun.end(), known) &&
                 std::all_of(stream.recent.begin(), stream.recent.end(),

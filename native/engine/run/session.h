@@ -60,13 +60,21 @@ class Session {
     // A unit of a step; once the step is whole, `run` has to run it.
     void put(Stream &stream, uint32_t unit, bool own) const;
     bool is_whole(const Stream &stream) const;
-    Row row(Stream &stream) const { return {&stream, stream.begun.data(), stream.s.data()}; }
+    Row row(Stream &stream) const {
+        return {&stream, stream.begun.data(), static_cast<int64_t>(stream.begun.size()), stream.s.data()};
+    }
+    // Units in the whole steps, at most so many, with which a text of units begins.
+    int64_t whole_units(const uint32_t *units, int64_t count, int64_t steps) const;
     void run(const std::vector<Row> &rows);
     // Reads units; `rows` of other streams are run with them.
     void read(const std::vector<Reading> &readings, std::vector<Row> rows);
 
   private:
-    void take(Stream &stream, const uint32_t *step);
+    // Units of the step that begins a text, 0 if it does not end within `count` units.
+    int64_t step_size(const uint32_t *units, int64_t count) const;
+    // The places at which up to so many whole steps begin, and the end of the last.
+    std::vector<int64_t> whole_steps(const uint32_t *units, int64_t count, int64_t most) const;
+    void take(Stream &stream, const uint32_t *step, int64_t count);
     void push(const std::vector<std::pair<Stream *, uint32_t>> &units, bool own);
     void find(const Stream &stream, uint8_t *record) const;
     void look_at(Stream &stream, uint32_t unit, bool own) const;
@@ -77,7 +85,7 @@ class Session {
     // Reads units; each(i, logits) of unit i, before it is read.
     using Each = std::function<void(int64_t, const float *)>;
     void predict(Stream &stream, const uint32_t *units, int64_t count, const Each &each);
-    void predict_steps(Stream &stream, const uint32_t *units, int64_t steps, const Each &each);
+    void predict_steps(Stream &stream, const uint32_t *units, const std::vector<int64_t> &places, const Each &each);
     Stream fresh() const;
     Stream &at(int64_t stream) { return streams_[static_cast<size_t>(stream)]; }
 

@@ -19,6 +19,7 @@ from typing import Any
 INPUTS = 65_536
 VOCABULARY = 65_536
 PATCH = 16
+WORDS = 8  # of patches that end behind words, see lookups.patches
 OPERATIONS_A_SECTION = 4096
 PARTS = 256
 NAME = 256  # characters
@@ -156,6 +157,19 @@ OPERATIONS: dict[str, Operation] = {
             "start": Tensor(("P*q",)),
             "taps": Tensor(("P", "q"), optional=True),
             "bias": Tensor(("q",), optional=True),
+        },
+        level="byte",
+    ),
+    "embed_words": Operation(
+        "embed",
+        {
+            "table_size": Number(16, 65_536, power=True),
+            "bits": Choice(("two", "four", "eight")),
+            "out": Write("P*q"),
+            "table": Tensor(("V", "q")),
+            "start": Tensor(("P*q",)),
+            "rows": Tensor(("table_size", "v"), packed=True),
+            "weight": Tensor(("P*q", "v")),
         },
         level="byte",
     ),

@@ -21,6 +21,7 @@ from cpu1.format.operations import (
     RECALL_VALUES,
     VALUES,
     VOCABULARY,
+    WORDS,
     Choice,
     Flag,
     Kind,
@@ -117,6 +118,10 @@ class Program:
             _check_op(self, place, section, index, op)
         _check_states(self)
         _check_flow(self)
+        if self.words:
+            _require(self.patch == WORDS, f"program: patches of words have {WORDS} units at most, not {self.patch}")
+            decodes = self.head[-1].name == "local_decode"
+            _require(decodes, "program: patches of words need a decoder that writes byte by byte")
         memories = sum(op.name == "recall" for op in self.head)
         _require(memories <= 1, f"program: {memories} memories of the document; a stream has one")
 
@@ -130,6 +135,11 @@ class Program:
     def separator(self) -> int:
         """The unit between documents."""
         return separator(self.level, self.vocabulary)
+
+    @property
+    def words(self) -> bool:
+        """Whether steps end behind words (`lookups.patches`), and have at most `patch` units."""
+        return self.embed[0].name == "embed_words"
 
     @property
     def look_back(self) -> int:
@@ -147,7 +157,8 @@ class Program:
         for place, _, _, op in self.operations():
             for field, kind in OPERATIONS[op.name].tensors.items():
                 if kind.packed:
-                    stored = Stored((len(op["contexts"]) * op["table_size"], -1), bits=BITS[op["bits"]])
+                    tables = len(op.get("contexts") or (0,))
+                    stored = Stored((tables * op["table_size"], -1), bits=BITS[op["bits"]])
                     same = found.setdefault(op[field], stored) == stored
                     _require(same, f"{place}: tensor {_short(op[field])} has another shape elsewhere")
         return found

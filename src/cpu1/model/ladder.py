@@ -30,6 +30,7 @@ from cpu1.model.ingredients import (
     Ternary,
     TokenEmbedding,
     TokenHead,
+    WordPatchEmbedding,
 )
 from cpu1.model.recipe import Recipe, differences
 
@@ -161,6 +162,8 @@ def scaled(recipe: Recipe, scale: Scale) -> Recipe:
     elif isinstance(head, TokenHead):
         vocabulary = max(512, round(head.vocabulary * scale.vocabulary_share))
         embedding, head = TokenEmbedding(vocabulary), TokenHead(vocabulary)
+    elif isinstance(embedding, WordPatchEmbedding):
+        embedding = replace(embedding, rows=scale.table_rows // 4)
     if isinstance(tables, NgramTables):
         tables = replace(tables, rows=scale.table_rows)
     return recipe.replace(
@@ -227,3 +230,4 @@ rung("15", "14", "Small CPU-1 byte + hidden distillation", ["hidden distillation
 # Rungs of our own follow here: rung(NAME, PARENT, TITLE, FIELD=INGREDIENT).
 rung("17", "04", "+ n-gram tables", tables=NgramTables(rows=SCALES["base"].table_rows))
 rung("18", "17", "+ memory of the document", recall=DocumentMemory())
+rung("19", "18", "+ patches that end behind words", embedding=WordPatchEmbedding())

@@ -21,7 +21,7 @@ from cpu1.errors import UserError
 from cpu1.format.program import Slice
 from cpu1.lookups.readers import Reader
 from cpu1.model.ingredients.decoder import LocalByteDecoder
-from cpu1.model.ingredients.embedding import ABSENT
+from cpu1.model.ingredients.embedding import ABSENT, Cut
 from cpu1.model.ingredients.lookups import read_lookups
 from cpu1.model.ingredients.pfnet import PFNetModule, starting_theta
 from cpu1.model.recipe import Lookup, Recipe
@@ -47,6 +47,7 @@ class ModelState:
     blocks: list[BlockState]
     readers: list[list[Reader]]  # of each lookup, for each stream
     kept: Tensor | None = None  # (B, T): the gate's k for the steps of the last call
+    begun: Tensor | None = None  # (1, n): units of a step that is not whole, where patches differ in length
 
 
 @dataclass
@@ -104,15 +105,28 @@ class Model(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.patch = recipe.embedding.patch
         self.embedding = recipe.embedding.build(recipe.width)
+        self.cuts = hasattr(self.embedding, "cut")  # patches differ in length
+        self.patch = 1 if self.cuts else recipe.embedding.patch  # a call reads so many units at a time
+        self._check_cuts()
         self.blocks = nn.ModuleList(Block(recipe) for _ in range(recipe.layers))
         self.gate = recipe.gate.build(recipe.width) if recipe.gate else None
         self.gate_position = recipe.gate.position(recipe.layers) if recipe.gate else recipe.layers
-        self.head = recipe.head.build(recipe.width, recipe.embedding.vocabulary)
+        self.head = recipe.head.build(recipe.width, recipe.embedding.vocabulary, recipe.embedding.patch)
         self.tables = self._lookup(recipe.tables)
         self.recall = self._lookup(recipe.recall)
         self.distill = recipe.distill.build(recipe.width) if recipe.distill else None
+
+    def _check_cuts(self) -> None:
+        """UserError for ingredients that count on patches of one length where they differ."""
+        recipe, name = self.recipe, type(self.recipe.embedding).__name__
+        if not self.cuts:
+            return
+        if not isinstance(recipe.head, LocalByteDecoder):
+            raise UserError(f"{name} needs a LocalByteDecoder; {type(recipe.head).__name__} writes patches of one length")
+        for part in (recipe.gate, recipe.distill):
+            if part is not None:
+                raise UserError(f"{type(part).__name__} counts patches of one length; {name} has others")
 
     def _lookup(self, ingredient: Lookup | None) -> Any:
         """The module of a lookup; UserError where the head has nothing to add it to."""
@@ -137,31 +151,51 @@ class Model(nn.Module):
         batch, count = units.shape
         if count == 0 or count % self.patch:
             raise UserError(f"a window of {count} units is not a positive multiple of the patch of {self.patch}")
-        inputs = torch.cat((self.embedding.first(batch), self.embedding(units)[:, :-1]), dim=1)
+        cut = self.embedding.cut(units) if self.cuts else None
+        inputs = torch.cat((self.embedding.first(batch), self._embed(units, cut)[:, :-1]), dim=1)
         s, _, keep = self._trunk(inputs, self._cold(), hard)
         recent = units.new_full((batch, self.head.look_back), ABSENT)
         if found is None:
             found, _ = read_lookups(self.lookups, units, None)
-        return Output(self._logits(s, units, recent, found), s, keep)
+        return Output(self._logits(s, units, recent, found, cut), s, keep)
 
     def start(self, batch: int = 1, hard: bool = True) -> ModelState:
-        """The state before the first unit of `batch` documents."""
+        """The state before the first unit of `batch` documents. UserError for several where patches differ in length."""
+        if self.cuts and batch != 1:
+            raise UserError(f"patches that differ in length are read one document at a time, not {batch}")
         s, blocks, keep = self._trunk(self.embedding.first(batch), self._cold(), hard)
         recent = torch.full((batch, self.head.look_back), ABSENT, device=s.device)
         readers = [[module.reader() for _ in range(batch)] for module in self.lookups]
-        return ModelState(s, recent, blocks, readers, keep)
+        begun = torch.zeros(1, 0, dtype=torch.int64, device=s.device) if self.cuts else None
+        return ModelState(s, recent, blocks, readers, keep, begun)
 
     def extend(self, units: Tensor, state: ModelState, hard: bool = True, own: int = 0) -> tuple[Tensor, ModelState]:
         """Reads whole steps of units (B, N) after `state`: their logits (B, N, V), and the state after them.
 
         The model drew the last `own` of them itself: lookups remember nothing of those.
         """
-        after, blocks, keep = self._trunk(self.embedding(units), state.blocks, hard)
-        s = torch.cat((state.s, after[:, :-1]), dim=1)
+        begun = units if state.begun is None else torch.cat((state.begun, units), dim=1)
+        cut = self.embedding.cut(begun) if self.cuts else None
+        s, blocks, keep = self._steps(begun, cut, state, hard)
         recent = torch.cat((state.recent, units), dim=1)[:, units.shape[1] :]
         found, readers = read_lookups(self.lookups, units, state.readers, own)
-        logits = self._logits(s, units, state.recent, found)
-        return logits, ModelState(after[:, -1:], recent, blocks, readers, keep)
+        read = None if cut is None else cut.after(begun.shape[1] - units.shape[1])
+        logits = self._logits(s[:, : cut.count if cut else -1], units, state.recent, found, read)
+        rest = None if cut is None else begun[:, int((cut.step[0] < cut.whole).sum()) :]
+        return logits, ModelState(s[:, -1:], recent, blocks, readers, keep, rest)
+
+    def _steps(
+        self, units: Tensor, cut: Cut | None, state: ModelState, hard: bool
+    ) -> tuple[Tensor, list[BlockState], Tensor | None]:
+        """The whole steps of `units` after a state: all s (B, T + 1, D), the first that of `state`, and the rest."""
+        if cut is not None and not cut.whole:
+            return state.s, state.blocks, state.kept
+        x = self._embed(units, cut)[:, : cut.whole if cut else None]
+        after, blocks, keep = self._trunk(x, state.blocks, hard)
+        return torch.cat((state.s, after), dim=1), blocks, keep
+
+    def _embed(self, units: Tensor, cut: Cut | None) -> Tensor:
+        return self.embedding(units) if cut is None else self.embedding(units, cut)
 
     def next_logits(self, begun: Tensor, state: ModelState, own: int = 0) -> Tensor:
         """Logits (B, V) of the unit that follows `state` and the `begun` units (B, 0 to patch - 1) of its step.
@@ -171,19 +205,24 @@ class Model(nn.Module):
         count = begun.shape[1]
         units = nn.functional.pad(begun, (0, self.patch - count))
         found, _ = read_lookups(self.lookups, units, state.readers, own + self.patch - count)
-        return self._logits(state.s, units, state.recent, found)[:, count]
+        cut = None
+        if state.begun is not None:
+            step = torch.zeros_like(units)
+            cut = Cut(step, step + state.begun.shape[1], count=1, whole=0)
+        return self._logits(state.s, units, state.recent, found, cut)[:, count]
 
-    def _logits(self, s: Tensor, units: Tensor, recent: Tensor, found: Sequence[Tensor]) -> Tensor:
+    def _logits(
+        self, s: Tensor, units: Tensor, recent: Tensor, found: Sequence[Tensor], cut: Cut | None = None
+    ) -> Tensor:
         table = self.embedding.table()
-        if not found:
-            return self.head(s, units, recent, table).flatten(1, 2)
 
         def look_up(x: Tensor) -> Tensor:
             for module, said in zip(self.lookups, found, strict=True):
                 x = module(x, said, table)
             return x
 
-        return self.head(s, units, recent, table, look_up).flatten(1, 2)
+        more = (look_up, cut) if found or cut else ()
+        return self.head(s, units, recent, table, *more).flatten(1, 2)
 
     def _cold(self) -> list[BlockState]:
         return [BlockState() for _ in self.blocks]
@@ -223,6 +262,11 @@ class Model(nn.Module):
 ZERO = ("taps", "bias", "table", "first_gains", "second_gains", "offsets")  # what begins so, by the last part of a name
 
 
+def is_embedding(name: str) -> bool:
+    """Whether a tensor of this name holds vectors that units select, not a matrix between vectors."""
+    return name.startswith("embedding.") and not name.endswith(".output")
+
+
 @torch.no_grad()
 def init_weights(model: Model, seed: int) -> None:
     """Fills every tensor of `model` with its value at the start, a pure function of the recipe and the seed.
@@ -230,7 +274,7 @@ def init_weights(model: Model, seed: int) -> None:
     | tensor | start |
     |---|---|
     | byte and token tables, first patch | N(0, 1) |
-    | matrices of mixers, FFNs, memory, gate, head | N(0, 1 / inputs) |
+    | matrices of mixers, FFNs, memory, gate, head, lookups | N(0, 1 / inputs) |
     | W_o and W_down (outputs into the residual stream) | N(0, 1 / inputs) / sqrt(2 L) |
     | FPResidual U; V; a | N(0, 1 / inputs); 0; 0.1 |
     | PFNet W_out; θ | 0; half-lives spaced from 1 to 256 steps |
@@ -253,7 +297,7 @@ def init_weights(model: Model, seed: int) -> None:
             tensor.fill_(2.0 if name == "gate.down_bias" else 0.0)
         elif name.endswith("residual.scale"):
             tensor.fill_(0.1)
-        elif name.startswith("embedding."):
+        elif is_embedding(name):
             tensor.normal_(generator=generator)
         else:
             tensor.normal_(std=tensor.shape[-1] ** -0.5, generator=generator)

@@ -49,7 +49,8 @@ def ingredient(part: str) -> Callable[[type[Config]], type[Config]]:
 
 class Embedding(Protocol):
     """Units to vectors. Module: `first(batch) -> (B, 1, D)`, `forward(units (B, N)) -> (B, T, D)`, `table()`;
-    `lower(to, x)` writes x."""
+    `lower(to, x)` writes x. Where patches differ in length, it also has `cut(units) -> Cut`, which `forward` is given.
+    """
 
     @property
     def level(self) -> str: ...
@@ -92,11 +93,11 @@ class FFN(Protocol):
 
 
 class Head(Protocol):
-    """Vectors to logits of `symbols` units. Module: `look_back`, how many units before a call it reads;
+    """Vectors to logits of `symbols` units, `patch` of them a step at most. Module: `look_back`, how many units before a call it reads;
     `forward(s (B, T, D), units (B, N), recent (B, look_back), table) -> (B, T, patch, V)`, where position i may use
     units < i only; `lower(to, s, table)`."""
 
-    def build(self, width: int, symbols: int) -> nn.Module: ...
+    def build(self, width: int, symbols: int, patch: int) -> nn.Module: ...
 
 
 class Gate(Protocol):

@@ -52,7 +52,7 @@ class PlainStream:
         self._read.append(unit | own << OWN)
         self._begun.append(unit)
         self._own += own
-        if len(self._begun) == self.reference.program.patch:
+        if self.reference.is_whole(self._begun):
             self._state = self.reference.advance(self._begun, self._state, self._own)
             self._begun, self._own = [], 0
 

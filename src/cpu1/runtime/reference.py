@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from cpu1.format.operations import OPERATIONS
 from cpu1.format.packed import Packed
 from cpu1.format.program import Op, Slice
+from cpu1.lookups.patches import WORDS, is_whole, patch_rows
 from cpu1.lookups.readers import Reader, plain_recall_reader, plain_table_reader
 from cpu1.lookups.recall import RecallShape
 
@@ -24,6 +25,7 @@ EPS = 1e-6
 LEVELS = np.float32(127)
 SILENT = np.float32(2.0**-100)
 ROPE_BASE = 10_000.0
+ABSENT = -1  # no unit
 
 
 class Entry(NamedTuple):
@@ -63,17 +65,24 @@ class Reference:
         return self._step(None, State(np.zeros(self.program.width, np.float32), 0, (), readers=readers))
 
     def advance(self, units: ArrayLike, state: State, own: int = 0) -> State:
-        """Reads whole steps: units (N,), N a multiple of the patch. Raises ValueError for other units.
+        """Reads whole steps: units (N,), which end one. Raises ValueError for other units.
 
         The model drew the last `own` of them itself: lookups remember nothing of those.
         """
-        patch, units = self.program.patch, self._checked(units)
-        if len(units) % patch:
-            raise ValueError(f"{len(units)} units are not whole steps of {patch}")
-        for first in range(0, len(units), patch):
-            drawn = max(0, min(patch, own - (len(units) - patch - first)))
-            state = self._step(units[first : first + patch], state, drawn)
+        units = self._checked(units)
+        begun: list[int] = []
+        for place, unit in enumerate(units):
+            begun.append(unit)
+            if self.is_whole(begun):
+                drawn = max(0, min(len(begun), own - (len(units) - 1 - place)))
+                state, begun = self._step(begun, state, drawn), []
+        if begun:
+            raise ValueError(f"{len(units)} units are not whole steps: {len(begun)} are left")
         return state
+
+    def is_whole(self, begun: list[int]) -> bool:
+        """Whether a step ends with the last of its units so far."""
+        return is_whole(begun) if self.program.words else len(begun) == self.program.patch
 
     def next_logits(self, begun: ArrayLike, state: State, own: int = 0) -> Vector:
         """Logits (V,) of the unit after `state` and the `begun` units (0 to patch - 1) of its step.
@@ -91,15 +100,16 @@ class Reference:
 
     def score(self, units: ArrayLike) -> NDArray[np.float64]:
         """Bits (N,) that each unit of a document costs, -log2 p given all before it."""
-        patch, units = self.program.patch, self._checked(units)
+        units = self._checked(units)
         bits, state = np.empty(len(units)), self.start()
+        begun: list[int] = []
         for position, unit in enumerate(units):
-            begun = units[position - position % patch : position]
             logits = self.next_logits(begun, state).astype(np.float64)
             peak = logits.max()
             bits[position] = (np.log(np.exp(logits - peak).sum()) + peak - logits[unit]) / np.log(2)
-            if len(begun) + 1 == patch:
-                state = self.advance([*begun, unit], state)
+            begun.append(unit)
+            if self.is_whole(begun):
+                state, begun = self.advance(begun, state), []
         return bits
 
     def _checked(self, units: ArrayLike) -> list[int]:
@@ -188,6 +198,21 @@ class Step:
             for back, tap in enumerate(self._tensor(op, "taps")):
                 mixed[back:] += vectors[: len(vectors) - back] * tap
         self._set(op["out"], mixed.ravel())
+
+    def embed_words(self, op: Op, units: list[int] | None) -> None:
+        """out = the byte vectors side by side, zeros behind them, and weight times the row of the patch's hash."""
+        if units is None:
+            self._set(op["out"], self._tensor(op, "start"))
+            return
+        patch = np.full(WORDS, ABSENT, np.int64)
+        patch[: len(units)] = units
+        row = patch_rows(patch, ABSENT, op["table_size"])
+        packed = self.model.packed.rows(op["rows"])
+        values = np.ldexp(packed.q[row].astype(np.float32), int(packed.power[row]))
+        table = self._tensor(op, "table")
+        vectors = np.zeros((WORDS, table.shape[1]), np.float32)
+        vectors[: len(units)] = table[units]
+        self._set(op["out"], vectors.ravel() + self._tensor(op, "weight") @ values)
 
     def embed_token(self, op: Op, units: list[int] | None) -> None:
         """out = the token's vector; that of the separator at the start."""

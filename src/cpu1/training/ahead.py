@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn, optim
 
+from cpu1.model.ingredients.lookups import set_sparse
 from cpu1.model.network import Model
 from cpu1.runs.settings import Settings
 from cpu1.training.lessons import StepTeacher
@@ -63,8 +64,7 @@ class Ahead:
         device = group.device
         whole = text.astype(np.int32) if text.dtype == np.uint16 else text  # torch lacks some of that type's operations
         self.text, self.offsets = torch.from_numpy(whole).to(device), torch.arange(settings.window, device=device)
-        if model.tables is not None:
-            model.tables.sparse = False  # a device would wait to count the rows that were read
+        set_sparse(model, False)  # a device would wait to count the rows that were read
         self.found = [torch.from_numpy(lookup.whole()).to(device) for lookup in lookups]
         self.groups = optimizer.param_groups
         cuda = device.type == "cuda"

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn, optim
 
 from cpu1.model.ingredients.decoder import LocalByteDecoderModule
-from cpu1.model.ingredients.embedding import PATCH
 from cpu1.model.ingredients.linear import DenseProjection, TernaryProjection
-from cpu1.model.ingredients.lookups import NgramTablesModule
-from cpu1.model.network import Model
+from cpu1.model.ingredients.lookups import HashedRows
+from cpu1.model.network import Model, is_embedding
 from cpu1.runs.settings import Settings
 
 
@@ -29,11 +28,11 @@ def optimizer(model: Model, settings: Settings) -> optim.Optimizer:
     muon = settings.optimizer == "muon"
     ternary = {id(m.weight) for m in model.modules() if isinstance(m, TernaryProjection)}
     groups: dict[tuple[bool, str], list[nn.Parameter]] = {}
-    tables = [module.table for module in model.modules() if isinstance(module, NgramTablesModule)]
+    tables = [module.table for module in model.modules() if isinstance(module, HashedRows)]
     for name, parameter in model.named_parameters():
         if any(parameter is table for table in tables):
             continue
-        plain = parameter.dim() < 2 or name.startswith("embedding.")
+        plain = parameter.dim() < 2 or is_embedding(name)
         role = "ternary" if id(parameter) in ternary else "other" if plain else "matrix"
         groups.setdefault((muon and _is_hidden(name, parameter), role), []).append(parameter)
     factors = {"ternary": settings.ternary_rate, "matrix": 1.0, "other": 1.0}
@@ -76,7 +75,7 @@ def _stacked(model: Model) -> dict[Tensor, tuple[int, ...]]:
         if isinstance(module, DenseProjection | TernaryProjection):
             parts[module.weight] = module.parts
         elif isinstance(module, LocalByteDecoderModule):
-            parts[module.slots] = (len(module.slots) // PATCH,) * PATCH
+            parts[module.slots] = (len(module.slots) // module.patch,) * module.patch
     return parts
 
 

@@ -96,8 +96,7 @@ class Group:
 
     def choose_gradients(self, model: Model) -> None:
         """Sparse gradients of tables are for one process on a CPU: a device would wait to count their rows."""
-        if model.tables is not None:
-            model.tables.sparse = self.device.type == "cpu" and self.ranks.world == 1
+        set_sparse(model, self.device.type == "cpu" and self.ranks.world == 1)
 
     def whole(self, model: Model) -> Model:
         """The model with all its weights, for reading; all processes must call this together."""

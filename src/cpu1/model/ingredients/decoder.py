@@ -17,7 +17,7 @@ from cpu1 import ops
 from cpu1.errors import UserError
 from cpu1.format.operations import LOOK_BACK
 from cpu1.format.program import Slice
-from cpu1.model.ingredients.embedding import PATCH
+from cpu1.model.ingredients.embedding import QUARTERS, Cut
 from cpu1.model.recipe import ingredient
 from cpu1.records import later
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @ingredient("head")
 class FourHeads:
-    """Four independent predictions, one for each byte of the next patch."""
+    """Independent predictions, one for each byte of the next patch: four with patches of four."""
 
-    def build(self, width: int, symbols: int) -> nn.Module:
+    def build(self, width: int, symbols: int, patch: int) -> nn.Module:
         """The head over a trunk of `width`."""
-        return FourHeadsModule(width, symbols)
+        return FourHeadsModule(width, symbols, patch)
 
 
 class FourHeadsModule(nn.Module):
@@ -39,13 +39,14 @@ class FourHeadsModule(nn.Module):
 
     look_back = 0
 
-    def __init__(self, width: int, symbols: int) -> None:
+    def __init__(self, width: int, symbols: int, patch: int) -> None:
         super().__init__()
-        self.output = nn.Parameter(torch.empty(PATCH * symbols, width))
+        self.patch = patch
+        self.output = nn.Parameter(torch.empty(patch * symbols, width))
 
     def forward(self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor) -> Tensor:
         """s (B, T, D) -> logits (B, T, 4, V); the bytes are not read."""
-        return ops.linear(s, self.output).unflatten(-1, (PATCH, -1))
+        return ops.linear(s, self.output).unflatten(-1, (self.patch, -1))
 
     def lower(self, to: "Builder", s: Slice, table: Tensor) -> None:
         """Appends the head over `s`."""
@@ -58,7 +59,7 @@ class TokenHead:
 
     vocabulary: int
 
-    def build(self, width: int, symbols: int) -> nn.Module:
+    def build(self, width: int, symbols: int, patch: int) -> nn.Module:
         """The head over a trunk of `width`."""
         return TokenHeadModule(self.vocabulary, width)
 
@@ -97,21 +98,21 @@ class LocalByteDecoder:
     hidden: int = 864
     look_back: int = later(default=3)  # bytes, at most `LOOK_BACK`
 
-    def build(self, width: int, symbols: int) -> nn.Module:
+    def build(self, width: int, symbols: int, patch: int) -> nn.Module:
         """The head over a trunk of `width`. UserError for a look-back of more than `LOOK_BACK` bytes."""
         if self.look_back > LOOK_BACK:
             raise UserError(f"LocalByteDecoder: look_back {self.look_back} is more than {LOOK_BACK} bytes")
-        return LocalByteDecoderModule(self, width, symbols)
+        return LocalByteDecoderModule(self, width, symbols, patch)
 
 
 class LocalByteDecoderModule(nn.Module):
     """The tensors of a LocalByteDecoder."""
 
-    def __init__(self, config: LocalByteDecoder, width: int, symbols: int) -> None:
+    def __init__(self, config: LocalByteDecoder, width: int, symbols: int, patch: int) -> None:
         super().__init__()
-        inner, self.look_back = config.width, config.look_back
-        self.slots = nn.Parameter(torch.empty(PATCH * inner, width))  # C_j, stacked
-        self.back = nn.Parameter(torch.empty(self.look_back, inner, width // PATCH))  # D_k
+        inner, self.look_back, self.patch = config.width, config.look_back, patch
+        self.slots = nn.Parameter(torch.empty(patch * inner, width))  # C_j, stacked
+        self.back = nn.Parameter(torch.empty(self.look_back, inner, width // QUARTERS))  # D_k
         self.up = nn.Parameter(torch.empty(config.hidden, inner))
         self.up_bias = nn.Parameter(torch.empty(config.hidden))
         self.down = nn.Parameter(torch.empty(inner, config.hidden))
@@ -120,19 +121,28 @@ class LocalByteDecoderModule(nn.Module):
         self.output_bias = nn.Parameter(torch.empty(symbols))
 
     def forward(
-        self, s: Tensor, units: Tensor, recent: Tensor, table: Tensor, look_up: Callable[[Tensor], Tensor] = lambda x: x
+        self,
+        s: Tensor,
+        units: Tensor,
+        recent: Tensor,
+        table: Tensor,
+        look_up: Callable[[Tensor], Tensor] = lambda x: x,
+        cut: Cut | None = None,
     ) -> Tensor:
-        """s (B, T, D), bytes (B, 4 T), recent (B, look_back), table (V, D / 4) -> logits (B, T, 4, V).
+        """s (B, T, D), bytes (B, N), recent (B, look_back), table (V, D / 4) -> logits (B, T, patch, V), N = T * patch.
 
-        `look_up` adds to x (B, 4 T, width) what the model's lookups find.
+        `look_up` adds to x (B, N, width) what the model's lookups find. With a `cut` patches differ in length, and the
+        logits are (B, N, 1, V).
         """
         # D_k e(b) are V look_back fixed vectors for one set of weights: looked up and added
         vectors = ops.linear(table, self.back.flatten(0, 1)).view(-1, *self.back.shape[:2])
-        x = ops.linear(s, self.slots).view(*units.shape, -1)
+        x = ops.linear(s, self.slots)
+        x = x.view(*units.shape, -1) if cut is None else cut.take(x.unflatten(-1, (self.patch, -1)))
         x = ops.look_back(x, vectors, torch.cat((recent, units), dim=1))
         x = look_up(x)
         x = ops.relu2_mlp(x, self.up, self.up_bias, self.down, self.down_bias)
-        return ops.linear(x, self.output, self.output_bias, norm=True).unflatten(1, (-1, PATCH))
+        x = ops.linear(x, self.output, self.output_bias, norm=True)
+        return x.unflatten(1, (-1, self.patch if cut is None else 1))
 
     def lower(self, to: "Builder", s: Slice, table: Tensor, added: Slice | None = None) -> None:
         """Appends the head over `s`, with what lookups have found in `added`."""

@@ -46,23 +46,53 @@ class NgramTables:
         """The tables of a decoder of `width`. UserError for sizes that do not fit."""
         check_contexts(self.contexts, "NgramTables")
         check_power("NgramTables: rows", self.rows, 16, 65536)
-        if self.bits not in WORDS:
-            raise UserError(f"NgramTables: bits is {self.bits}; it must be one of {', '.join(map(str, WORDS))}")
-        if self.width * self.bits % 8:
-            raise UserError(f"NgramTables: {self.width} values of {self.bits} bits do not fill whole bytes")
+        check_row("NgramTables", self.width, self.bits)
         return NgramTablesModule(self, width)
 
 
-class NgramTablesModule(nn.Module):
+def check_row(owner: str, width: int, bits: int) -> None:
+    """Raises UserError unless rows of `width` values of so many bits can be packed."""
+    if bits not in WORDS:
+        raise UserError(f"{owner}: bits is {bits}; it must be one of {', '.join(map(str, WORDS))}")
+    if width < 1 or width * bits % 8:
+        raise UserError(f"{owner}: {width} values of {bits} bits do not fill whole bytes")
+
+
+class HashedRows(nn.Module):
+    """Rows that hashes select, read as the file will round them, and the projection of those that are selected."""
+
+    def __init__(self, rows: int, width: int, bits: int, selected: int, out: int) -> None:
+        """`rows` of `width` values of so many bits, of which `selected` at a time are projected to `out` values."""
+        super().__init__()
+        self.bits, self.levels = bits, 2 ** (bits - 1) - 1
+        self.sparse = True  # gradients hold the rows that were read alone; what shards or captures steps sets it off
+        self.table = nn.Parameter(torch.empty(rows, width))
+        self.output = nn.Parameter(torch.empty(out, selected * width))
+
+    def add(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Adds the projection of `rows` int32 (B, N, selected) to x (B, N, out)."""
+        values = ops.gather_rows(self.table, rows, self.levels, self.sparse)
+        return x + ops.linear(values.flatten(-2), self.output)
+
+    def fields(self, to: "Builder") -> dict[str, str]:
+        """Stores the tensors; returns the fields of an operation that name them and the bits of a value."""
+        return {"rows": to.table(self.table, self.bits), "weight": to.tensor(self.output), "bits": WORDS[self.bits]}
+
+
+def set_sparse(model: nn.Module, sparse: bool) -> None:
+    """Whether gradients of all tables hold the rows that were read alone: for one process on a CPU."""
+    for module in model.modules():
+        if isinstance(module, HashedRows):
+            module.sparse = sparse
+
+
+class NgramTablesModule(HashedRows):
     """The tables, one below the other, and their projection."""
 
     def __init__(self, config: NgramTables, width: int) -> None:
-        super().__init__()
+        count = len(config.contexts)
+        super().__init__(count * config.rows, config.width, config.bits, count, width)
         self.config = config
-        self.levels = 2 ** (config.bits - 1) - 1
-        self.sparse = True  # gradients hold the rows that were read alone; what shards or captures steps sets it off
-        self.table = nn.Parameter(torch.empty(len(config.contexts) * config.rows, config.width))
-        self.output = nn.Parameter(torch.empty(width, len(config.contexts) * config.width))
 
     def reader(self) -> Reader:
         """A reader at the beginning of a text."""
@@ -74,15 +104,12 @@ class NgramTablesModule(nn.Module):
 
     def forward(self, x: Tensor, rows: Tensor, table: Tensor) -> Tensor:
         """Adds the projected rows to x (B, N, D); `rows` int32 (B, N, K) are what a reader gives."""
-        values = ops.gather_rows(self.table, rows, self.levels, self.sparse)
-        return x + ops.linear(values.flatten(-2), self.output)
+        return self.add(x, rows)
 
     def lower(self, to: "Builder", x: Slice, table: Tensor, accumulate: bool) -> None:
         """Appends the operation, which writes `x`, or adds to it."""
-        config = self.config
-        tensors = {"rows": to.table(self.table, config.bits), "weight": to.tensor(self.output)}
-        sizes = {"contexts": config.contexts, "table_size": config.rows, "bits": WORDS[config.bits]}
-        to.emit("table_rows", None, x, **sizes, **tensors, accumulate=accumulate)
+        sizes = {"contexts": self.config.contexts, "table_size": self.config.rows}
+        to.emit("table_rows", None, x, **sizes, **self.fields(to), accumulate=accumulate)
 
 
 @ingredient("recall")
