@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cpu1.format.packed import pack
 from cpu1.model import ladder
+from cpu1.model.ingredients.embedding import PATCH
 from cpu1.model.lower import lower
 from cpu1.model.network import Model, build
 from cpu1.runtime.engine import NativeFile
@@ -59,7 +60,7 @@ class Ours:
         path = folder / "ours.cpu1"  # read whole by the engine
         self.file_bytes = pack(program, tensors, path, case.dense, recipe=model.recipe.to_json())
         engine = NativeFile(path)
-        self.isa, self._patch = engine.isa, engine.patch
+        self.isa, self._patch = engine.isa, PATCH if engine.words else engine.patch  # as many bytes as others
         self._session = NativeStream(engine)
         self._start = self._session.state
         self._seed, self.deleted = 0, 0.0

@@ -28,7 +28,7 @@ def text_of(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8)
 
 
-@pytest.fixture(scope="module", params=["04", "18"])
+@pytest.fixture(scope="module", params=["04", "18", "19"])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of random weights: without and with a memory of the document."""
     return packed_run(request.param, tmp_path_factory.mktemp("learner")).path

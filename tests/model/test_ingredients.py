@@ -114,7 +114,7 @@ def test_folded_state_is_bounded(segment):
 @pytest.mark.parametrize("back", [1, 3, 5])
 def test_local_byte_decoder(back):
     config = LocalByteDecoder(width=12, hidden=20, look_back=back)
-    module = double(config.build(WIDTH, 257))
+    module = double(config.build(WIDTH, 257, 4))
     table = torch.randn(257, WIDTH // 4, dtype=torch.float64)
     s = torch.randn(2, 3, WIDTH, dtype=torch.float64)
     units = torch.randint(0, 256, (2, 12))
@@ -142,7 +142,7 @@ def test_local_byte_decoder(back):
 @pytest.mark.parametrize("back", [1, 5, 8])
 @torch.no_grad()
 def test_a_byte_is_seen_by_exactly_the_next_look_back_predictions(back):
-    module = double(LocalByteDecoder(width=12, hidden=20, look_back=back).build(WIDTH, 257))
+    module = double(LocalByteDecoder(width=12, hidden=20, look_back=back).build(WIDTH, 257, 4))
     table, s = torch.randn(257, WIDTH // 4, dtype=torch.float64), torch.randn(1, 8, WIDTH, dtype=torch.float64)
     units, recent = torch.randint(0, 256, (1, 32)), torch.full((1, back), ABSENT)
     before = module(s, units, recent, table).flatten(1, 2)
@@ -155,7 +155,7 @@ def test_a_byte_is_seen_by_exactly_the_next_look_back_predictions(back):
 
 def test_a_decoder_that_looks_too_far_back_is_refused():
     with pytest.raises(UserError, match="look_back 9 is more than 8"):
-        LocalByteDecoder(look_back=9).build(WIDTH, 257)
+        LocalByteDecoder(look_back=9).build(WIDTH, 257, 4)
 
 
 def test_relu2():

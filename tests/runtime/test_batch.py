@@ -54,7 +54,7 @@ def alone(model: Model, prompt: bytes, options: dict, plain: bool) -> tuple[byte
     return joined(found[stream])
 
 
-@pytest.fixture(scope="module", params=["07", "08", "13", "18", "default", "learning"])
+@pytest.fixture(scope="module", params=["07", "08", "13", "18", "19", "default", "learning"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     if request.param == "default":
         return Model(DEFAULT)

@@ -29,7 +29,7 @@ UNITS = 80
 def pairs(tmp_path_factory) -> dict[str, Pair]:
     """Runs that have every operation between them."""
     folder = tmp_path_factory.mktemp("packed")
-    return {run: packed_run(run, folder) for run in ("01", "02a", "08", "10", "18")}
+    return {run: packed_run(run, folder) for run in ("01", "02a", "08", "10", "18", "19")}
 
 
 def torch_nats(pair: Pair, units: np.ndarray) -> np.ndarray:
@@ -307,7 +307,7 @@ def test_a_missing_file_is_named(tmp_path):
         NativeFile(tmp_path / "none.cpu1")
 
 
-@pytest.mark.parametrize("run", ["10", "18"])
+@pytest.mark.parametrize("run", ["10", "18", "19"])
 def test_a_short_run_of_the_fuzzer(pairs, run):
     """The loader without sanitizers; docs/engine.md has the command of the fuzzer with them."""
     rng = np.random.default_rng(0)
@@ -325,7 +325,7 @@ def test_a_short_run_of_the_fuzzer(pairs, run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", ["10", "18"])
+@pytest.mark.parametrize("run", ["10", "18", "19"])
 def test_the_fuzzer_under_sanitizers(pairs, tmp_path, run):
     options = {"CPU1_SANITIZE": "ON", "CPU1_SETS": "portable", "CPU1_OPTIMISE": "-O1"}
     folder = build(ROOT / "native", tmp_path, ["fuzz"], **options)

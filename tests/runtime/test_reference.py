@@ -19,14 +19,14 @@ UNITS = 64
 
 def stepwise(pair: Pair, units: np.ndarray) -> tuple[np.ndarray, list[bool]]:
     """Logits (N, V) of each unit given those before it, and for each step whether it was kept."""
-    machine, patch = Reference(pair.packed), pair.packed.program.patch
+    machine = Reference(pair.packed)
     state = machine.start()
-    logits, kept = [], [state.kept]
-    for place in range(len(units)):
-        begun = units[place - place % patch : place]
+    logits, kept, begun = [], [state.kept], []
+    for unit in units.tolist():
         logits.append(machine.next_logits(begun, state))
-        if len(begun) + 1 == patch:
-            state = machine.advance(units[place - patch + 1 : place + 1], state)
+        begun.append(unit)
+        if machine.is_whole(begun):
+            state, begun = machine.advance(begun, state), []
             kept.append(state.kept)
     return np.array(logits), kept
 
@@ -166,7 +166,7 @@ def test_a_state_is_not_changed_by_a_call(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, s: m.advance([1, 2, 3], s), "not whole steps of 4"),
+        (lambda m, s: m.advance([1, 2, 3], s), "not whole steps"),
         (lambda m, s: m.advance([1, 2, 3, 257], s), "0 to 256"),
         (lambda m, s: m.advance([-1, 2, 3, 4], s), "0 to 256"),
         (lambda m, s: m.next_logits([1, 2, 3, 4], s), "begun of a step of 4"),

@@ -65,7 +65,7 @@ def trained(run: str, in_queue: bool, tmp_path: Path, spoiled: int = -1) -> tupl
     return steps, dict(model.state_dict())
 
 
-@pytest.mark.parametrize("run", ["01", "03", "07", "10", "18"])
+@pytest.mark.parametrize("run", ["01", "03", "07", "10", "18", "19"])
 def test_a_queue_trains_as_single_steps_do(run: str, tmp_path: Path) -> None:
     for spoiled in (-1, 4):
         (steps, tensors), (found, others) = (trained(run, queued, tmp_path, spoiled) for queued in (False, True))
@@ -114,7 +114,8 @@ def test_only_a_gpu_of_one_process_gets_a_queue() -> None:
     model = build(ladder.recipe("03", "demo"))
     adamw, muon = (make_optimizer(model, replace(SETTINGS, optimizer=name)) for name in ("adamw", "muon"))
     gpu = Group(torch.device("cuda"))
-    assert ahead.suits(adamw, None, gpu)
-    assert not ahead.suits(adamw, None, ALONE)
-    assert not ahead.suits(muon, None, gpu)
-    assert not ahead.suits(adamw, lambda units, places: None, gpu)  # type: ignore[arg-type, return-value]
+    assert ahead.suits(model, adamw, None, gpu)
+    assert not ahead.suits(model, adamw, None, ALONE)
+    assert not ahead.suits(model, muon, None, gpu)
+    assert not ahead.suits(build(ladder.recipe("19", "demo")), adamw, None, gpu)
+    assert not ahead.suits(model, adamw, lambda units, places: None, gpu)  # type: ignore[arg-type, return-value]

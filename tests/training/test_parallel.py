@@ -162,7 +162,7 @@ def test_a_run_goes_on_after_whatever_happened_in_any_number_of_processes(shared
     assert not (tmp_path / "error.json").exists()
 
 
-@pytest.mark.parametrize("run", ["03", "18"])
+@pytest.mark.parametrize("run", ["03", "18", "19"])
 def test_the_command_line_in_full_precision(shared, tmp_path, capsys, run):
     """`torchrun -m cpu1 train RUN` in fp32: within 1e-4; one process speaks.
 

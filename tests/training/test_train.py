@@ -54,7 +54,7 @@ def teacher(job, shared):
     return folder
 
 
-@pytest.mark.parametrize("run", ["01", "02", "04", "07", "10", "15", "18"])
+@pytest.mark.parametrize("run", ["01", "02", "04", "07", "10", "15", "18", "19"])
 def test_an_interrupted_run_ends_bit_identical(job, teacher, tmp_path, run):
     job = replace(job, run=run, teacher=teacher if run == "15" else None)
     if run == "01":

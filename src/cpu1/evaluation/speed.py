@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cpu1.files import write_json
+from cpu1.format.program import has_words
+from cpu1.lookups.patches import count_whole
 from cpu1.model.ingredients.embedding import PATCH
 from cpu1.records import to_json
 from cpu1.runs.generate import generate
@@ -62,9 +65,13 @@ def _writer(folder: Path) -> tuple[str, str, Writer]:
 def _write_packed(model: Model) -> tuple[int, int]:
     count = STEPS * (1 if model.tokens else PATCH)
     units = model.units().generate(count, Sampler(SAMPLING), may_end=False)
-    return STEPS, len(model.decode(units))
+    steps = count_whole(units) if has_words(model.about["program"]) else STEPS
+    return steps, len(model.decode(units))
 
 
 def _write_torch(trained: Trained) -> tuple[int, int]:
     chunks = list(generate(trained, b"", TORCH_BYTES, SAMPLING, may_end=False))
-    return len(chunks) // trained.model.patch, sum(map(len, chunks))
+    size = sum(map(len, chunks))
+    if trained.model.cuts:
+        return count_whole(np.frombuffer(b"".join(chunks), np.uint8)), size
+    return len(chunks) // trained.model.patch, size

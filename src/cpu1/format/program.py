@@ -93,6 +93,11 @@ class Op:
         return self.fields.get(field)
 
 
+def has_words(program: Mapping[str, Any]) -> bool:
+    """Whether steps of a program, as JSON, end behind words (`lookups.patches`); they have at most `patch` units."""
+    return bool(program["embed"][0]["op"] == "embed_words")
+
+
 @dataclass(frozen=True)
 class Program:
     """A model's computation. Raises ValueError, which names the fault, for one that no runtime should run.

@@ -9,6 +9,9 @@ Tables of n-grams and the memory of a document use the same hash. `native/engine
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cpu1.errors import UserError
 from cpu1.format.operations import CONTEXTS
 
@@ -52,6 +55,12 @@ def stirred(key: int, context: int) -> int:
     """The hash of a context's key."""
     h = (key + context * STIR) * FACTOR & WHOLE
     return (h ^ h >> 32) * STIR & WHOLE
+
+
+def stirred_all(keys: NDArray[np.uint64], contexts: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The hashes of many keys, each with its context's number."""
+    h = (keys + contexts * np.uint64(STIR)) * np.uint64(FACTOR)
+    return (h ^ h >> np.uint64(32)) * np.uint64(STIR)
 
 
 def check_contexts(contexts: Sequence[int], owner: str) -> None:

@@ -22,7 +22,7 @@ from cpu1.format.program import Slice
 from cpu1.lookups.readers import Reader
 from cpu1.model.ingredients.decoder import LocalByteDecoder
 from cpu1.model.ingredients.embedding import ABSENT, Cut
-from cpu1.model.ingredients.lookups import read_lookups
+from cpu1.model.ingredients.lookups import HashedRows, read_lookups
 from cpu1.model.ingredients.pfnet import PFNetModule, starting_theta
 from cpu1.model.recipe import Lookup, Recipe
 
@@ -123,7 +123,9 @@ class Model(nn.Module):
         if not self.cuts:
             return
         if not isinstance(recipe.head, LocalByteDecoder):
-            raise UserError(f"{name} needs a LocalByteDecoder; {type(recipe.head).__name__} writes patches of one length")
+            raise UserError(
+                f"{name} needs a LocalByteDecoder; {type(recipe.head).__name__} writes patches of one length"
+            )
         for part in (recipe.gate, recipe.distill):
             if part is not None:
                 raise UserError(f"{type(part).__name__} counts patches of one length; {name} has others")
@@ -160,7 +162,7 @@ class Model(nn.Module):
         return Output(self._logits(s, units, recent, found, cut), s, keep)
 
     def start(self, batch: int = 1, hard: bool = True) -> ModelState:
-        """The state before the first unit of `batch` documents. UserError for several where patches differ in length."""
+        """The state before the first unit of `batch` documents. UserError for several if patches differ in length."""
         if self.cuts and batch != 1:
             raise UserError(f"patches that differ in length are read one document at a time, not {batch}")
         s, blocks, keep = self._trunk(self.embedding.first(batch), self._cold(), hard)
@@ -313,6 +315,14 @@ def build(recipe: Recipe, seed: int = 0) -> Model:
     model = Model(recipe)
     init_weights(model, seed)
     return model
+
+
+def computing_count(recipe: Recipe) -> int:
+    """The number of trained scalars that each step computes with: all but lookups and rows that hashes select."""
+    with torch.device("meta"):
+        modules = list(Model(recipe.replace(tables=None, recall=None)).modules())
+    looked_up = sum(module.table.numel() for module in modules if isinstance(module, HashedRows))
+    return sum(tensor.numel() for tensor in modules[0].parameters()) - looked_up
 
 
 def parameter_count(recipe: Recipe) -> int:

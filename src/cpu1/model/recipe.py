@@ -93,9 +93,12 @@ class FFN(Protocol):
 
 
 class Head(Protocol):
-    """Vectors to logits of `symbols` units, `patch` of them a step at most. Module: `look_back`, how many units before a call it reads;
-    `forward(s (B, T, D), units (B, N), recent (B, look_back), table) -> (B, T, patch, V)`, where position i may use
-    units < i only; `lower(to, s, table)`."""
+    """Vectors to logits of `symbols` units, `patch` of them a step at most.
+
+    Module: `look_back`, how many units before a call it reads; `forward(s (B, T, D), units (B, N),
+    recent (B, look_back), table) -> (B, T, patch, V)`, where position i may use units < i only; `lower(to, s, table)`.
+    A LocalByteDecoder's `forward` also takes the `Cut` of an embedding whose patches differ in length.
+    """
 
     def build(self, width: int, symbols: int, patch: int) -> nn.Module: ...
 

@@ -12,7 +12,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cpu1.errors import UserError
+from cpu1.format.program import has_words
+from cpu1.lookups.patches import count_whole
 
 WIDER = "install a C++ compiler and install cpu1 again, or use cpu1.runtime.reference"
 
@@ -70,13 +75,22 @@ class NativeFile:
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
         self.level = "byte" if self.model.is_bytes else "token"
-        self.patch: int = self.model.patch  # units a step
+        self.patch: int = self.model.patch  # units a step, at most
         self.vocabulary: int = self.model.vocabulary
         self.separator: int = self.model.separator  # the unit between documents
         self.width: int = self.model.width
         self.isa: str = self.model.isa
         self.arithmetic: str = self.model.arithmetic
         self.tokenizer: bytes | None = self.model.tokenizer or None
+
+    @property
+    def words(self) -> bool:
+        """Whether steps end behind words (`lookups.patches`)."""
+        return has_words(self.about["program"])
+
+    def steps(self, units: NDArray[np.integer]) -> int:
+        """The whole steps of a text of units (N,)."""
+        return count_whole(units) if self.words else len(units) // self.patch
 
     @property
     def about(self) -> dict[str, Any]:

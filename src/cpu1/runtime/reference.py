@@ -77,7 +77,7 @@ class Reference:
                 drawn = max(0, min(len(begun), own - (len(units) - 1 - place)))
                 state, begun = self._step(begun, state, drawn), []
         if begun:
-            raise ValueError(f"{len(units)} units are not whole steps: {len(begun)} are left")
+            raise ValueError(f"{len(units)} units are not whole steps; the last {len(begun)} begin another")
         return state
 
     def is_whole(self, begun: list[int]) -> bool:

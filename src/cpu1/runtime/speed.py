@@ -36,15 +36,18 @@ def measure(path: str | Path, steps: int = 256, repeats: int = 15, threads: int 
     memory = resident_bytes() - before
 
     units = steps * model.patch
+    drawn = NativeStream(model, threads).generate(units, Sampler(Sampling(temperature=1)), may_end=False)
+    steps = model.steps(drawn)  # fewer units make one where steps end behind words
     generate = median_rate(steps, repeats, lambda: session.generate(units, sampler, may_end=False))
     tokens = Tokens.parse(model.tokenizer) if model.tokenizer else None
-    step_bytes = float(model.patch)
+    step_bytes = len(drawn) / steps
     if tokens is not None:  # the mean bytes of the tokens that the model generates
-        drawn = NativeStream(model, threads).generate(units, Sampler(Sampling(temperature=1)), may_end=False)
         step_bytes = sum(len(tokens.token_bytes[unit]) for unit in drawn.tolist()) / len(drawn)
     text = np.random.default_rng(0).integers(1, min(256, model.vocabulary), 4 * units)
+    if model.words:
+        text = np.tile(drawn, 4)
     session = NativeStream(model, threads)
-    prompt = median_rate(4 * steps, repeats, lambda: session.advance(text))
+    prompt = median_rate(model.steps(text), repeats, lambda: session.advance(text))
     session = NativeStream(model, threads)
     session.profile(True)
     session.generate(units, sampler, may_end=False)

@@ -27,6 +27,8 @@ class OwnRun:
         if trained.recipe.level != "byte":
             raise UserError(f"{folder}: this run reads BPE tokens of its own; a byte-level run can teach")
         self._model, self._separator = trained.model, trained.recipe.separator
+        if self._model.cuts:
+            raise UserError(f"{folder}: patches of a teacher have one length; its patches end behind words")
         self._precision = devices.fast_precision(torch.device("cpu"))
         self.width = trained.recipe.width
         self.window = Settings.read(folder / "settings.json").window

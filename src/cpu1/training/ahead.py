@@ -33,13 +33,14 @@ ROWS = 1024  # steps whose figures the device keeps at most
 GRAPHS = os.environ.get("CPU1_GRAPHS", "1") != "0"
 
 
-def suits(optimizer: optim.Optimizer, teacher: StepTeacher | None, group: Group) -> bool:
-    """Whether a run can be trained this way: by one process on a GPU, with AdamW and without a teacher."""
+def suits(model: Model, optimizer: optim.Optimizer, teacher: StepTeacher | None, group: Group) -> bool:
+    """Whether a run can be trained this way: by one process on a GPU, with AdamW, patches of four and no teacher."""
     return (
         group.device.type == "cuda"
         and group.ranks.world == 1
         and all(isinstance(part, optim.AdamW | Rows) for part in parts_of(optimizer))
         and teacher is None
+        and not model.cuts  # where patches end is computed on the host
     )
 
 

@@ -118,7 +118,7 @@ def run(
     interval = Interval(progress)
     saved = time.monotonic()
     queue = None  # of steps that a GPU has still to do
-    if ahead.suits(optimizer, hooks.teacher, group):
+    if ahead.suits(model, optimizer, hooks.teacher, group):
         queue = ahead.Ahead(replica, model, optimizer, text.units(), settings, group, text.lookups)
 
     with signals_caught() as signals:

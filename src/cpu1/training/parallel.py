@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cpu1.errors import UserError
 from cpu1.model.ingredients.linear import TernaryProjection
+from cpu1.model.ingredients.lookups import set_sparse
 from cpu1.model.network import Model
 from cpu1.runs.settings import Settings
 

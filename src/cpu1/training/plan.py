@@ -18,7 +18,7 @@ from cpu1.evaluation.report import EVAL_BYTES
 from cpu1.files import digest
 from cpu1.format.tokens import SEPARATOR
 from cpu1.model import ladder
-from cpu1.model.network import Model, parameter_count
+from cpu1.model.network import Model, computing_count
 from cpu1.model.recipe import Recipe, changed
 from cpu1.runs.settings import Settings
 from cpu1.runtime.sampling import is_whole
@@ -297,8 +297,7 @@ def _steps(
     """The budget in steps."""
     units = settings.batch * settings.window
     if budget.units_per_parameter is not None:
-        computing = parameter_count(recipe.replace(tables=None, recall=None))
-        return max(1, round(budget.units_per_parameter * computing / units))
+        return max(1, round(budget.units_per_parameter * computing_count(recipe) / units))
     if budget.bytes is not None:
         return max(1, round(budget.bytes / (units * (tokens.bytes_per_token if tokens else 1))))
     if started is not None:  # minutes become steps once

@@ -4,12 +4,7 @@ from cpu1.model.ingredients.attention import Attention, FoldedAttention
 from cpu1.model.ingredients.decoder import FourHeads, LocalByteDecoder, TokenHead
 from cpu1.model.ingredients.delete_gate import DeleteGate
 from cpu1.model.ingredients.distillation import ByteDistillation, HiddenDistillation
-from cpu1.model.ingredients.embedding import (
-    BolmoPatchEmbedding,
-    PatchEmbedding,
-    TokenEmbedding,
-    WordPatchEmbedding,
-)
+from cpu1.model.ingredients.embedding import BolmoPatchEmbedding, PatchEmbedding, TokenEmbedding, WordPatchEmbedding
 from cpu1.model.ingredients.ffn import ReLU2, SwiGLU
 from cpu1.model.ingredients.linear import Dense, Ternary
 from cpu1.model.ingredients.lookups import DocumentMemory, NgramTables

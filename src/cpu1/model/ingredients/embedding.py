@@ -227,7 +227,9 @@ class WordPatchEmbeddingModule(nn.Module):
         """Bytes (B, N) -> vectors (B, T, D), T = cut.count."""
         absent = len(self.parts)
         places = cut.step * WORDS + cut.slot
-        grid = units.new_full((len(units), cut.count * WORDS), absent).scatter(1, places, units).unflatten(1, (-1, WORDS))
+        grid = (
+            units.new_full((len(units), cut.count * WORDS), absent).scatter(1, places, units).unflatten(1, (-1, WORDS))
+        )
         x = F.embedding(grid, F.pad(self.parts, (0, 0, 0, 1))).flatten(-2)
         return self.rows(x, grid, absent)
 
