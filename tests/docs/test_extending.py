@@ -66,22 +66,22 @@ def test_the_copy_is_what_runs(copy):
 
 def test_the_ladder_shows_the_rung_and_its_change(copy):
     rows = {row["run"]: row for row in json.loads(run(copy, "ladder", "--json"))}
-    assert rows["19"]["parent"] == "07"
-    assert list(rows["19"]["changes"]) == ["ffn"]
+    assert rows["20"]["parent"] == "07"
+    assert list(rows["20"]["changes"]) == ["ffn"]
     sizes = {row["run"]: row for row in json.loads(run(copy, "ladder", "--params", "--json"))}
-    assert sizes["19"]["same"] is None
-    assert sizes["19"]["params"] > 0
+    assert sizes["20"]["same"] is None
+    assert sizes["20"]["params"] > 0
     assert "self-gated" in run(copy, "ladder")
 
 
 @pytest.mark.slow
 def test_a_study_trains_it_packs_it_and_reports_the_difference(copy):
-    study = ["study", "--runs", "07,19", "--seeds", "1", "--scale", "demo", "--bytes", "40k", "--out", "study"]
+    study = ["study", "--runs", "07,20", "--seeds", "1", "--scale", "demo", "--bytes", "40k", "--out", "study"]
     run(copy, *study, "--data", str(README), "--eval-bytes", "2k")
     report = (copy[0] / "study/report.md").read_text()
-    assert re.search(r"\| 19 +\|.*self-gated", report)
-    assert json.loads(run(copy, "compare", "study", "19", "07", "--json"))
-    packed = copy[0] / "study/19-demo-custom-s0/model.cpu1"
+    assert re.search(r"\| 20 +\|.*self-gated", report)
+    assert json.loads(run(copy, "compare", "study", "20", "07", "--json"))
+    packed = copy[0] / "study/20-demo-custom-s0/model.cpu1"
     text = run(copy, "generate", "-m", str(packed), "--max-bytes", "20", "--seed", "0", "The ")
     assert text.strip()
 
@@ -96,7 +96,7 @@ from cpu1.model.network import build
 from cpu1.model.lower import lower
 from cpu1.format.packed import pack
 from cpu1.runtime.model import Model
-recipe = ladder.recipe("19", "demo")
+recipe = ladder.recipe("20", "demo")
 model = build(recipe).eval()
 pack(*lower(model), "own.cpu1", recipe=recipe.to_json())
 text = open({str(README)!r}, "rb").read()[:512]

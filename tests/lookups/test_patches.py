@@ -1,5 +1,7 @@
 """Patches that end behind words: the rule, its two forms, and any kind of text in all of a model's readers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ TEXTS = {
     "English": b"It was, he said (in 1897), the internationalisation of cats!  \n\n  And then? " * 4,
     "no spaces": b"abcdefghij" * 30,
     "code": b"for (int i = 0; i < n; ++i) { x[i] += y[i] * 2.5f; }\n\treturn *x;\n" * 4,
-    "Chinese": "天地玄黄宇宙洪荒日月盈昃辰宿列张。寒来暑往秋收冬藏，闰余成岁。".encode() * 3,
+    "Chinese": "天地玄黄宇宙洪荒日月盈昃辰宿列张。寒来暑往秋收冬藏。闰余成岁。".encode() * 3,
     "NULs": bytes(200),
     "binary": np.random.default_rng(1).bytes(300),
 }
@@ -25,7 +27,7 @@ TEXTS = {
 
 def patches(text: bytes) -> list[bytes]:
     places = starts(np.frombuffer(text, np.uint8))
-    return [text[first:last] for first, last in zip(places, places[1:], strict=False)]
+    return [text[first:last] for first, last in pairwise(places)]
 
 
 def test_the_rule():

@@ -65,7 +65,7 @@ def trained(run: str, in_queue: bool, tmp_path: Path, spoiled: int = -1) -> tupl
     return steps, dict(model.state_dict())
 
 
-@pytest.mark.parametrize("run", ["01", "03", "07", "10", "18", "19"])
+@pytest.mark.parametrize("run", ["01", "03", "07", "10", "18"])
 def test_a_queue_trains_as_single_steps_do(run: str, tmp_path: Path) -> None:
     for spoiled in (-1, 4):
         (steps, tensors), (found, others) = (trained(run, queued, tmp_path, spoiled) for queued in (False, True))

@@ -65,7 +65,10 @@ def test_without_a_gpu_triton_is_not_asked_for() -> None:
     subprocess.run([sys.executable, "-c", TRITON_LESS], check=True)
 
 
-@pytest.mark.parametrize("run", ladder.LADDER)
+ON_DEVICE = [run for run in ladder.LADDER if run != "19"]  # where its patches end is computed on the host
+
+
+@pytest.mark.parametrize("run", ON_DEVICE)
 def test_a_step_stays_on_its_device(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The meta device computes nothing, but like a GPU it refuses tensors that lie elsewhere."""
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # autocast does not know it
