@@ -23,7 +23,7 @@ from cpu1.runtime import adapter, archive  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
 TINY = Scale(8, 2, (8, 8), 1 / 64, 8, 256, 64, 1e-3, 16)
-RUNS = ("02a", "08", "10", "18")  # every operation between them
+RUNS = ("02a", "08", "10", "18", "19")  # every operation between them
 TEXT = b"a memory of the document: a memory of the document"
 
 

@@ -189,6 +189,18 @@ LOOKUPS = {"nano-r1-lookups": "3 MB", "nano-r2-lookups": "23 MB"}
 PLAIN = "04"  # the run that has no lookups
 
 
+@table("words")
+def words() -> Table:
+    """Run 19 against its parent, on every text of their study."""
+    study = load("nano-r2-words").report
+    lines = []
+    for row in (row for row in study.rows if row.figures):
+        figures = row.figures
+        whole = f"{figures.document_bpb or 0.0:.3f}"
+        lines.append([row.run, f"{figures.bpb:.3f}", whole, f"{figures.file_bytes / 1e3:,.0f} KB"])
+    return Table(["run", "windows", "documents", "file"], "lrrr", lines)
+
+
 @table("lookups")
 def lookups() -> Table:
     """Runs with lookups and the one without: windows, whole documents, file, speed."""

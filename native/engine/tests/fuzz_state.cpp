@@ -62,10 +62,10 @@ void go_on(cpu1_session *session) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static cpu1_model *const models[] = {open("18.cpu1"), open("10.cpu1")};
+    static cpu1_model *const models[] = {open("18.cpu1"), open("10.cpu1"), open("19.cpu1")};
     if (size < 2) return 0;
     const bool learns = data[0] & 1;
-    const cpu1_model *model = models[data[0] >> 1 & 1];
+    const cpu1_model *model = models[(data[0] >> 1) % 3];
     const size_t before = std::min<size_t>(data[1], size - 2);
     std::string text(reinterpret_cast<const char *>(data + 2), before);
     cpu1_session *session = session_of(model, learns);

@@ -162,8 +162,8 @@ def scaled(recipe: Recipe, scale: Scale) -> Recipe:
     elif isinstance(head, TokenHead):
         vocabulary = max(512, round(head.vocabulary * scale.vocabulary_share))
         embedding, head = TokenEmbedding(vocabulary), TokenHead(vocabulary)
-    elif isinstance(embedding, WordPatchEmbedding):
-        embedding = replace(embedding, rows=scale.table_rows // 4)
+    if isinstance(embedding, WordPatchEmbedding):
+        embedding = replace(embedding, rows=max(16, scale.table_rows // 4))
     if isinstance(tables, NgramTables):
         tables = replace(tables, rows=scale.table_rows)
     return recipe.replace(

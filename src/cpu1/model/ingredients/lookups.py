@@ -76,7 +76,7 @@ class HashedRows(nn.Module):
 
     def fields(self, to: "Builder") -> dict[str, str]:
         """Stores the tensors; returns the fields of an operation that name them and the bits of a value."""
-        return {"rows": to.table(self.table, self.bits), "weight": to.tensor(self.output), "bits": WORDS[self.bits]}
+        return {"bits": WORDS[self.bits], "rows": to.table(self.table, self.bits), "weight": to.tensor(self.output)}
 
 
 def set_sparse(model: nn.Module, sparse: bool) -> None:
