@@ -194,10 +194,11 @@ def words() -> Table:
     """Run 19 against its parent, on every text of their study."""
     study = load("nano-r2-words").report
     lines = []
-    for row in (row for row in study.rows if row.figures):
-        figures = row.figures
+    for run, figures in ((row.run, row.figures) for row in study.rows):
+        if figures is None:
+            continue
         whole = f"{figures.document_bpb or 0.0:.3f}"
-        lines.append([row.run, f"{figures.bpb:.3f}", whole, f"{figures.file_bytes / 1e3:,.0f} KB"])
+        lines.append([run, f"{figures.bpb:.3f}", whole, f"{figures.file_bytes / 1e3:,.0f} KB"])
     return Table(["run", "windows", "documents", "file"], "lrrr", lines)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -122,16 +123,18 @@ def test_it_stops_when_held_out_text_gets_worse(wish, parts, tmp_path, monkeypat
 def test_on_a_machine_that_gets_slower_the_clock_ends_it(wish, parts, tmp_path, monkeypatch, run):
     """A step takes far longer than the plan expects: fewer are done, and the rate has fallen all the same."""
     monkeypatch.setattr(training.loop, "seconds_a_step", lambda *_: 1e-3)
+    monkeypatch.setattr(training, "PATIENCE", 99)  # a fast machine would have learned all there is to learn
     rates = []
     own = training.step
 
     def noted(replica, optimizer, batch, number, settings, *more):
         rates.append(settings.rate_at(number) / settings.rate)
+        time.sleep(0.03)  # slow on fast machines, too
         return own(replica, optimizer, batch, number, settings, *more)
 
     monkeypatch.setattr(training, "step", noted)
     states: list[State] = []
-    run(replace(wish, steps=None, minutes=0.2), parts, tmp_path / "mine.cpu1", states.append)
+    run(replace(wish, steps=None, minutes=0.05), parts, tmp_path / "mine.cpu1", states.append)
     assert states[-1].place == states[-1].steps
     assert len(rates) == states[-1].step < states[-1].steps
     assert rates[-1] < max(rates) / 2
