@@ -56,6 +56,9 @@ coverage: setup  ## run all tests and report which lines of Python and C++ they 
 	$(PYTEST) --cov=cpu1 --cov-report=term:skip-covered
 	bench/native_coverage.sh
 
+texts: setup  ## build texts of other kinds from packages and repositories: make texts ARGS=folder
+	$(BIN)/python texts/build_texts.py $(ARGS)
+
 wheels:  ## build the wheels for Linux into dist/ (half an hour); ARGS=x86_64-linux-gnu builds one system's
 	$(PYTHON) release/wheels.py $(ARGS)
 

@@ -143,4 +143,4 @@ def test_no_torch_above_the_wall():
     "folder", sorted(p.name for p in Path(__file__).parent.iterdir() if p.is_dir() and p.name[0] not in "._")
 )
 def test_tests_mirror_the_source(folder):
-    assert folder in (*ORDER, "helpers", "native", "bench", "docs", "examples", "fuzz", "web")
+    assert folder in (*ORDER, "helpers", "native", "bench", "docs", "examples", "fuzz", "texts", "web")

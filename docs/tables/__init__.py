@@ -5,7 +5,7 @@ To add a table, write a function that returns a `Table`, register it with `@tabl
 longer table belongs on a page of docs/results/.
 """
 
-from tables import benches, language, serving, studies, sweeps  # each registers its tables
+from tables import benches, language, serving, studies, sweeps, texts  # each registers its tables
 from tables.table import TABLES
 
-__all__ = ["TABLES", "benches", "language", "serving", "studies", "sweeps"]
+__all__ = ["TABLES", "benches", "language", "serving", "studies", "sweeps", "texts"]

@@ -15,6 +15,7 @@ from helpers.text import write_text
 from rich.console import Console
 
 from cpu1.cli import main
+from cpu1.cli.options import variation
 from cpu1.errors import UserError
 from cpu1.evaluation.statistics import difference
 from cpu1.runs.result import Curve
@@ -135,7 +136,8 @@ def test_what_a_gate_deletes_and_gains_stands_in_the_table(sweep, trainer):
     assert gated["soft_bpb"] == pytest.approx(gated["bpb"] - 0.01)
     assert plain["generated_bytes_per_s"] > 0
     head, _, first, second = markdown(table).splitlines()[:4]
-    assert head.endswith("| at equal time | generates KB/s | deleted | soft | seeds |")
+    assert head.endswith("| at equal time | file KB | generates KB/s | deleted | soft | seeds |")
+    assert plain["file_bytes"] > 1000
     assert first.endswith("|  |  | 2 |")
     assert f"| 29.0% | {gated['soft_bpb']:.4f} | 2 |" in second
     assert "skipped" in markdown(table)
@@ -153,6 +155,16 @@ def test_each_value_alone_beside_the_run_as_it_is(sweep, trainer):
     names = {path.name for path in (sweep.request.folder / "runs").iterdir()}
     assert names == {"plain", "rate=1e-3", "rate=2e-3", "optimizer=adamw", "optimizer=muon"}
     assert markdown(table).splitlines()[2].startswith("|  |  |")
+
+
+def test_a_value_may_be_a_list(sweep, trainer):
+    assert variation("tables.contexts=[3,4],[5]") == ("tables.contexts", ("[3,4]", "[5]"))
+    assert variation("rate=1e-3,2e-3") == ("rate", ("1e-3", "2e-3"))
+    request = replace(sweep.request, runs="17", seeds=1)
+    table = run(replace(sweep, vary={"tables.contexts": ("[3,4]", "[5]")}, request=request), trainer)[2]
+    assert [row["values"] for row in table["rows"]] == [{"tables.contexts": "[3,4]"}, {"tables.contexts": "[5]"}]
+    given = {call[call.index("--with") + 1] for call in calls(sweep)}
+    assert given == {"tables.contexts=[3,4]", "tables.contexts=[5]"}
 
 
 def test_another_value_trains_only_what_is_new(sweep, trainer):
@@ -244,6 +256,7 @@ def test_an_interrupted_sweep_goes_on(tmp_path, text, trainer):
         ({"seed": ("1",)}, "--vary seed: neither"),
         ({"rate": ("a/b",)}, "'a/b' names a folder"),
         ({"rate": ("",)}, "'' names a folder"),
+        ({"tables.contexts": ("[3,../x]",)}, "'\\[3,../x\\]' names a folder"),
         ({"rate": ("fast",)}, "--set rate=fast: not a setting, or not of its type"),
         ({"rate": ("1e-3", "-1")}, "rate is -1"),
         ({"optimizer": ("adamw", "sgd")}, "optimizer 'sgd' is not known; there are adamw, muon"),

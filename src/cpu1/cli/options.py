@@ -1,6 +1,7 @@
 """What commands share: types of their arguments, groups of options, and what these options mean."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -302,9 +303,9 @@ def change(text: str) -> tuple[str, str]:
 
 
 def variation(text: str) -> tuple[str, tuple[str, ...]]:
-    """NAME=VALUE,VALUE as the name and its values."""
+    """NAME=VALUE,VALUE as the name and its values. A value may be a list, like [3,4]."""
     name, values = change(text)
-    return name, tuple(values.split(","))
+    return name, tuple(re.split(r",(?![^\[]*\])", values))
 
 
 def setting(text: str) -> tuple[str, int | float | str]:

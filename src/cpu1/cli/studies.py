@@ -66,6 +66,7 @@ def add(command: Command) -> None:
         "sweep 04 --vary rate=3e-3,6e-3 --seeds 2 --bytes 4M",
         "sweep 03,04 --vary optimizer=adamw,muon --vary ffn=SwiGLU,ReLU2 -o runs/optimisers",
         "sweep 04 --alone --vary rate=3e-3,9e-3 --vary weight_decay=0 --vary z_loss=1e-4",
+        "sweep 18 --alone --vary tables.rows=8192,65536 --vary 'tables.contexts=[3,4],[3,4,6]'",
     )
     p.add_argument("runs", metavar="RUN[,RUN]", help="which models to train, like 03,04")
     p.add_argument(
@@ -74,7 +75,8 @@ def add(command: Command) -> None:
         action="append",
         required=True,
         metavar="NAME=VALUE[,VALUE]",
-        help="values to try for a setting (as in --set) or part of the architecture (as in --with); repeatable",
+        help="values to try for a setting (as in --set) or part of the architecture (as in --with); "
+        "a value may be a list, like [3,4]; repeatable",
     )
     p.add_argument(
         "--alone",

@@ -28,7 +28,8 @@ def add(command: Command) -> None:
         metavar="SOURCE=SHARE",
         dest="parts",
         help="a text and its share, in any unit; repeatable. spaced:SOURCE puts spaces around the "
-        "punctuation of English text, as WikiText does (needs cpu1[spacing])",
+        "punctuation of English text, as WikiText does (needs cpu1[spacing]); wrapped:SOURCE wraps long "
+        "lines, as mail does",
     )
     p.add_argument("--bytes", type=byte_size, required=True, metavar="SIZE", help="size of the mixture, like 24M")
     p.add_argument(

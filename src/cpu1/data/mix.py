@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from cpu1.data.formats import DECODERS, RECORDS, cut
 from cpu1.data.sources import STDIN, documents, files
 from cpu1.data.spacing import spaced
+from cpu1.data.wrapping import wrapped
 from cpu1.errors import UserError
 from cpu1.files import apart, atomic
 
 PIECE = 64 << 10  # bytes, at most, where nothing else is asked for
 LEAST_PIECE = 1 << 10
 BREAK = b"\f\n"  # the line that separates two documents
-SPACED = "spaced:"
+CHANGES = {"spaced": spaced, "wrapped": wrapped}  # what a prefix makes of a document
 OFF = 0.1  # of a share: a part that misses it by more is worth a note
 
 
@@ -34,11 +35,18 @@ OFF = 0.1  # of a share: a part that misses it by more is worth a note
 class Part:
     """A text and its share of the mixture, in any unit: 60 and 40 are the same as 3 and 2.
 
-    `source` is one of `sources.documents`. With the prefix `spaced:` its documents get the spacing of WikiText.
+    `source` is one of `sources.documents`. With the prefix `spaced:` its documents get the spacing of WikiText, with
+    `wrapped:` lines of up to 79 characters.
     """
 
     source: str
     share: float
+
+    @property
+    def text(self) -> str:
+        """The source without its prefix."""
+        prefix, colon, text = self.source.partition(":")
+        return text if colon and prefix in CHANGES else self.source
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def mix(
     """
     if not parts or not all(0 < part.share < float("inf") for part in parts):
         raise UserError("a mixture needs texts with positive shares, like books/=60 reference.txt=40")
-    if any(part.source.removeprefix(SPACED) == STDIN for part in parts):
+    if any(part.text == STDIN for part in parts):
         raise UserError("a mixture reads its texts twice, which standard input does not allow: save it to a file first")
     suffix = out.suffix.lower()
     if suffix in {*DECODERS, *RECORDS} - {".zst"}:
@@ -87,15 +95,15 @@ def mix(
     if piece < LEAST_PIECE:
         raise UserError(f"pieces of {piece:,} bytes are too short; give at least {LEAST_PIECE:,}")
     for part in parts:
-        apart(out, files(part.source.removeprefix(SPACED)))
+        apart(out, files(part.text))
     total = sum(part.share for part in parts)
     plain = hashlib.sha256()
     written, contributions = 0, []
     with atomic(out) as file, _compressed(file, out) as write:
         for part in parts:
-            chosen = _choose(part.source, field, piece, seed, size * part.share / total, progress)
+            chosen = _choose(part, field, piece, seed, size * part.share / total, progress)
             taken = 0
-            for found, take in zip(_pieces(part.source, field, piece), chosen, strict=True):
+            for found, take in zip(_pieces(part, field, piece), chosen, strict=True):
                 if take:
                     text = found if found.endswith(b"\n") else found + b"\n"
                     text = BREAK + text if written else text
@@ -121,17 +129,18 @@ def _note_shares(parts: Sequence[Part], contributions: Sequence[Contribution], s
             )
 
 
-def _pieces(source: str, field: str, longest: int) -> Iterator[bytes]:
-    for document in documents(source.removeprefix(SPACED), field):
-        yield from cut(spaced(document) if source.startswith(SPACED) else document, longest)
+def _pieces(part: Part, field: str, longest: int) -> Iterator[bytes]:
+    change = CHANGES[part.source.partition(":")[0]] if part.text != part.source else None
+    for document in documents(part.text, field):
+        yield from cut(change(document) if change else document, longest)
 
 
 def _choose(
-    source: str, field: str, longest: int, seed: int, wanted: float, progress: Callable[[int], None]
+    part: Part, field: str, longest: int, seed: int, wanted: float, progress: Callable[[int], None]
 ) -> NDArray[np.bool_]:
     """Which pieces to take: those with the lowest hashes, up to nearly `wanted` bytes; equal pieces once."""
     keys, sizes = array("Q"), array("q")
-    for piece in _pieces(source, field, longest):
+    for piece in _pieces(part, field, longest):
         keys.append(
             int.from_bytes(hashlib.blake2b(piece, digest_size=8, salt=seed.to_bytes(16, "big")).digest(), "big")
         )
@@ -143,7 +152,7 @@ def _choose(
     if not len(first) or ends[-1] < wanted:
         have = int(ends[-1]) if len(first) else 0
         raise UserError(
-            f"{source}: holds {have:,} bytes of different text, its share is {wanted:,.0f}; "
+            f"{part.source}: holds {have:,} bytes of different text, its share is {wanted:,.0f}; "
             "lower --bytes or its share, or add text"
         )
     chosen = np.zeros(len(key), np.bool_)

@@ -32,7 +32,7 @@ from cpu1.training.lessons import open_cache
 from cpu1.training.plan import Job, draft, make_recipe
 
 PLAIN = "plain"  # the folder of runs with nothing varied
-VALUE = re.compile(r"[\w.+-]+")  # what may stand in the name of a folder
+VALUE = re.compile(r"[\w.+-]+|\[[\w.+,-]+\]")  # what may be in the name of a folder
 LONGEST = 200  # characters of such a name
 
 
@@ -89,7 +89,10 @@ def make_members(sweep: Sweep) -> list[Member]:
             raise UserError(f"--vary {name}: neither a setting nor a part of the recipe; known: {', '.join(known)}")
         for value in values:
             if not VALUE.fullmatch(value):
-                raise UserError(f"--vary {name}: {value!r} names a folder; use letters, digits and . + - _ only")
+                raise UserError(
+                    f"--vary {name}: {value!r} names a folder; use letters, digits and . + - _ only, or a list "
+                    "like [3,4]"
+                )
     if not sweep.vary:
         raise UserError("a sweep needs something to vary")
     members = []

@@ -96,6 +96,8 @@ def row(line: Line, first: Line, time: float | None) -> dict[str, Any]:
         "params": results[0].params if results else None,
         "bytes_seen": mean([result.bytes_seen for result in results]),
         "bpb": mean(bpb),
+        "document_bpb": mean([result.document_bpb for result in results]),
+        "file_bytes": mean([result.file_bytes for result in results]),
         "half_range": (max(bpb) - min(bpb)) / 2 if len(bpb) > 1 else None,
         "difference": asdict(gap) if gap else None,
         "train_bytes_per_s": mean([result.train.bytes_per_s for result in results]),
@@ -151,6 +153,8 @@ def trouble(folder: Run) -> str:
 # ------------------------------------------------------------------------------------------ Markdown
 
 MORE: dict[str, tuple[str, Callable[[float], str]]] = {  # columns where a row has them: heading and form
+    "document_bpb": ("in documents", lambda value: f"{value:.4f}"),
+    "file_bytes": ("file KB", lambda value: f"{value / 1e3:,.0f}"),
     "generated_bytes_per_s": ("generates KB/s", lambda value: f"{value / 1e3:.1f}"),
     "deleted": ("deleted", lambda value: f"{value:.1%}"),
     "soft_bpb": ("soft", lambda value: f"{value:.4f}"),

@@ -353,7 +353,7 @@ _shtab_cpu1_messages_train_defaults_added=0
 
 _shtab_cpu1_mix_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "*--part[a text and its share, in any unit\; repeatable. spaced\:SOURCE puts spaces around the punctuation of English text, as WikiText does (needs cpu1\[spacing\])]:SOURCE=SHARE:"
+  "*--part[a text and its share, in any unit\; repeatable. spaced\:SOURCE puts spaces around the punctuation of English text, as WikiText does (needs cpu1\[spacing\])\; wrapped\:SOURCE wraps long lines, as mail does]:SOURCE=SHARE:"
   "--bytes[size of the mixture, like 24M]:SIZE:"
   "--piece[cut documents longer than this\; others stay whole (default\: 64Ki)]:SIZE:"
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
@@ -461,7 +461,7 @@ _shtab_cpu1_study_defaults_added=0
 
 _shtab_cpu1_sweep_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "*--vary[values to try for a setting (as in --set) or part of the architecture (as in --with)\; repeatable]:NAME=VALUE[,VALUE]:"
+  "*--vary[values to try for a setting (as in --set) or part of the architecture (as in --with)\; a value may be a list, like \[3,4\]\; repeatable]:NAME=VALUE[,VALUE]:"
   "--alone[vary one value at a time against the unchanged run, instead of every combination]"
   "--seeds[train each run with N seeds, 0 to N-1 (default\: 2)]:N:"
   {-o,--out}"[sweep folder (default\: runs\/sweep)]:FOLDER:_files -/"
