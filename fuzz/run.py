@@ -95,10 +95,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="fuzzers at a time (default: 1)")
     arguments = parser.parse_args()
     chosen = {name: how for name, how in commands().items() if arguments.only in name}
-    fine = []
+    fine: list[bool] = []
     for _ in range(arguments.rounds):
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            fine += pool.map(lambda item: run(item[0], *item[1], arguments.seconds), chosen.items())
+            waiting = [pool.submit(run, name, *how, arguments.seconds) for name, how in chosen.items()]
+        fine += [each.result() for each in waiting]
     print(f"{len(fine)} runs of fuzzers, {fine.count(False)} found something")
     sys.exit(not all(fine))
 

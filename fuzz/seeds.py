@@ -17,6 +17,7 @@ import cpu1  # noqa: E402
 from cpu1.data.bpe import FORMAT  # noqa: E402
 from cpu1.files import write_atomic, write_json  # noqa: E402
 from cpu1.model import ladder  # noqa: E402
+from cpu1.model.ingredients import DocumentMemory  # noqa: E402
 from cpu1.model.ladder import Scale  # noqa: E402
 from cpu1.runs.settings import Settings  # noqa: E402
 from cpu1.runtime import adapter, archive  # noqa: E402
@@ -31,7 +32,7 @@ def packed() -> None:
     """Models of two to ten kilobytes, and their programs."""
     for run in RUNS:
         recipe = ladder.scaled(ladder.recipe(run), TINY)
-        if recipe.recall is not None:  # so that a state is small
+        if isinstance(recipe.recall, DocumentMemory):  # so that a state is small
             recipe = recipe.replace(recall=replace(recipe.recall, slots=16, history=256))
         pair = pack_model(randomised(recipe), CORPUS / "packed" / f"{run}.cpu1", "int8")
         write_json(CORPUS / "program" / f"{run}.json", pair.packed.program.to_json())

@@ -8,6 +8,7 @@ from helpers import pages
 from helpers.pages import ROOT
 
 from cpu1.cli import main
+from cpu1.model.ladder import LADDER
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import Model
 
@@ -56,6 +57,13 @@ def test_the_sample_is_what_the_shipped_model_writes(capsys):
         pytest.skip("another arithmetic may write another text")
     assert main(shlex.split(found[1])[1:]) == 0
     assert found[2].split() == capsys.readouterr().out.split()
+
+
+NUMBERS = {18: "eighteen", 19: "nineteen", 20: "twenty", 21: "twenty-one", 22: "twenty-two"}
+
+
+def test_the_demo_trains_as_many_runs_as_it_says():
+    assert f"trains all {NUMBERS[len(LADDER)]} runs" in README
 
 
 def test_make_targets_exist():
