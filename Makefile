@@ -48,7 +48,9 @@ format: setup  ## bring Python and C++ into the project's style
 docs: setup  ## write the generated parts of the docs again
 	$(BIN)/python docs/update.py
 
-bench: setup  ## measure generation and training speed on this machine (some minutes)
+bench: setup  ## measure this machine, with llama.cpp if that is installed, for docs/results/engines.md (some minutes)
+	$(BIN)/python bench/peers.py --keep
+	$(BIN)/python docs/update.py
 	$(BIN)/python bench/generation.py --scale nano
 	$(BIN)/python bench/training.py --scale nano
 

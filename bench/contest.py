@@ -61,6 +61,8 @@ class Ours:
         self.file_bytes = pack(program, tensors, path, case.dense, recipe=model.recipe.to_json())
         engine = NativeFile(path)
         self.isa, self._patch = engine.isa, PATCH if engine.words else engine.patch  # as many bytes as others
+        self.weight_bytes = engine.model.weight_bytes
+        self.products = engine.model.trunk_products + engine.model.head_products  # multiply-adds of a step
         self._session = NativeStream(engine)
         self._start = self._session.state
         self._seed, self.deleted = 0, 0.0

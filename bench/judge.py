@@ -39,7 +39,6 @@ from typing import Any
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
-from streams import processor
 
 from cpu1.cli.options import byte_size, named, positive
 from cpu1.data.sources import documents
@@ -49,6 +48,7 @@ from cpu1.judging.judge import Judge
 from cpu1.judging.scoring import bits_of_each
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import Model
+from cpu1.runtime.processor import processor
 
 LENGTHS = (200, 1000, 4000)  # bytes
 NOISE = (1, 2, 5, 10)  # per cent of characters

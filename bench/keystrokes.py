@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streams import processor
 
 from cpu1.cli.options import positive
 from cpu1.completing import Reader
@@ -34,6 +33,7 @@ from cpu1.errors import UserError
 from cpu1.files import write_atomic
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import Model
+from cpu1.runtime.processor import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = str(ROOT / "docs" / "*.md")

@@ -24,13 +24,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streams import BYTES, PROMPTS, by_batch, by_threads, processor
+from streams import BYTES, PROMPTS, by_batch, by_threads
 from streams import seconds as elapsed
 
 from cpu1.cli.options import positive
 from cpu1.files import write_atomic
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import Model
+from cpu1.runtime.processor import processor
 
 THREADS = 2
 LONG = "The sea was calm that night. " * 2000

@@ -11,7 +11,6 @@ longest step while a long prompt is read, and the memory of a stream.
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from cpu1.cli.options import positive
 from cpu1.files import write_atomic
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import Model
+from cpu1.runtime.processor import processor
 from cpu1.runtime.speed import resident_bytes
 
 PROMPTS = ("The captain said", "In the morning", "She opened the door", "It is a truth")
@@ -109,15 +109,6 @@ def memory(model: Model, streams: int = 256) -> int:
     for _ in range(8):
         batch.step()
     return (resident_bytes() - before) // streams
-
-
-def processor() -> str:
-    """Its name, as the system has it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def measure(path: Path, repeats: int) -> dict[str, Any]:

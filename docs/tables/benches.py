@@ -9,17 +9,34 @@ from tables.cells import signed
 from tables.results import bench, benches
 from tables.table import Table, table
 
+PEERS = ("llama.cpp, TQ2_0", "llama.cpp, Q4_K, half the layers")  # as bench/peers.py names them
+WORK = ("generate", "prompt")
 FORMS = {"eager": "single kernels", "graphs": "a CUDA graph", "compiled": "compiled"}
 
 
 @table("peers")
 def peers() -> Table:
-    """Steps a second of our engine and llama.cpp, as `bench/peers.py --json` measured them in one run."""
-    rows = [
-        [name, f"{row['generate']:,.0f}", f"{row['prompt']:,.0f}", f"{row['file_bytes'] / 1e6:.1f} MB"]
-        for name, row in bench("peers")["contestants"].items()
-    ]
-    return Table(["base scale, one thread", "generated a second", "read of a prompt a second", "file"], "lrrr", rows)
+    """Our engine and llama.cpp on each processor, as `bench/peers.py --keep` measured them, each in one run."""
+    lines = []
+    for found in benches("peers"):
+        over = found["over"]
+        ratios = [f"× {over[name][what]:.1f}" if name in over else "" for what in WORK for name in PEERS]
+        ours = found["contestants"]["run_07, gate never deletes"]
+        lines.append([found["processor"], found["isa"], f"{ours['generate']:,.0f}", *ratios])
+    heads = [f"{what}, over {name}" for what in ("generates", "reads") for name in ("TQ2_0", "Q4_K")]
+    return Table(["processor", "instruction set", "steps a second", *heads], "llrrrrr", lines)
+
+
+@table("engines")
+def engines() -> Table:
+    """Every contestant of `bench/peers.py` on every processor."""
+    lines = []
+    for found in benches("peers"):
+        for name, row in found["contestants"].items():
+            rates = f"{row['generate']:,.0f}", f"{row['prompt']:,.0f}"
+            lines.append([found["processor"], found["isa"], name, *rates, f"{row['file_bytes'] / 1e6:.1f} MB"])
+    heads = ["processor", "instruction set", "contestant", "generated a second", "read of a prompt a second", "file"]
+    return Table(heads, "lllrrr", lines)
 
 
 @table("training-speed")

@@ -20,8 +20,9 @@ from cpu1.model.ingredients.embedding import PATCH
 from cpu1.records import to_json
 from cpu1.runs.generate import generate
 from cpu1.runs.result import Speed
-from cpu1.runs.trained import Trained, load, processor
+from cpu1.runs.trained import Trained, load
 from cpu1.runtime.model import Model
+from cpu1.runtime.processor import processor
 from cpu1.runtime.sampling import Sampler, Sampling
 
 STEPS = 256  # patches or tokens generated in one repeat

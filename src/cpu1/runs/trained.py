@@ -25,6 +25,7 @@ from cpu1.format.packed import Packed, unpacked_weights
 from cpu1.model.network import Model
 from cpu1.model.recipe import Recipe
 from cpu1.runs.result import Environment
+from cpu1.runtime.processor import processor
 
 EACH = ("step", "bytes", "seconds")  # figures that every line of metrics has
 
@@ -153,13 +154,3 @@ def _version() -> str | None:
         return version("cpu1")
     except PackageNotFoundError:
         return None
-
-
-def processor() -> str:
-    """The name of this machine's processor, as far as the system knows it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
