@@ -121,7 +121,7 @@ def stability_short() -> Table:
     return Table(head, "lrrrr", lines)
 
 
-COMPRESSORS = ("cpu1", "zpaq -m5", "7z PPMd o=16", "xz -9e", "zstd --ultra -22")
+COMPRESSORS = ("cpu1", "zpaq -m5", "7z PPMd o=16", "brotli -11", "xz -9e", "zstd --ultra -22")
 
 
 @table("compression")
@@ -130,8 +130,8 @@ def compression() -> Table:
     lines = []
     for file, methods in bench("compress").items():
         found = (f"{methods[name]['bits_per_byte']:.3f}" for name in COMPRESSORS)
-        lines.append([file, f"{methods['plain']['bytes'] / 1e3:,.0f}", *found])
-    return Table(["text", "KB", *COMPRESSORS], "lrrrrrr", lines)
+        lines.append([f"{file}, {methods['plain']['bytes'] / 1e3:,.0f} KB", *found])
+    return Table(["text", *COMPRESSORS], "lrrrrrr", lines)
 
 
 @table("compression-speed")

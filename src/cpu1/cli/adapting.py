@@ -5,13 +5,12 @@ import math
 import os
 import shlex
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpu1.cli.meter import Meter, spelled_time
 from cpu1.cli.options import (
     PACKED,
     Command,
@@ -36,7 +35,6 @@ ADAPTER = ".cpa"
 LAB = ("torch", "filelock")  # without which nothing is trained
 INTERRUPTED = 130
 FAR = 3.0  # bits per byte, at which a model knows little of a text
-SECONDS_A_LOOK = 0.25
 
 
 def add(command: Command) -> None:
@@ -275,52 +273,22 @@ def _model(args: argparse.Namespace) -> str:
     return f"-m {args.model} " if args.model else ""
 
 
-class Line:
-    """How far the work is, in one line of a terminal's standard error; looks of a training in lines that stay."""
+class Line(Meter):
+    """A meter, and looks of a training in lines that stay."""
 
     def __init__(self, quiet: bool, size: int = 0) -> None:
         """`size`: bytes to read in all."""
-        self._tells, self._shows, self._size = not quiet, sys.stderr.isatty() and not quiet, size
-        self._begun = self._shown = time.monotonic()
-        self._lock, self._bytes, self._looked = threading.Lock(), 0, -1
-
-    def __enter__(self) -> "Line":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def read(self, size: int) -> None:
-        """Called when `size` bytes more were read, from any thread."""
-        with self._lock:
-            self._bytes += size
-            rate = self._bytes / max(time.monotonic() - self._begun, 1e-9)
-            left = (self._size - self._bytes) / max(rate, 1.0)
-            self._put(f"read {self._bytes / self._size:.0%}, {rate / 1e3:,.0f} KB/s, {_spell(left)} left")
+        super().__init__(quiet, size)
+        self._prints, self._looked = not quiet, -1
 
     def train(self, state: "State") -> None:
         """Called after each step."""
         done = state.place / state.steps
-        if self._tells and state.looks.looks[-1].step > self._looked:
+        if self._prints and state.looks.looks[-1].step > self._looked:
             last = state.looks.looks[-1]
             self._looked = last.step
             self.clear()
             about = "before" if last.step == 0 else f"{done:.0%} done, step {last.step:,}"
             print(f"{about}: {last.bits_per_byte:.4f} bits per byte of the held-out text", file=sys.stderr)
-        left = f", {_spell(state.seconds / done - state.seconds)} left" if done else ""
-        self._put(f"training: {done:.0%} done, step {state.step:,}{left}")
-
-    def _put(self, text: str) -> None:
-        now = time.monotonic()
-        if self._shows and now - self._shown > SECONDS_A_LOOK:
-            self._shown = now
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Takes the line away, before something else is printed."""
-        if self._shows:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _spell(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        left = f", {spelled_time(state.seconds / done - state.seconds)} left" if done else ""
+        self.put(f"training: {done:.0%} done, step {state.step:,}{left}")

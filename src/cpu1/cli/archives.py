@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
+from cpu1.cli.meter import Meter
 from cpu1.cli.options import (
     STANDARD,
     Command,
@@ -19,7 +19,6 @@ from cpu1.cli.options import (
 from cpu1.errors import UserError
 
 SUFFIX = ".cpz"
-SECONDS_A_LOOK = 0.25
 
 
 def add(command: Command) -> None:
@@ -117,34 +116,7 @@ def write_out(out: Path, data: bytes) -> None:
         raise UserError(f"{out}: not writable ({error.strerror})") from None
 
 
-def _report(line: str, archive: int, text: int, meter: "Meter") -> None:
+def _report(line: str, archive: int, text: int, meter: Meter) -> None:
     if text:
         line += f", {8 * archive / text:.4f} bits per byte, {text / meter.seconds / 1e3:,.1f} KB/s"
     print(line, file=sys.stderr)
-
-
-class Meter:
-    """Progress of long work, in one line of a terminal's standard error."""
-
-    def __init__(self) -> None:
-        self._begun = self._shown = time.monotonic()
-        self.seconds = 0.0
-
-    def __enter__(self) -> "Meter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds = max(time.monotonic() - self._begun, 1e-9)
-        self._show("")
-
-    def look(self, done: int, size: int) -> None:
-        """Called when `done` bytes of `size` are finished."""
-        now = time.monotonic()
-        if now - self._shown > SECONDS_A_LOOK:
-            self._shown, rate = now, max(done, 1) / (now - self._begun)
-            left = round((size - done) / rate)
-            self._show(f"{done / size:4.0%}  {rate / 1e3:,.1f} KB/s  {left // 60}:{left % 60:02} left")
-
-    def _show(self, line: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

@@ -4,12 +4,11 @@ import argparse
 import json
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpu1.cli.meter import Meter
 from cpu1.cli.options import (
     STANDARD,
     Command,
@@ -27,7 +26,6 @@ from cpu1.errors import UserError
 if TYPE_CHECKING:
     from cpu1.judging.judge import Judge, Judgement
 
-SECONDS_A_LOOK = 0.25
 COLOURS = {"ordinary": "32", "unusual": "33", "suspect": "31", "predictable": "36"}  # of ANSI terminals
 
 
@@ -95,10 +93,10 @@ def judge(args: argparse.Namespace) -> int:
             "`cpu1 judge --calibrate TEXT` makes one",
             file=sys.stderr,
         )
-    with Progress(args.quiet) as progress:
+    with Meter(args.quiet) as meter:
         if args.better:
-            return _better(judge, args, progress)
-        return _lines(judge, args, progress) if args.jsonl else _texts(judge, args, progress)
+            return _better(judge, args, meter)
+        return _lines(judge, args, meter) if args.jsonl else _texts(judge, args, meter)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -120,7 +118,7 @@ def _jobs(args: argparse.Namespace) -> int:
     return args.jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else args.jobs or 1
 
 
-def _texts(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> int:
+def _texts(judge: "Judge", args: argparse.Namespace, meter: Meter) -> int:
     from cpu1.judging.readers import named_documents
 
     names: list[str] = []
@@ -132,8 +130,8 @@ def _texts(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> in
                 yield named.text
 
     judged = 0
-    for found in judge.each(documents(), _jobs(args), args.worst, progress.read):
-        progress.clear()
+    for found in judge.each(documents(), _jobs(args), args.worst, meter.read):
+        meter.clear()
         name = names.pop(0)
         if args.json:
             print(json.dumps({"name": name} | found.to_json()), flush=True)
@@ -145,7 +143,7 @@ def _texts(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> in
     return 0
 
 
-def _lines(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> int:
+def _lines(judge: "Judge", args: argparse.Namespace, meter: Meter) -> int:
     """A line out for each line in. Those that cannot be judged say why, and the status is 1."""
     from cpu1.judging.readers import Record, records
 
@@ -157,8 +155,8 @@ def _lines(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> in
             waiting.append(record)
             yield record.text
 
-    for found in judge.each(texts(), _jobs(args), args.worst, progress.read):
-        progress.clear()
+    for found in judge.each(texts(), _jobs(args), args.worst, meter.read):
+        meter.clear()
         record = waiting.pop(0)
         if record.error:
             wrong.append(record)
@@ -174,7 +172,7 @@ def _lines(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> in
     return int(bool(wrong))
 
 
-def _better(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> int:
+def _better(judge: "Judge", args: argparse.Namespace, meter: Meter) -> int:
     from cpu1.cli.options import input_bytes
 
     texts = []
@@ -183,7 +181,7 @@ def _better(judge: "Judge", args: argparse.Namespace, progress: "Progress") -> i
         if not texts[-1]:
             raise UserError(f"{source}: empty, there is nothing to compare")
     found = judge.better(texts[0], texts[1], _jobs(args), args.worst)
-    progress.clear()
+    meter.clear()
     names = args.sources
     better = None if found.better is None else names[found.better]
     if args.json:
@@ -206,8 +204,8 @@ def _calibrate(args: argparse.Namespace) -> int:
     documents = (
         named.text for source in args.sources for named in named_documents(source, args.field, sys.stdin.buffer)
     )
-    with Progress(args.quiet) as progress:
-        found = calibrate(model, documents, _jobs(args), progress.read)
+    with Meter(args.quiet) as meter:
+        found = calibrate(model, documents, _jobs(args), meter.read)
     found.write(out)
     print(f"{out}: {found.texts:,} texts of {found.lengths[0]:,} to {found.lengths[-1]:,} bytes")
     return 0
@@ -238,36 +236,3 @@ def _percent(value: float) -> str:
     """99.97 must not look like 100, nor 0.02 like 0."""
     whole = 1 <= value <= 99 or value in (0, 100)
     return f"{value:.0f}" if whole else f"{min(max(value, 0.1), 99.9):.1f}"
-
-
-class Progress:
-    """Bytes read so far, in one line of a terminal's standard error."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._shows = sys.stderr.isatty() and not quiet
-        self._begun = self._shown = time.monotonic()
-        self._lock, self._bytes = threading.Lock(), 0
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def read(self, size: int) -> None:
-        """Called when `size` bytes more were read, from any thread."""
-        with self._lock:
-            self._bytes += size
-            now = time.monotonic()
-            if self._shows and now - self._shown > SECONDS_A_LOOK:
-                self._shown = now
-                rate = self._bytes / max(now - self._begun, 1e-9)
-                print(
-                    f"\r\033[K{self._bytes / 1e3:,.0f} KB, {rate / 1e3:,.1f} KB/s", end="", file=sys.stderr, flush=True
-                )
-
-    def clear(self) -> None:
-        """Takes the line away, before something else is printed."""
-        if self._shows:
-            with self._lock:
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
