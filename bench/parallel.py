@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from training import bytes_a_unit, settings_of
 
 from cpu1 import ops
 from cpu1.model import ladder
-from cpu1.runs.settings import Settings
 from cpu1.training import loop, parallel
 
 
@@ -75,27 +75,10 @@ def work(run: str, scale: str, steps: int, threads: int) -> None:
     """Prints the median seconds of a step: this process's part of a repeat."""
     torch.set_num_threads(threads)
     ops.retain_memory()
-    recipe, sizes = ladder.recipe(run, scale), ladder.SCALES[scale]
-    per_unit = 1 if recipe.level == "byte" else 4  # bytes that a token stands for
-    settings = Settings(
-        run=run,
-        title="",
-        parent=None,
-        level=recipe.level,
-        scale=scale,
-        round="bench",
-        seed=0,
-        data="",
-        data_source="",
-        data_sha256="",
-        steps=steps,
-        batch=sizes.batch_bytes // sizes.window_bytes,
-        window=sizes.window_bytes // per_unit,
-        rate=1e-4,
-    )
+    recipe, settings = ladder.recipe(run, scale), settings_of(run, scale, steps)
     vocabulary = recipe.embedding.vocabulary
     stream = np.random.default_rng(0).integers(1, vocabulary, 2 * settings.batch * settings.window)
-    text = loop.Text(stream, np.full(vocabulary, per_unit), 0.0)
+    text = loop.Text(stream, np.full(vocabulary, bytes_a_unit(recipe)), 0.0)
     with parallel.join(torch.device("cpu")) as group:
         seconds = loop.seconds_a_step(recipe, settings, text, None, group, steps)
     if group.leads:

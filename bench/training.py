@@ -26,6 +26,7 @@ import torch
 from cpu1 import ops
 from cpu1.model import ladder
 from cpu1.model.network import Model, build
+from cpu1.model.recipe import Recipe
 from cpu1.runs.settings import Settings
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
@@ -60,16 +61,10 @@ def main() -> None:
         )
 
 
-def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_eager: bool) -> dict[str, Any]:
-    """Steps of training, products of bf16 matrices and eager steps in turn; medians."""
-    ops.retain_memory()
+def settings_of(run: str, scale: str, steps: int, batch_bytes: int | None = None) -> Settings:
+    """Settings of a training that is only timed, of a scale's own batch unless another is given."""
     recipe, sizes = ladder.recipe(run, scale), ladder.SCALES[scale]
-    batch_bytes = batch_bytes or sizes.batch_bytes
-    unit = recipe.embedding.patch if recipe.level == "byte" else 1
-    per_unit = 1 if recipe.level == "byte" else 4  # bytes that a token stands for
-    window = sizes.window_bytes // per_unit
-    batch = batch_bytes // sizes.window_bytes
-    settings = Settings(
+    return Settings(
         run=run,
         title="",
         parent=None,
@@ -80,11 +75,24 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
         data="",
         data_source="",
         data_sha256="",
-        steps=1000,
-        batch=batch,
-        window=window,
+        steps=steps,
+        batch=(batch_bytes or sizes.batch_bytes) // sizes.window_bytes,
+        window=sizes.window_bytes // bytes_a_unit(recipe),
         rate=1e-4,
     )
+
+
+def bytes_a_unit(recipe: Recipe) -> int:
+    """A byte, or what a token stands for."""
+    return 1 if recipe.level == "byte" else 4
+
+
+def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_eager: bool) -> dict[str, Any]:
+    """Steps of training, products of bf16 matrices and eager steps in turn; medians."""
+    ops.retain_memory()
+    recipe, settings = ladder.recipe(run, scale), settings_of(run, scale, 1000, batch_bytes)
+    batch, window = settings.batch, settings.window
+    unit = recipe.embedding.patch if recipe.level == "byte" else 1
     model = build(recipe).train()
     units = torch.randint(1, recipe.embedding.vocabulary, (batch, window))
     alone = Group(torch.device("cpu"))
@@ -102,12 +110,12 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
     seconds = in_turn(work, repeats, {"eager": max(1, repeats // EAGER_REPEATS)})
 
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    trained, peak = batch * window * per_unit, 2 * PEAK**3 / medians["peak"]
+    trained, peak = batch * window * bytes_a_unit(recipe), 2 * PEAK**3 / medians["peak"]
     flops = matrix_flops(model, batch * window // unit, batch * window) / medians["step"]
     results = {
         "run": run,
         "scale": scale,
-        "batch_bytes": batch_bytes,
+        "batch_bytes": batch_bytes or ladder.SCALES[scale].batch_bytes,
         "threads": torch.get_num_threads(),
         "repeats": repeats,
         "bytes_per_s": trained / medians["step"],

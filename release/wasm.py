@@ -5,14 +5,14 @@ model and the playground. The compiler is zig's, from PyPI; it goes into build/z
 """
 
 import argparse
-import functools
 import gzip
-import http.server
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from serve import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT, TOOLS = ROOT / "build" / "web", ROOT / "build" / "zig"
@@ -72,9 +72,7 @@ def main() -> None:
     args = parser.parse_args()
     assemble()
     if args.serve:
-        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=OUT)
-        print(f"http://127.0.0.1:{args.serve}/playground.html", flush=True)
-        http.server.ThreadingHTTPServer(("127.0.0.1", args.serve), handler).serve_forever()
+        serve(OUT, args.serve, "playground.html")
 
 
 if __name__ == "__main__":

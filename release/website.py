@@ -9,8 +9,6 @@ Exit status 1: zensical warns, or a link of the built pages leads nowhere.
 """
 
 import argparse
-import functools
-import http.server
 import json
 import re
 import shutil
@@ -20,6 +18,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from serve import serve
 from website_links import broken
 from website_notebook import markdown
 
@@ -145,9 +144,7 @@ def main() -> None:
     args = parser.parse_args()
     site = build(args.to.resolve())
     if args.serve:
-        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
-        print(f"http://127.0.0.1:{args.serve}/", flush=True)
-        http.server.ThreadingHTTPServer(("127.0.0.1", args.serve), handler).serve_forever()
+        serve(site, args.serve)
 
 
 if __name__ == "__main__":
