@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 # From the ground up. A package imports from those to its left only.
 LAYERS = [
-    ("errors", "files", "records", "format", "data", "lookups", "runtime", "messages", "judging", "completing",
+    ("errors", "files", "records", "cluster", "format", "data", "lookups", "runtime", "messages", "judging", "completing",
      "server"),
     ("device", "console", "ops", "model", "runs", "teachers", "evaluation", "training", "adapting", "report",
      "study", "publishing", "cli"),
