@@ -23,7 +23,7 @@ from cpu1.runs.folders import LOCK
 from cpu1.runs.progress import Progress, progress
 from cpu1.study.lifeline import status_of
 from cpu1.study.places import Launch, Outcome, outcome, spawn
-from cpu1.study.store import Stamps, Store
+from cpu1.study.store import CHECKPOINTS, Stamps, Store
 
 LIFELINE = ("-m", "cpu1.study.lifeline")
 TICK = 0.25  # seconds between two looks at a folder
@@ -126,7 +126,9 @@ class Mirror:
 
     def begin(self) -> None:
         """Takes over what the store has, unless this node has come as far before."""
-        if self._newest() < self.store.newest_checkpoint(self.name) or not self._newest():
+        self.stamps = self.store.held(self.name)
+        stored = max((file for file in self.stamps if file.startswith(CHECKPOINTS)), default="")
+        if not self._newest() or self._newest() < stored:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             self.stamps = self.store.pull(self.name, self.folder)

@@ -17,6 +17,8 @@ from cpu1.errors import UserError
 CHECKPOINTS = "checkpoints/"
 RESULT = "result.json"
 
+UNKNOWN = (-1, -1)
+
 Stamps = Mapping[str, tuple[int, int]]  # of a folder's files: size, and time of the last change in ns
 
 
@@ -55,16 +57,11 @@ class Store:
                 copied[file] = _stamp(folder / file)
         return copied
 
-    def has_result(self, name: str) -> bool:
-        """Whether a run is done."""
-        return bool(self.files.exists(f"{self.root}/{name}/{RESULT}"))
-
-    def newest_checkpoint(self, name: str) -> str:
-        """The name of a run's newest checkpoint; empty where there is none."""
-        return max((file for file in self._listed(name) if file.startswith(CHECKPOINTS)), default="")
+    def held(self, name: str) -> Stamps:
+        """The files of a run, by their names in its folder, with stamps that no file has."""
+        return dict.fromkeys(self._listed(name), UNKNOWN)
 
     def _listed(self, name: str) -> list[str]:
-        """The files of a run, by their names in its folder."""
         self.files.invalidate_cache()
         prefix = f"{self.root}/{name}/"
         found = [str(path) for path in self.files.find(prefix)]
