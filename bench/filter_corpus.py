@@ -4,16 +4,15 @@
         --train books-train.txt reference-train.txt tech-train.txt --lmplz kenlm/build/bin/lmplz
 
 A corpus is mixed of documents of --length bytes in known shares: clean text that the model was not trained on, other
-such text with errors of OCR in 3% of the characters, text in other languages, tables, and boilerplate. Each method gives
-every document one figure and drops the documents with the worst. Then, with 95% bootstrap intervals over documents:
+such text with errors of OCR in 3% of the characters, text in other languages, tables, and boilerplate. Each method
+gives every document one figure and drops those with the worst. Then, with 95% bootstrap intervals over documents:
 
     break_even  share of clean documents among as many as there are clean ones (precision and recall are equal there)
     precision   share of clean documents among the best, when 90% of all clean ones are kept
     kept        share of each kind that is kept there
     s_per_mb    seconds of one core for 10^6 bytes, without loading and training
 
-`cpu1` is bits per byte. `cpu1, both ends` is their distance from the corpus's median, since what a model finds too
-predictable is rarely text. The other methods are those of bench/judge.py, which has more about them.
+`cpu1` is bits per byte. The other methods are those of bench/judge.py, which has more about them.
 """
 
 import argparse
@@ -67,13 +66,14 @@ def mixed(args: argparse.Namespace) -> list[tuple[str, str]]:
     chance = random.Random(args.seed)
     counts = {kind: args.documents * share // 100 for kind, share in SHARES.items()}
     noisy = next(kind for kind in counts if kind.startswith("OCR"))
-    good = judging.passages(args.clean, 1, counts[CLEAN] + counts[noisy], chance)
+    good = judging.passages(args.clean, None, counts[CLEAN] + counts[noisy], chance, args.length)
     chance.shuffle(good)
     words = [word for word in " ".join(good[:50]).split() if word.isalpha() and len(word) > 3]
     sources = [source for _, source in args.foreign]
     found = [(CLEAN, text) for text in good[: counts[CLEAN]]]
     found += [(noisy, judging.noisy(text, OCR, chance)) for text in good[counts[CLEAN] :]]
-    found += [("other languages", text) for text in judging.passages(sources, None, counts["other languages"], chance)]
+    foreign = judging.passages(sources, None, counts["other languages"], chance, args.length)
+    found += [("other languages", text) for text in foreign]
     found += [("tables", table(args.length, words, chance)) for _ in range(counts["tables"])]
     found += [("boilerplate", judging.boilerplate(args.length, chance)) for _ in range(counts["boilerplate"])]
     chance.shuffle(found)
@@ -127,9 +127,7 @@ def methods(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[tuple[st
     model = Model(args.model or default_model())
     begun = time.process_time()
     bits = np.array([each.mean() for _, each in bits_of_each(model, (text.encode() for text in texts))])
-    seconds, size = time.process_time() - begun, model.path.stat().st_size
-    yield "cpu1", bits, seconds, size
-    yield "cpu1, both ends", np.abs(bits - np.median(bits)), seconds, size
+    yield "cpu1", bits, time.process_time() - begun, model.path.stat().st_size
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
         for name, scorer, data_bytes in judging.others(args, Path(folder)):
             begun = time.process_time()

@@ -23,7 +23,7 @@ from streams import processor
 
 from cpu1.cli.options import byte_size, positive
 from cpu1.cluster import connected
-from cpu1.corpora.on_ray import bits_of, mapped
+from cpu1.corpora.on_ray import bits_of, in_order, mapped
 from cpu1.corpora.scorer import Scorer, packed_bytes
 from cpu1.data.formats import cut
 from cpu1.data.sources import documents
@@ -52,8 +52,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     packed = packed_bytes(args.model)
     scorer = Scorer(packed)
     with connected("ray") as ray:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        ray.data.DataContext.get_current().execution_options.preserve_order = True
+        in_order(ray)
         few = ray.data.from_items([{"text": text} for text in rows[: args.cores]])
         start, _ = seconds(lambda: bits_of(mapped(few, Scorer, packed, "text", args.cores)))
         rounds = list(_rounds(ray, args, rows, packed, scorer))

@@ -5,6 +5,7 @@ Ray is imported when a cluster is asked for. It is told to send no statistics of
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from cpu1.errors import UserError
 
 NAME = "ray"
 SCHEME = "ray://"
+PROBE_SECONDS = 5.0
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
 
@@ -48,6 +50,7 @@ def connected(on: str) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    _probe(on)
     try:
         ray.init(on if on != NAME else None, log_to_driver=False, logging_level="error")
     except (ConnectionError, TimeoutError, ValueError, RuntimeError, OSError) as error:
@@ -58,3 +61,15 @@ def connected(on: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _probe(on: str) -> None:
+    """UserError for an address where nobody listens: Ray would wait for minutes."""
+    address = on.removeprefix(SCHEME) if on != NAME else os.environ.get("RAY_ADDRESS", "").removeprefix(SCHEME)
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return  # a name of Ray's own, like auto and local
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"{on if on != NAME else address}: no Ray cluster answers ({error})") from None

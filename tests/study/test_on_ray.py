@@ -92,7 +92,12 @@ def results(folder: Path) -> dict[str, object]:
             rows = [json.loads(line) for line in lines]
             found[name] = [{key: row[key] for key in row if key not in CLOCK} for row in rows]
             found[f"{name} curve"] = [[row["curve"][key] for key in ("bytes", "bpb")] for row in rows if "curve" in row]
-        elif path.is_file() and path.name not in ("log.txt", "env.json", ".lock", "model.cpu1"):  # the last holds the result
+        elif path.is_file() and path.name not in (
+            "log.txt",
+            "env.json",
+            ".lock",
+            "model.cpu1",
+        ):  # the last holds the result
             found[name] = path.read_bytes()
     return found
 

@@ -4,14 +4,13 @@ A line of JSON keeps all that it held. One that is no record with a text comes b
 """
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from cpu1.cluster import connected
 from cpu1.corpora.buckets import SHARES
-from cpu1.corpora.on_ray import score, score_lines
+from cpu1.corpora.on_ray import in_order, score, score_lines
 from cpu1.corpora.scorer import BITS, BUCKET, BYTES, ERROR, LINE
 from cpu1.data.formats import DECODERS
 from cpu1.data.paths import find_files
@@ -64,10 +63,7 @@ def scored_lines(wish: Wish) -> Iterator[str]:
 
 def _tables(ray: Any, wish: Wish, paths: list[str], kind: str) -> Iterator[Any]:
     """The scored tables of Arrow, in the order of what was read; at least one."""
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    in_order(ray)
     try:
         if kind == LINES:
             scored = score_lines(ray.data.read_text(paths), wish.field, wish.model, wish.shares)

@@ -9,6 +9,7 @@ scored.filter(expr="bucket != 'tail'").write_parquet("s3://bucket/kept")
 Shapes: T texts.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from cpu1.corpora.buckets import SHARES, bounds, bucket_of
 from cpu1.corpora.scorer import BITS, BUCKET, LineScorer, Scorer, check_columns, packed_bytes
 
-ROWS = 64  # of a block: a few seconds of work
+ROWS = 16  # of a block: seconds of work
 SHARE_OF_CORE = (
     0.5  # that an actor asks for, so that tasks which read and write are let in between; it uses a whole one
 )
@@ -58,13 +59,33 @@ def mapped(dataset: Any, scorer: type[Scorer], packed: bytes, field: str, actors
 
     cores = actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
     return dataset.repartition(target_num_rows_per_block=ROWS).map_batches(
-        scorer,
-        fn_constructor_args=(packed, field),
+        _Actor,
+        fn_constructor_args=(scorer, [ray.put(packed)], field),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=SHARE_OF_CORE,
         compute=ray.data.ActorPoolStrategy(size=cores),
     )
+
+
+class _Actor:
+    """A scorer on a node. The model's bytes come in a box, as one object for all actors of a node."""
+
+    def __init__(self, scorer: type[Scorer], box: list[Any], field: str) -> None:
+        import ray
+
+        self.scorer = scorer(ray.get(box[0]), field)
+
+    def __call__(self, table: Any) -> Any:
+        return self.scorer(table)
+
+
+def in_order(ray: Any) -> None:
+    """Has Ray Data keep the order of rows, and print nothing of its own but warnings."""
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def bucketed(scored: Any, shares: Sequence[float]) -> Any:

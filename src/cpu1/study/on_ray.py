@@ -1,6 +1,6 @@
 """A study's runs on a Ray cluster: an actor for each run, with its cores or its GPU.
 
-Ray decides which node trains a run. Where that node is lost, the run is handed on and goes on from its newest
+Ray decides which node trains a run. Where that node is lost, the run is handed on and continues from its newest
 checkpoint, so all nodes have to see its folder: as a path, or through a store.
 """
 
