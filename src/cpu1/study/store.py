@@ -76,7 +76,11 @@ class Store:
             self.files.put_file(str(path), half)
         except FileNotFoundError:
             return
-        self.files.mv(half, target)
+        if "file" in self.files.protocol:
+            self.files.mv(half, target)
+        else:  # mv would read brackets in a folder's name as a pattern
+            self.files.cp_file(half, target)
+            self.files.rm_file(half)
 
     def _get(self, source: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
