@@ -111,11 +111,16 @@ def boilerplate(size: int, chance: random.Random) -> str:
     return "\n".join(lines)
 
 
-def passages(sources: Sequence[str], half: int | None, count: int, chance: random.Random) -> list[str]:
+def passages(
+    sources: Sequence[str], half: int | None, count: int, chance: random.Random, size: int | None = None
+) -> list[str]:
     """`count` passages that begin at the beginning of a line, from all sources alike; `half`: of every other document.
+
+    They have a little more than `size` bytes, or than the longest of LENGTHS.
 
     UserError where there are too few.
     """
+    size = size or LENGTHS[-1]
     found: list[str] = []
     for number, source in enumerate(sources):
         wanted = count * (number + 1) // len(sources) - len(found)
@@ -123,15 +128,15 @@ def passages(sources: Sequence[str], half: int | None, count: int, chance: rando
             (document, start)
             for place, document in enumerate(documents(source))
             if half is None or place % 2 == half
-            for start in range(0, len(document) - LENGTHS[-1], LENGTHS[-1])
+            for start in range(0, len(document) - size, size)
         ]
         if len(starts) < wanted:
             raise UserError(f"{source}: gives {len(starts)} passages, and {wanted} are wanted; use fewer (--passages)")
         for document, start in chance.sample(starts, wanted):
             begin = document.find(b"\n", start) + 1 if start else 0
-            if not start <= begin <= min(start + LENGTHS[-1] // 4, len(document) - LENGTHS[-1]):
+            if not start <= begin <= min(start + size // 4, len(document) - size):
                 begin = start
-            found.append(document[begin : begin + LENGTHS[-1] + 64].decode(errors="ignore"))
+            found.append(document[begin : begin + size + 64].decode(errors="ignore"))
     return found
 
 

@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 # From the ground up. A package imports from those to its left only.
 LAYERS = [
-    ("errors", "files", "records", "format", "data", "lookups", "runtime", "messages", "judging", "completing",
-     "server"),
+    ("errors", "files", "records", "cluster", "format", "data", "lookups", "runtime", "messages", "judging", "corpora",
+     "completing", "server"),
     ("device", "console", "ops", "model", "runs", "teachers", "evaluation", "training", "adapting", "report",
      "study", "publishing", "cli"),
 ]  # fmt: skip

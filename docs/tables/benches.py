@@ -424,6 +424,25 @@ def judging_verdicts() -> Table:
     return Table(["bytes: percentile", *head], "lrrrrrr", lines)
 
 
+@table("filter")
+def filtered() -> Table:
+    """A filtered corpus, as `bench/filter_corpus.py --json` measured it."""
+    lines = []
+    for name, row in bench("filter")["methods"].items():
+        figures = (f"{each[0]:.1%} [{each[1]:.0%}, {each[2]:.0%}]" for each in (row["precision"], row["break_even"]))
+        lines.append([JUDGES[name], *figures, f"{row['s_per_mb']:.2g}"])
+    return Table(["method", "precision at 90% recall", "break-even point", "s a MB, one core"], "lrrr", lines)
+
+
+@table("filter-kinds")
+def filtered_kinds() -> Table:
+    """What is kept of each kind of document, where 90% of the clean ones are."""
+    methods = bench("filter")["methods"]
+    kinds = next(iter(methods.values()))["kept"]
+    lines = [[kind, *(f"{row['kept'][kind]:.0%}" for row in methods.values())] for kind in kinds]
+    return Table(["kept of", *(JUDGES[name] for name in methods)], "l" + "r" * len(methods), lines)
+
+
 TYPED = {"kept": "kept, in the process", "pipe": "kept, `cpu1 complete --stdin`", "new": "a new session each"}
 
 

@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpu1.cli import corpora
+from cpu1.cli.corpora import shares
 from cpu1.cli.options import (
     PACKED,
     STANDARD,
@@ -16,12 +18,14 @@ from cpu1.cli.options import (
     byte_size,
     count,
     device_option,
+    field_option,
     input_bytes,
     json_option,
     keep_inputs,
     learn_option,
     model_option,
     model_path,
+    on_option,
     opened_model,
     out_option,
     positive,
@@ -97,13 +101,34 @@ def add(command: Command) -> None:
     threads_option(p)
     device_option(p, "cpu", "device for a run folder; packed models run on the CPU")
 
-    p = command(score, "score", "score book.txt", "score - -m model.cpu1 --json < book.txt")
-    p.add_argument("file", type=Path, metavar="FILE", help="text to score, or - to read standard input")
+    p = command(
+        score,
+        "score",
+        "score book.txt",
+        "score - -m model.cpu1 --json < book.txt",
+        "score pages/ --on ray --out scored.parquet",
+        "score posts.jsonl --field body --on ray --json",
+    )
+    p.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="text to score, or - to read standard input; with --on, Parquet files or JSON lines of many texts",
+    )
     model_option(p)
     learn_option(p, "let the model learn from the text while it reads; its figure is not that of the model alone")
     adapter_option(p)
     threads_option(p)
     json_option(p)
+    on_option(p, "score each text of the files")
+    field_option(p)
+    out_option(p, "with --on, file to write: the same rows with bits_per_byte, bytes and bucket")
+    p.add_argument(
+        "--buckets",
+        type=shares,
+        metavar="LOW,HIGH",
+        help="with --on, per cent of texts below the bounds of head, middle and tail (default: thirds)",
+    )
 
     p = command(learn, "learn", "learn notes.txt -o mine.cpa", "learn mail/*.txt -o mine.cpa -m model.cpu1")
     p.add_argument("files", type=Path, nargs="+", metavar="FILE", help="text to learn from, or - for standard input")
@@ -190,16 +215,20 @@ def _continuation(
 def score(args: argparse.Namespace) -> int:
     """Measure how well a model predicts a text, in bits per byte.
 
-    Lower is better. The file is read as one document.
+    Lower is better. The file is read as one document. On a cluster each text of the files is scored alone.
     """
-    model, text = model_path(args), input_bytes(args.file)
+    corpora.check(args)
+    if args.on is not None:
+        return corpora.score(args)
+    file = Path(args.files[0])
+    model, text = model_path(args), input_bytes(file)
     if not text:
-        raise UserError(f"{args.file}: empty, nothing to score")
+        raise UserError(f"{file}: empty, nothing to score")
     opened = opened_model(model, args)
     bits = opened.score(text)
     found = {"bytes": len(text), "bits": float(bits.sum()), "bpb": float(bits.mean()), "learning": opened.learn}
     how = ", learning while it reads" if opened.learn else ""
-    line = f"{args.file}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document{how}"
+    line = f"{file}: {bits.mean():.4f} bits per byte, {len(text):,} bytes as one document{how}"
     print(json.dumps(found) if args.json else line)
     return 0
 

@@ -121,6 +121,25 @@ def jobs_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=positive, metavar="N", help="runs trained at once (default: one per core)")
 
 
+def cluster_options(parser: argparse.ArgumentParser) -> None:
+    """`--on` and `--store`: where the runs of a study are trained."""
+    on_option(parser, "train the runs")
+    parser.add_argument(
+        "--store",
+        metavar="ADDRESS",
+        help="with --on: keep run folders at this address, like s3://bucket/study, for nodes that do not see --out",
+    )
+
+
+def on_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--on`: a Ray cluster, see `cluster.connected`."""
+    parser.add_argument(
+        "--on",
+        metavar="CLUSTER",
+        help=f"{what} on a Ray cluster: ray, the one that runs here or all cores of this machine, or ray://HOST:PORT",
+    )
+
+
 def data_option(parser: argparse.ArgumentParser, what: str = "text to train on") -> None:
     """`--data` and `--field`: a source of text, see `data.sources.documents`."""
     parser.add_argument(

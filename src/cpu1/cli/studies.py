@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cpu1.cli.options import (
     Command,
     budget,
+    cluster_options,
     jobs_option,
     json_option,
     out_option,
@@ -40,6 +41,7 @@ def add(command: Command) -> None:
         "study --runs 03,04 --seeds 3 --scale nano --round r2 --equal-bytes --data books/",
         "study --runs 03,04 --tune 03:rate=3e-3 --scale nano --round r2 --equal-bytes",
         "study --scale original --round r1",
+        "study --scale nano --round r2 --on ray -o /shared/nano",
     )
     p.add_argument(
         "--runs", default="all", metavar="RUN[,RUN]", help="which models to train, like 03,04 (default: all)"
@@ -59,6 +61,7 @@ def add(command: Command) -> None:
         help="change a training setting for some runs only, like 02,03:rate=3e-3; repeatable",
     )
     jobs_option(p)
+    cluster_options(p)
 
     p = command(
         sweep,
@@ -67,6 +70,7 @@ def add(command: Command) -> None:
         "sweep 03,04 --vary optimizer=adamw,muon --vary ffn=SwiGLU,ReLU2 -o runs/optimisers",
         "sweep 04 --alone --vary rate=3e-3,9e-3 --vary weight_decay=0 --vary z_loss=1e-4",
         "sweep 18 --alone --vary tables.rows=8192,65536 --vary 'tables.contexts=[3,4],[3,4,6]'",
+        "sweep 04 --vary rate=3e-3,6e-3 --on ray://head:10001 --store s3://bucket/rates",
     )
     p.add_argument("runs", metavar="RUN[,RUN]", help="which models to train, like 03,04")
     p.add_argument(
@@ -93,6 +97,7 @@ def add(command: Command) -> None:
         help="folder of a trained byte-level run, for variants that learn from a teacher",
     )
     jobs_option(p)
+    cluster_options(p)
 
 
 def ladder(args: argparse.Namespace) -> int:
@@ -144,6 +149,8 @@ def _study_request(args: argparse.Namespace, equal_bytes: bool) -> "Request":
         changes=tuple(args.changes),
         eval_bytes=args.eval_bytes,
         teacher_cache=args.teacher_cache,
+        on=args.on,
+        store=args.store,
     )
 
 

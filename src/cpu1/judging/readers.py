@@ -85,7 +85,7 @@ def records(source: str, field: str, standard: BinaryIO) -> Iterator[Record]:
         lines = _lines(_of_chunks(read_chunks(files[0])))
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield _record(number, line, field)
+            yield record_of(number, line, field)
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -109,7 +109,8 @@ def _of_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _record(number: int, line: bytes, field: str) -> Record:
+def record_of(number: int, line: bytes, field: str) -> Record:
+    """One line of JSON lines; what is no record with text in `field` comes with what is wrong with it."""
     if len(line) >= LONGEST_LINE:
         return Record(number, None, b"", f"longer than {LONGEST_LINE >> 20} MiB")
     try:

@@ -128,14 +128,14 @@ def table(jobs: Sequence[Job]) -> Table:
 
 def fitting(jobs: Sequence[Job], height: int) -> list[Job]:
     """As many rows as a terminal holds: what runs or went wrong first, then what waits, then what is done."""
-    importance = {"running": 0, "failed": 1, "blocked": 1, "interrupted": 1, "waiting": 2, "done": 3}
+    importance = {"running": 0, "failed": 1, "blocked": 1, "interrupted": 1, "queued": 2, "waiting": 2, "done": 3}
     kept = sorted(range(len(jobs)), key=lambda i: importance[jobs[i].state])[:height]
     return [jobs[i] for i in sorted(kept)]
 
 
 def summary(jobs: Sequence[Job], at_once: int, elapsed: float) -> str:
     """The totals in one line."""
-    counts = {state: sum(job.state == state for job in jobs) for state in ("running", "waiting", *STYLES)}
+    counts = {state: sum(job.state == state for job in jobs) for state in ("running", "queued", "waiting", *STYLES)}
     parts = [f"{counts['done']} of {len(jobs)} done"]
     parts += [f"{count} {state}" for state, count in counts.items() if count and state != "done"]
     left = seconds_left(jobs, at_once)
@@ -147,9 +147,10 @@ def seconds_left(jobs: Sequence[Job], at_once: int) -> float | None:
     looks = [job.progress for job in jobs if job.state in ("running", "done")]
     totals = [look.seconds + look.seconds_left for look in looks if look.seconds and look.seconds_left is not None]
     running = [job.progress.seconds_left or 0.0 for job in jobs if job.state == "running"]
-    waiting = sum(job.state == "waiting" for job in jobs)
+    waiting = sum(job.state in ("queued", "waiting") for job in jobs)
     if not totals or not (running or waiting):
         return None
+    at_once = min(at_once, max(len(running), 1))  # a cluster has fewer cores than runs
     return max([(sum(running) + waiting * sum(totals) / len(totals)) / at_once, *running])
 
 

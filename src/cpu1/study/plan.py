@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 from cpu1.errors import UserError
@@ -12,6 +11,7 @@ from cpu1.records import to_json
 from cpu1.runs.folders import Key
 from cpu1.runs.progress import Progress
 from cpu1.runs.studies import FORMAT, Planned, StudyPlan, read_plan
+from cpu1.study.places import Process
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Plan:
 
 @dataclass(eq=False)
 class Job:
-    """One run of a plan to train. `state` is waiting, running, done, failed, blocked or interrupted."""
+    """One run of a plan to train. `state` is waiting, queued, running, done, failed, blocked or interrupted."""
 
     plan: Plan
     key: Key
@@ -51,7 +51,9 @@ class Job:
     teaches: bool = False
     state: str = "waiting"
     message: str = ""  # why it failed or is blocked
-    process: Popen[bytes] | None = None
+    process: Process | None = None
+    lost: int = 0  # times in a row that its machine was lost, at step `lost_at`
+    lost_at: int = -1
     progress: Progress = field(default_factory=lambda: Progress("waiting"))
 
     @property

@@ -1,14 +1,12 @@
 """Trains what a study is missing: one process a run, a few at once, to be stopped and taken up at any time.
 
 A run with a result.json is done and never started again; an unfinished one continues from its last checkpoint,
-which is the training command's business. The commands answer by their exit status: 0 done, 130 stopped after
-saving, 2 bad input or a guard (error.json says which); anything else is a crash (log.txt's end is shown).
+which is the training command's business. Where the processes run is `places`; one that is lost with its machine is
+started again.
 """
 
 import contextlib
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,20 +19,20 @@ from rich.console import Console
 from rich.text import Text
 
 from cpu1.console import open_console
-from cpu1.errors import UserError
 from cpu1.files import is_locked, locked, write_json
-from cpu1.records import read
 from cpu1.runs.folders import LOCK
 from cpu1.runs.progress import progress
-from cpu1.runs.result import Fault
 from cpu1.study.live import View, make_view
+from cpu1.study.places import Here, Launch, Place
 from cpu1.study.plan import Job, Plan, make_jobs, record, with_teachers
 
 TRAIN = (sys.executable, "-m", "cpu1", "train")
 TICK = 0.25  # seconds between two looks at the processes
 SAVING = 30.0  # seconds that interrupted runs get to save
-LOG_LINES = 12
-LOG_TAIL = 8192  # bytes
+ENDING = 2.0  # seconds that any other process gets to end, before it is ended by force
+MOST_LOST = 5  # times that a run may be lost without a step further: it may be what ends its machines
+HERE = Here()
+AT_WORK = ("queued", "running")  # states of jobs that have a process; a queued one waits for cores where that runs
 
 
 def run_study(
@@ -44,12 +42,13 @@ def run_study(
     command: Sequence[str] = TRAIN,
     console: Console | None = None,
     beside: Mapping[str, Any] | None = None,
+    place: Place = HERE,
 ) -> int:
     """Trains the runs of `plan` that are not done, and shows how they come on.
 
     teachers: each student's teacher, e.g. {"14": "02"}; it is added to the plan, trained first and handed on
     as `--teacher FOLDER`. titles: what to call runs that have not started. command: the training command. beside:
-    JSON files of the study's folder, written with its plan.
+    JSON files of the study's folder, written with its plan. place: where the processes run.
 
     Returns 0 when all are done, 1 when some failed (listed; the others finish), 130 when interrupted by
     SIGINT, SIGTERM or SIGHUP (runs are asked to save). UserError: a plan that does not fit the folder, or a
@@ -58,18 +57,20 @@ def run_study(
     plan = with_teachers(plan, teachers)
     with at_work(plan.folder):
         record(plan, beside)
-        return run_jobs(make_jobs(plan, teachers, titles or {}), plan.jobs, command, console or open_console())
+        jobs = make_jobs(plan, teachers, titles or {})
+        return run_jobs(jobs, plan.jobs, command, console or open_console(), place)
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int, command: Sequence[str], console: Console) -> int:
+def run_jobs(jobs: Sequence[Job], at_once: int, command: Sequence[str], console: Console, place: Place = HERE) -> int:
     """Trains what is not done of `jobs`, which may be of several plans, `at_once` at a time; the exit status."""
     for job in jobs:
+        place.fetch(job.folder)
         if (job.folder / "result.json").exists():
             job.state, job.progress = "done", progress(job.folder)
     with Stop() as stop:
         try:
             with make_view(console, jobs, at_once) as view:
-                work(jobs, at_once, command, view, stop)
+                work(jobs, at_once, command, view, stop, place)
                 if stop.asked:
                     save(jobs, view, stop)
         finally:
@@ -77,7 +78,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, command: Sequence[str], console:
     return report(jobs, console, stop.asked > 0)
 
 
-def work(jobs: Sequence[Job], at_once: int, command: Sequence[str], view: View, stop: "Stop") -> None:
+def work(jobs: Sequence[Job], at_once: int, command: Sequence[str], view: View, stop: "Stop", place: Place) -> None:
     """Starts and watches processes until none is left to start or wait for, or until asked to stop.
 
     A run in whose folder another process trains is waited for: it outlived a study that was killed.
@@ -87,11 +88,11 @@ def work(jobs: Sequence[Job], at_once: int, command: Sequence[str], view: View, 
         settle(jobs)
         waiting = [job for job in queue if job.state == "waiting"]
         held = [job for job in waiting if is_locked(job.folder / LOCK)]
-        free = at_once - len(held) - sum(job.state == "running" for job in jobs)
+        free = at_once - len(held) - sum(job.state in AT_WORK for job in jobs)
         for job in [job for job in waiting if job not in held and ready(job)][: max(free, 0)]:
-            start(job, command)
+            start(job, command, place)
         view.show(jobs)
-        if not any(job.state in ("waiting", "running") for job in jobs):
+        if not any(job.state in ("waiting", *AT_WORK) for job in jobs):
             return
         time.sleep(TICK)
 
@@ -108,94 +109,78 @@ def ready(job: Job) -> bool:
     return False
 
 
-def start(job: Job, command: Sequence[str]) -> None:
-    """Starts a run in a session of its own, so that the terminal's Ctrl-C reaches it through us, once."""
+def start(job: Job, command: Sequence[str], place: Place) -> None:
+    """Starts a run."""
     plan, key = job.plan, job.key
     words = [*command, key.run, "--scale", key.scale, "--round", key.round, "--seed", str(key.seed)]
     words += ["--data", plan.data, *(["--field", plan.field] if plan.field else []), "--out", str(job.folder)]
     words += ["--threads", str(plan.threads), "--device", plan.device, "--quiet"]
     words += ["--teacher", str(job.teacher.folder)] if job.teacher else []
     words += ["--teacher-cache", str(job.teacher_cache)] if job.teacher_cache else []
+    words += [*plan.extra, *(word for setting in plan.own(key.run) for word in ("--set", setting))]
     job.folder.mkdir(exist_ok=True)
     (job.folder / "error.json").unlink(missing_ok=True)
-    try:
-        with (job.folder / "log.txt").open("ab") as log:
-            job.process = subprocess.Popen(
-                [*words, *plan.extra, *(word for setting in plan.own(key.run) for word in ("--set", setting))],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise UserError(f"{command[0]}: the training command does not start ({error})") from None
-    job.state, job.progress = "running", progress(job.folder, running=True)
+    teacher = job.teacher.folder if job.teacher else None
+    text = plan.data, plan.field, plan.data_sha256
+    job.process = place.start(Launch(tuple(words), job.folder, teacher, *text, plan.threads, plan.device))
+    job.state = "queued"
+    settle([job])
 
 
-def settle(jobs: Sequence[Job]) -> None:
-    """Looks at every running process; a finished one gets its final state."""
+def settle(jobs: Sequence[Job], stopping: bool = False) -> None:
+    """Looks at every process; a run whose process has ended gets its final state, and one that was lost waits again."""
     for job in jobs:
-        if job.state != "running" or job.process is None:
+        if job.state not in AT_WORK or job.process is None:
             continue
-        status = job.process.poll()
-        if status is not None:
-            job.state, job.message = outcome(job.folder, status)
-        job.progress = progress(job.folder, running=status is None)
+        if job.state == "queued" and job.process.begun():
+            job.state, job.message = "running", ""
+        if job.process.alive():
+            job.progress = job.process.look()
+            continue
+        job.state, job.message = job.process.outcome()
+        if job.state == "lost":
+            lose(job, stopping)
+        else:
+            job.progress = progress(job.folder)
 
 
-def outcome(folder: Path, status: int) -> tuple[str, str]:
-    """What a process came to: its state, and why. A crash leaves an error.json as well, for the report."""
-    if status == 0 and (folder / "result.json").exists():
-        return "done", ""
-    if status == 130:
-        return "interrupted", "stopped after saving"
-    if (folder / "error.json").exists():
-        return "failed", read(Fault, folder / "error.json").error
-    if status == 0:
-        message = "ended without a result.json"
-    elif status < 0:
-        message = f"killed by signal {-status}" + (" (out of memory?)" if status == -signal.SIGKILL else "")
+def lose(job: Job, stopping: bool) -> None:
+    """What becomes of a run that was lost with its machine: it goes on elsewhere from its newest checkpoint."""
+    job.lost = job.lost + 1 if job.progress.step <= job.lost_at else 1
+    job.lost_at = job.progress.step
+    if stopping:
+        job.state = "interrupted"
+    elif job.lost < MOST_LOST:
+        job.state = "waiting"
     else:
-        message = f"crashed with exit status {status}"
-    message = "\n".join([message, *log_tail(folder / "log.txt")])
-    write_json(folder / "error.json", {"error": message})
-    return "failed", message
-
-
-def log_tail(path: Path) -> list[str]:
-    """The last lines of a log."""
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
-        return file.read(LOG_TAIL).decode("utf-8", "replace").splitlines()[-LOG_LINES:]
+        job.state, job.message = "failed", f"{job.message} {job.lost} times without a step further"
+        write_json(job.folder / "error.json", {"error": job.message})
 
 
 def save(jobs: Sequence[Job], view: View, stop: "Stop") -> None:
     """Asks the running runs once to save and leave, and waits for them; a second signal waits no longer."""
     asked, deadline = stop.asked, time.monotonic() + SAVING
     for job in jobs:
-        if job.process and job.process.poll() is None:
-            job.process.send_signal(signal.SIGINT)
-    while any(job.state == "running" for job in jobs) and time.monotonic() < deadline and stop.asked == asked:
-        settle(jobs)
+        if job.process and job.process.alive():
+            job.process.ask()
+    while any(job.state in AT_WORK for job in jobs) and time.monotonic() < deadline and stop.asked == asked:
+        settle(jobs, stopping=True)
         view.show(jobs)
         time.sleep(TICK)
 
 
 def end(jobs: Sequence[Job]) -> None:
     """Leaves no process behind, whatever happened: by request, then by force, with its own children."""
-    alive = [job.process for job in jobs if job.process and job.process.poll() is None]
+    alive = [job.process for job in jobs if job.process and job.process.alive()]
     for process in alive:
         process.terminate()
-    deadline = time.monotonic() + (2.0 if alive else 0.0)
+    deadline = time.monotonic() + ENDING
+    while any(process.alive() for process in alive) and time.monotonic() < deadline:
+        time.sleep(ENDING / 100)
     for process in alive:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline - time.monotonic()))
-    for process in alive:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
     for job in jobs:
-        if job.state == "running":
+        if job.state in AT_WORK:
             job.state = "interrupted"
 
 

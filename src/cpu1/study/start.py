@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from cpu1.report.render.terminal import print_report
 from cpu1.report.write import FILES, write_report
 from cpu1.runs.folders import Key
 from cpu1.runs.settings import KNOBS
+from cpu1.study.places import Place
 from cpu1.study.plan import agreed
-from cpu1.study.runner import Plan, run_study
+from cpu1.study.runner import HERE, Plan, run_study
 from cpu1.teachers.cache import Cache
 from cpu1.training.plan import Budget
 
 WRITTEN = (*FILES, "study.json", "baselines.json", "sweep.json", "sweep.md")  # into the folder of a study or a sweep
+MANY = 1000  # runs that a cluster is given at once
 REFERENCE_RUN = "07"  # whose round gives the bytes of a study with equal bytes
 
 
@@ -53,11 +56,32 @@ class Request:
     eval_bytes: int
     tuned: tuple[tuple[str, str], ...] = ()  # run, and a setting that it alone gets, like "rate=3e-3"
     teacher_cache: Path | None = None  # of runs that learn from one, instead of a run; in a sweep of all
+    on: str | None = None  # a Ray cluster, see `cluster.connected`; None: this machine
+    store: str | None = None  # an address for the run folders, where a cluster's nodes do not see `folder`
 
 
 def start(request: Request, console: Console | None = None) -> int:
     """Runs what is missing and writes the report; the exit status of the runner (0, 1 or 130)."""
     console = console or open_console()
+    with opened_place(request) as place:
+        return _start(request, place, console)
+
+
+@contextmanager
+def opened_place(request: Request) -> Iterator[Place]:
+    """Where the runs are trained. UserError for a cluster that is not there, and an address without one."""
+    if request.on is None:
+        if request.store is not None:
+            raise UserError(f"--store {request.store}: is for a cluster; add --on ray, or name a folder with --out")
+        yield HERE
+        return
+    from cpu1.study.on_ray import ray_place
+
+    with ray_place(request.on, request.folder, request.store) as place:
+        yield place
+
+
+def _start(request: Request, place: Place, console: Console) -> int:
     plan = make_plan(request)
     recipes = [changed(ladder.recipe(run, request.scale), request.changes) for run in plan.runs]
     with console.status("preparing the text"):
@@ -73,7 +97,7 @@ def start(request: Request, console: Console | None = None) -> int:
     teachers = _teachers()
     titles = {run: rung.title for run, rung in ladder.LADDER.items()}
     beside = {"baselines.json": {name: asdict(line) for name, line in lines.items()}}
-    status = run_study(plan, teachers, titles, console=console, beside=beside)
+    status = run_study(plan, teachers, titles, console=console, beside=beside, place=place)
     if status == 130:
         return status
 
@@ -122,12 +146,17 @@ def make_plan(request: Request) -> Plan:
         round=request.round,
         data=request.data,
         field=request.field,
-        jobs=request.jobs or max(1, (os.cpu_count() or 1) // request.threads),
+        jobs=request.jobs or _at_once(request),
         threads=request.threads,
         device=request.device,
         teacher_cache=request.teacher_cache,
         extra=_extra(request),
     )
+
+
+def _at_once(request: Request) -> int:
+    """One run a core. A cluster is given them all: it knows its cores, and may have more later."""
+    return MANY if request.on else max(1, (os.cpu_count() or 1) // request.threads)
 
 
 def _tuned(asked: Iterable[tuple[str, str]], runs: tuple[str, ...]) -> Iterator[tuple[str, str]]:

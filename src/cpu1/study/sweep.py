@@ -24,9 +24,10 @@ from cpu1.files import write_atomic, write_json
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe
 from cpu1.runs.settings import KNOBS, read_value
+from cpu1.study.places import Place
 from cpu1.study.plan import agreed, make_jobs, record
 from cpu1.study.runner import TRAIN, at_work, run_jobs
-from cpu1.study.start import Request, make_plan, measure_speeds, prepare_text
+from cpu1.study.start import Request, make_plan, measure_speeds, opened_place, prepare_text
 from cpu1.study.sweep_table import Member, markdown, tabulate
 from cpu1.training.lessons import open_cache
 from cpu1.training.plan import Job, draft, make_recipe
@@ -53,6 +54,11 @@ def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] =
     whose variants were made with other options.
     """
     console = console or open_console()
+    with opened_place(sweep.request) as place:
+        return _start(sweep, place, console, command)
+
+
+def _start(sweep: Sweep, place: Place, console: Console, command: Sequence[str]) -> int:
     members = make_members(sweep)
     jobs = [planned(sweep, member, run) for member in members for run in member.plan.runs]
     recipes = [make_recipe(job) for job in jobs]
@@ -69,7 +75,7 @@ def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] =
             record(member.plan)
         plans = [(member.plan, dict.fromkeys(member.plan.runs, member.plan.name)) for member in members]
         queue = [job for plan, titles in plans for job in make_jobs(plan, {}, titles)]
-        status = run_jobs(queue, members[0].plan.jobs, command, console)
+        status = run_jobs(queue, members[0].plan.jobs, command, console, place)
     if status != 130:
         measure_speeds([member.plan.folder for member in members], console)
     table = tabulate(members, make_plan(sweep.request).extra)

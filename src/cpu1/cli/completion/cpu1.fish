@@ -51,7 +51,7 @@ function _shtab_cpu1_using
 end
 
 set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench complete judge serve adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --eval-bytes --field --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --most --name --out --part --piece --port --queue --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --streams --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --tune --vary --window --with --words --worst -m -n -o
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --buckets --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --eval-bytes --field --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --most --name --on --out --part --piece --port --queue --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --store --streams --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --tune --vary --window --with --words --worst -m -n -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -120,7 +120,10 @@ complete -c cpu1 -n '_shtab_cpu1_using score' -l learn -d 'let the model learn f
 complete -c cpu1 -n '_shtab_cpu1_using score' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'start from what `cpu1 learn` wrote, and learn on from there'
 complete -c cpu1 -n '_shtab_cpu1_using score' -l threads -x -d 'number of threads (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using score' -l json -d 'print JSON instead of text'
-complete -c cpu1 -n '_shtab_cpu1_using score; and test $_shtab_cpu1_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'text to score, or - to read standard input'
+complete -c cpu1 -n '_shtab_cpu1_using score' -l on -x -d 'score each text of the files on a Ray cluster: ray, the one that runs here or all cores of this machine, or ray://HOST:PORT'
+complete -c cpu1 -n '_shtab_cpu1_using score' -l field -x -d 'field or column that holds the text in JSONL and Parquet files (default: text)'
+complete -c cpu1 -n '_shtab_cpu1_using score' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'with --on, file to write: the same rows with bits_per_byte, bytes and bucket'
+complete -c cpu1 -n '_shtab_cpu1_using score' -l buckets -x -d 'with --on, per cent of texts below the bounds of head, middle and tail (default: thirds)'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a learn -d 'Let a model read texts, and keep what it learns in a file.'
 complete -c cpu1 -n '_shtab_cpu1_using learn' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using learn' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'adapter to write'
@@ -306,6 +309,8 @@ complete -c cpu1 -n '_shtab_cpu1_using study' -l eval-bytes -x -d 'amount of val
 complete -c cpu1 -n '_shtab_cpu1_using study' -l equal-bytes -d 'train every run on as much text as run 07 gets from --round'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l tune -x -d 'change a training setting for some runs only, like 02,03:rate=3e-3; repeatable'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l jobs -x -d 'runs trained at once (default: one per core)'
+complete -c cpu1 -n '_shtab_cpu1_using study' -l on -x -d 'train the runs on a Ray cluster: ray, the one that runs here or all cores of this machine, or ray://HOST:PORT'
+complete -c cpu1 -n '_shtab_cpu1_using study' -l store -x -d 'with --on: keep run folders at this address, like s3://bucket/study, for nodes that do not see --out'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a sweep -d 'Train variants of a model and print one table.'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l vary -x -d 'values to try for a setting (as in --set) or part of the architecture (as in --with); a value may be a list, like [3,4]; repeatable'
@@ -326,6 +331,8 @@ complete -c cpu1 -n '_shtab_cpu1_using sweep' -l with -x -d 'change the architec
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l eval-bytes -x -d 'amount of validation text to score after training (default: 256Ki)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l teacher -xka "(__fish_complete_directories)" -d 'folder of a trained byte-level run, for variants that learn from a teacher'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l jobs -x -d 'runs trained at once (default: one per core)'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l on -x -d 'train the runs on a Ray cluster: ray, the one that runs here or all cores of this machine, or ray://HOST:PORT'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l store -x -d 'with --on: keep run folders at this address, like s3://bucket/study, for nodes that do not see --out'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a held-out -d 'Score the runs of a study on other texts.'
 complete -c cpu1 -n '_shtab_cpu1_using held-out' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using held-out' -l text -x -d 'a text to score and its name in the report; repeatable'

@@ -406,7 +406,11 @@ _shtab_cpu1_score_options=(
   "--adapter[start from what \`cpu1 learn\` wrote, and learn on from there]:FILE:_files"
   "--threads[number of threads (default\: 1)]:N:"
   "--json[print JSON instead of text]"
-  ":text to score, or - to read standard input:_files"
+  "--on[score each text of the files on a Ray cluster\: ray, the one that runs here or all cores of this machine, or ray\:\/\/HOST\:PORT]:CLUSTER:"
+  "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
+  {-o,--out}"[with --on, file to write\: the same rows with bits_per_byte, bytes and bucket]:FILE:_files"
+  "--buckets[with --on, per cent of texts below the bounds of head, middle and tail (default\: thirds)]:LOW,HIGH:"
+  "(*):text to score, or - to read standard input\; with --on, Parquet files or JSON lines of many texts:()"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -454,6 +458,8 @@ _shtab_cpu1_study_options=(
   "--equal-bytes[train every run on as much text as run 07 gets from --round]"
   "*--tune[change a training setting for some runs only, like 02,03\:rate\=3e-3\; repeatable]:RUN[,RUN]:NAME=VALUE:"
   "--jobs[runs trained at once (default\: one per core)]:N:"
+  "--on[train the runs on a Ray cluster\: ray, the one that runs here or all cores of this machine, or ray\:\/\/HOST\:PORT]:CLUSTER:"
+  "--store[with --on\: keep run folders at this address, like s3\:\/\/bucket\/study, for nodes that do not see --out]:ADDRESS:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -479,6 +485,8 @@ _shtab_cpu1_sweep_options=(
   "--eval-bytes[amount of validation text to score after training (default\: 256Ki)]:SIZE:"
   "--teacher[folder of a trained byte-level run, for variants that learn from a teacher]:FOLDER:_files -/"
   "--jobs[runs trained at once (default\: one per core)]:N:"
+  "--on[train the runs on a Ray cluster\: ray, the one that runs here or all cores of this machine, or ray\:\/\/HOST\:PORT]:CLUSTER:"
+  "--store[with --on\: keep run folders at this address, like s3\:\/\/bucket\/study, for nodes that do not see --out]:ADDRESS:"
   ":which models to train, like 03,04:()"
 )
 
