@@ -112,7 +112,7 @@ def completion_script(shell: str) -> str:
     top, commands = parser.build()
     for command in commands.values():
         for action in parser.actions(command):
-            if action.type is Path or action.metavar == "SOURCE":
+            if action.type is Path or action.metavar in ("SOURCE", "FILE"):
                 kind = shtab.DIRECTORY if action.metavar == "FOLDER" else shtab.FILE
                 action.complete = kind  # type: ignore[attr-defined]
             elif not action.option_strings and not action.choices:

@@ -124,6 +124,7 @@ complete -c cpu1 -n '_shtab_cpu1_using score' -l on -x -d 'score each text of th
 complete -c cpu1 -n '_shtab_cpu1_using score' -l field -x -d 'field or column that holds the text in JSONL and Parquet files (default: text)'
 complete -c cpu1 -n '_shtab_cpu1_using score' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'with --on, file to write: the same rows with bits_per_byte, bytes and bucket'
 complete -c cpu1 -n '_shtab_cpu1_using score' -l buckets -x -d 'with --on, per cent of texts below the bounds of head, middle and tail (default: thirds)'
+complete -c cpu1 -n '_shtab_cpu1_using score; and test $_shtab_cpu1_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'text to score, or - to read standard input; with --on, Parquet files or JSON lines of many texts'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a learn -d 'Let a model read texts, and keep what it learns in a file.'
 complete -c cpu1 -n '_shtab_cpu1_using learn' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using learn' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'adapter to write'

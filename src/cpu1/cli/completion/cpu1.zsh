@@ -410,7 +410,7 @@ _shtab_cpu1_score_options=(
   "--field[field or column that holds the text in JSONL and Parquet files (default\: text)]:NAME:"
   {-o,--out}"[with --on, file to write\: the same rows with bits_per_byte, bytes and bucket]:FILE:_files"
   "--buckets[with --on, per cent of texts below the bounds of head, middle and tail (default\: thirds)]:LOW,HIGH:"
-  "(*):text to score, or - to read standard input\; with --on, Parquet files or JSON lines of many texts:()"
+  "(*):text to score, or - to read standard input\; with --on, Parquet files or JSON lines of many texts:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
