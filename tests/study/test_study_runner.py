@@ -22,6 +22,8 @@ from cpu1.study import runner
 from cpu1.study.live import LiveView
 from cpu1.study.plan import Plan, make_jobs, with_teachers
 from cpu1.study.runner import run_study
+from cpu1.study.start import Request
+from cpu1.study.start import make_plan as start_plan
 
 TRAINER = """
 import json, os, pathlib, signal, sys, time
@@ -89,6 +91,17 @@ def test_runs_what_is_missing_and_nothing_twice(tmp_path: Path, command: list[st
     assert status == 0
     assert [call[0] for call in calls(plan)][4:] == ["05", "05"]
     assert "6 of 6 done" in text
+
+
+def test_tracking_is_no_part_of_what_a_study_is(tmp_path: Path, command: list[str]) -> None:
+    request = Request(folder=tmp_path / "study", runs="03", seeds=1, scale="demo", round="r1", budget=None,
+                      equal_bytes=False, data="text.txt", field="", jobs=1, threads=1, device="auto", overrides=(),
+                      changes=(), eval_bytes=1 << 20, track=("tensorboard",))  # fmt: skip
+    plan = start_plan(request)
+    assert plan.track == ("--track", "tensorboard", "--track-to", str(tmp_path / "study"))
+    assert study(plan, command)[0] == 0
+    assert " ".join(plan.track) in " ".join(calls(plan)[0])
+    assert study(replace(plan, track=()), command)[0] == 0
 
 
 def test_a_text_is_known_by_its_content(tmp_path: Path, command: list[str]) -> None:

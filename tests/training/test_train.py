@@ -403,12 +403,6 @@ def test_third_round_doubles_the_rate_of_ternary_weights(job, tmp_path):
     assert json.loads((tmp_path / "settings.json").read_text())["ternary_rate"] == 2.0
 
 
-def test_tensorboard_is_an_option(job, tmp_path):
-    train(replace(job, folder=tmp_path, tensorboard=True))
-    assert list((tmp_path / "tensorboard").glob("events.*"))
-    assert (tmp_path / "metrics.jsonl").exists()
-
-
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_precision_of_products_is_a_setting(job, tmp_path, precision):
     result = train(replace(job, folder=tmp_path, overrides=(*SHORT, ("precision", precision))))

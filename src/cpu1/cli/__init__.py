@@ -13,6 +13,7 @@ from cpu1.errors import UserError
 EXTRAS = {
     "lab": ("the training tools", ("torch", "tokenizers", "rich", "zstandard", "filelock", "matplotlib")),
     "server": ("the server's packages", ("starlette", "uvicorn", "prometheus_client")),
+    "lm-eval": ("lm-evaluation-harness", ("lm_eval", "datasets")),
 }
 
 
@@ -58,7 +59,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if arguments[0] not in words and not arguments[0].startswith("-"):
         top.error(_no_command(arguments[0], words))
     args, extra = top.parse_known_args(arguments)
-    if extra:
+    if "rest" in args:
+        args.rest = extra
+    elif extra:
         args.parser.error(_unrecognized(args, extra))
     return args
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCALES = ("original", "demo", "nano", "small", "base")
 OLD_SCALES = ("card",)  # still accepted: the name that `original` once had
+TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 ROUNDS = ("r1", "r2", "r3", "custom")
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 WIDTHS = ("int8", "bf16", "fp32")
@@ -113,6 +114,20 @@ def seeds_option(parser: argparse.ArgumentParser, default: int) -> None:
         default=default,
         metavar="N",
         help="train each run with N seeds, 0 to N-1 (default: %(default)s)",
+    )
+
+
+def track_options(parser: argparse.ArgumentParser, store: str) -> None:
+    """`--track` and `--track-to`; `store` is where trackers keep their files otherwise."""
+    parser.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        choices=TRACKERS,
+        help="also hand the metrics to a tracker, which keeps them on this machine; repeatable",
+    )
+    parser.add_argument(
+        "--track-to", type=Path, metavar="FOLDER", help=f"where trackers keep their files (default: {store})"
     )
 
 

@@ -12,6 +12,7 @@ from cpu1.cli import (
     archives,
     completing,
     completion,
+    harness,
     judging,
     language,
     messages,
@@ -46,7 +47,7 @@ class Group(NamedTuple):
 FAMILIES = {"messages": "Code short messages in few bytes, for narrow links."}  # commands of two words, by the first
 MESSAGES = tuple(f"messages {action}" for action in messages.ACTIONS)
 TEXTS = ("generate", "complete", "score", "judge", "serve", "learn", "adapt", "compress", "decompress")
-USE = (*TEXTS, "check", "bench")
+USE = (*TEXTS, "check", "lm-eval", "bench")
 GROUPS = (
     Group("use", "use a model", USE),
     Group("messages", "send short messages", MESSAGES),
@@ -64,6 +65,7 @@ MODULES = (
     archives,
     messages,
     language,
+    harness,
     training,
     runs,
     texts,

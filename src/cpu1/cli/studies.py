@@ -15,6 +15,7 @@ from cpu1.cli.options import (
     round_name,
     scale_option,
     seeds_option,
+    track_options,
     training_options,
     tuning,
     variation,
@@ -62,6 +63,7 @@ def add(command: Command) -> None:
     )
     jobs_option(p)
     cluster_options(p)
+    track_options(p, "the study folder")
 
     p = command(
         sweep,
@@ -98,6 +100,7 @@ def add(command: Command) -> None:
     )
     jobs_option(p)
     cluster_options(p)
+    track_options(p, "the sweep folder")
 
 
 def ladder(args: argparse.Namespace) -> int:
@@ -151,6 +154,8 @@ def _study_request(args: argparse.Namespace, equal_bytes: bool) -> "Request":
         teacher_cache=args.teacher_cache,
         on=args.on,
         store=args.store,
+        track=tuple(args.track),
+        track_to=args.track_to,
     )
 
 

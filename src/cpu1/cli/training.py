@@ -6,7 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cpu1.cli.options import Command, budget, count, out_option, quiet_option, round_name, seed_option, training_options
+from cpu1.cli.options import (
+    Command,
+    budget,
+    count,
+    out_option,
+    quiet_option,
+    round_name,
+    seed_option,
+    track_options,
+    training_options,
+)
 from cpu1.errors import UserError
 
 
@@ -54,7 +64,8 @@ def add(command: Command) -> None:
         metavar="SECONDS",
         help="time between checkpoints; 0 saves after every step (default: %(default)s)",
     )
-    p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run folder")
+    p.add_argument("--tensorboard", action="store_true", help="the same as --track tensorboard")
+    track_options(p, "the run folder")
     quiet_option(p)
 
 
@@ -94,7 +105,8 @@ def train(args: argparse.Namespace) -> int:
         overrides=tuple(args.set),
         changes=tuple(args.changes),
         eval_bytes=args.eval_bytes,
-        tensorboard=args.tensorboard,
+        track=(*args.track, *(["tensorboard"] if args.tensorboard else [])),
+        track_to=args.track_to,
         checkpoint_seconds=args.checkpoint_seconds,
     )
     try:

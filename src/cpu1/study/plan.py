@@ -30,6 +30,7 @@ class Plan:
     device: str = "auto"
     teacher_cache: Path | None = None  # what students learn from, instead of a run of the plan
     extra: tuple[str, ...] = ()
+    track: tuple[str, ...] = ()  # words for every training command that decide nothing about a run
     tuned: tuple[tuple[str, str], ...] = ()  # run, and a setting that it alone gets, like "rate=3e-3"
     name: str = ""  # prefix of its runs where other plans are trained along with it
     data_sha256: str | None = None  # of the text's content

@@ -117,7 +117,8 @@ def start(job: Job, command: Sequence[str], place: Place) -> None:
     words += ["--threads", str(plan.threads), "--device", plan.device, "--quiet"]
     words += ["--teacher", str(job.teacher.folder)] if job.teacher else []
     words += ["--teacher-cache", str(job.teacher_cache)] if job.teacher_cache else []
-    words += [*plan.extra, *(word for setting in plan.own(key.run) for word in ("--set", setting))]
+    words += [*plan.track, *plan.extra]
+    words += [word for setting in plan.own(key.run) for word in ("--set", setting)]
     job.folder.mkdir(exist_ok=True)
     (job.folder / "error.json").unlink(missing_ok=True)
     teacher = job.teacher.folder if job.teacher else None

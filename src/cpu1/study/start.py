@@ -29,6 +29,7 @@ from cpu1.study.plan import agreed
 from cpu1.study.runner import HERE, Plan, run_study
 from cpu1.teachers.cache import Cache
 from cpu1.training.plan import Budget
+from cpu1.training.tracking import tracker
 
 WRITTEN = (*FILES, "study.json", "baselines.json", "sweep.json", "sweep.md")  # into the folder of a study or a sweep
 MANY = 1000  # runs that a cluster is given at once
@@ -58,6 +59,8 @@ class Request:
     teacher_cache: Path | None = None  # of runs that learn from one, instead of a run; in a sweep of all
     on: str | None = None  # a Ray cluster, see `cluster.connected`; None: this machine
     store: str | None = None  # an address for the run folders, where a cluster's nodes do not see `folder`
+    track: tuple[str, ...] = ()  # trackers that follow the runs
+    track_to: Path | None = None  # where they keep their files
 
 
 def start(request: Request, console: Console | None = None) -> int:
@@ -151,12 +154,20 @@ def make_plan(request: Request) -> Plan:
         device=request.device,
         teacher_cache=request.teacher_cache,
         extra=_extra(request),
+        track=_track(request),
     )
 
 
 def _at_once(request: Request) -> int:
     """One run a core. A cluster is given them all: it knows its cores, and may have more later."""
     return MANY if request.on else max(1, (os.cpu_count() or 1) // request.threads)
+
+
+def _track(request: Request) -> tuple[str, ...]:
+    tracker.check(request.track)
+    words = [word for kind in request.track for word in ("--track", kind)]
+    store = request.track_to or (None if request.on else request.folder)  # machines of a cluster share no database
+    return (*words, "--track-to", str(store)) if words and store else tuple(words)
 
 
 def _tuned(asked: Iterable[tuple[str, str]], runs: tuple[str, ...]) -> Iterator[tuple[str, str]]:

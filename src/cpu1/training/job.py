@@ -24,6 +24,8 @@ from cpu1.runs.trained import Metrics, Trained, environment, save_weights
 from cpu1.training import guards, loop, parallel
 from cpu1.training.checkpoint import Checkpoints, Progress
 from cpu1.training.plan import Job, OtherRun, Plan, make_plan
+from cpu1.training.tracking import tracker
+from cpu1.training.tracking.follow import Tracking
 
 CURVE_BYTES = 32 * 1024  # held-out bytes behind each point of a learning curve
 OWN = ("recipe.json", "settings.json")  # mark a folder as a run's, and say which
@@ -45,6 +47,7 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     folder that is not this run's, and loop.Interrupted when a signal ended it.
     """
     _check_folder(job)
+    tracker.check(job.track)
     device = devices.choose(job.device, parallel.Ranks.read().local_rank)
     fault = job.folder / "error.json"
     with parallel.join(device, job.shard) as group:
@@ -116,6 +119,8 @@ def _finished(job: Job, report: Report, group: parallel.Group) -> dict[str, Any]
         return {}
     result = read(Result, job.folder / "result.json", AGAIN)
     _agree_with_folder(job, _wanted(plan))
+    with Tracking(job.folder, job.track, job.track_to, report) as tracking:
+        tracking.result(to_json(result))
     report(f"{job.folder}: already done")
     return to_json(result)
 
@@ -133,11 +138,15 @@ def _train(plan: Plan, report: Report, group: parallel.Group) -> dict[str, Any]:
             _lock(kept, folder)
             _write_plan(plan, group)
             _report_start(plan, report)
-        model, progress = loop.run(folder, plan.recipe, plan.settings, plan.text, _hooks(plan, report), group)
+        kinds = plan.job.track if group.leads else ()
+        tracking = kept.enter_context(Tracking(folder, kinds, plan.job.track_to, report))
+        hooks = _hooks(plan, report, tracking)
+        model, progress = loop.run(folder, plan.recipe, plan.settings, plan.text, hooks, group)
         group.leave()
         if not group.leads:
             return {}
         result = _finish(plan, model, progress, report)
+        tracking.result(to_json(result))
         Checkpoints(folder / "checkpoints", "", group).clear()
         return to_json(result)
 
@@ -178,16 +187,20 @@ def _report_start(plan: Plan, report: Report) -> None:
     report(f"before training: {found.bpb:.4f} bits per byte of the held-out text")
 
 
-def _hooks(plan: Plan, report: Report) -> loop.Hooks:
+def _hooks(plan: Plan, report: Report, tracking: Tracking) -> loop.Hooks:
     curve = plan.corpus.select("valid", CURVE_BYTES, 4096)
     context = context_bytes(plan.settings.window, plan.settings.level)
 
     def validate(model: Model) -> float:
         return score(model, curve, context, plan.tokenizer).bpb
 
+    def line(figures: dict[str, Any]) -> None:
+        tracking.line(figures)
+        report(figures)
+
     return loop.Hooks(
         validate=validate,
-        report=_reporter(plan.job, report),
+        report=line,
         teacher=plan.teacher,
         weights=plan.weights,
         checkpoint_seconds=plan.job.checkpoint_seconds,
@@ -264,23 +277,3 @@ def _curve(folder: Path) -> Curve:
 def _last_ternary(folder: Path) -> Ternary | None:
     lines = [line for line in Metrics.read(folder / "metrics.jsonl") if "zero_fraction" in line]
     return Ternary(lines[-1]["zero_fraction"], lines[-1].get("flip_rate", 0.0)) if lines else None
-
-
-def _reporter(job: Job, report: Report) -> Callable[[dict[str, Any]], None]:
-    """Passes each line of metrics on, and to TensorBoard if asked."""
-    if not job.tensorboard:
-        return report
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("TensorBoard is not installed: pip install 'cpu1[tensorboard]'") from None
-    writer = SummaryWriter(str(job.folder / "tensorboard"))
-
-    def both(line: dict[str, Any]) -> None:
-        for key, value in line.items():
-            if key != "step" and value is not None:
-                writer.add_scalar(key, value, line["step"])
-        writer.flush()
-        report(line)
-
-    return both

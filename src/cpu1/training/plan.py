@@ -75,7 +75,8 @@ class Job:
     overrides: tuple[tuple[str, float | int | str], ...] = ()  # of Settings
     changes: tuple[tuple[str, object], ...] = ()  # of the recipe, see recipe.changed
     eval_bytes: int = EVAL_BYTES
-    tensorboard: bool = False
+    track: tuple[str, ...] = ()  # trackers that follow it
+    track_to: Path | None = None  # where they keep their files; None: in `folder`
     checkpoint_seconds: float = loop.CHECKPOINT_SECONDS
 
     def __post_init__(self) -> None:

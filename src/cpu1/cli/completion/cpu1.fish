@@ -50,8 +50,8 @@ function _shtab_cpu1_using
   test "$_shtab_cpu1_cmdpath" = "$argv"
 end
 
-set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench complete judge serve adapt compress decompress check train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --buckets --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --eval-bytes --field --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --most --name --on --out --part --piece --port --queue --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --store --streams --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --tune --vary --window --with --words --worst -m -n -o
+set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench complete judge serve adapt compress decompress check lm-eval train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --buckets --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --endings --eval-bytes --field --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --model_args --most --name --on --out --part --piece --port --queue --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --store --streams --tasks --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --track --track-to --tune --vary --window --with --words --worst -m -n -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -219,6 +219,14 @@ complete -c cpu1 -n '_shtab_cpu1_using check' -l limit -x -d 'use only N pairs o
 complete -c cpu1 -n '_shtab_cpu1_using check' -l threads -x -d 'number of threads (default: 1)'
 complete -c cpu1 -n '_shtab_cpu1_using check' -l json -d 'print JSON instead of text'
 complete -c cpu1 -n '_shtab_cpu1_using check' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'also write the JSON to this file; a model card includes language.json of its run folder'
+complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a lm-eval -d 'Run lm-evaluation-harness with a packed model.'
+complete -c cpu1 -n '_shtab_cpu1_using lm-eval' -s h -l help -d 'show this help message and exit'
+complete -c cpu1 -n '_shtab_cpu1_using lm-eval' -l blimp -xka "(__fish_complete_path (commandline -ct))" -d 'pairs of sentences, as for `cpu1 check`: cpu1_blimp'
+complete -c cpu1 -n '_shtab_cpu1_using lm-eval' -l lambada -xka "(__fish_complete_path (commandline -ct))" -d 'passages, as for `cpu1 check`: cpu1_lambada and cpu1_lambada_written'
+complete -c cpu1 -n '_shtab_cpu1_using lm-eval' -l endings -xka "(__fish_complete_path (commandline -ct))" -d 'lines of JSON in the form of HellaSwag, with context, endings and label: cpu1_endings'
+complete -c cpu1 -n '_shtab_cpu1_using lm-eval' -l text -xka "(__fish_complete_path (commandline -ct))" -d 'a text, or lines of JSON with text: cpu1_text'
+complete -c cpu1 -n '_shtab_cpu1_using lm-eval' -l tasks -x -d 'tasks to run (default: those of the files that are given)'
+complete -c cpu1 -n '_shtab_cpu1_using lm-eval' -l model_args -x -d 'path=FILE, threads=N and arithmetic=NAME of the model (default: the bundled model, one thread)'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a train -d 'Train one model, or resume its training.'
 complete -c cpu1 -n '_shtab_cpu1_using train' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l from -xka "(__fish_complete_path (commandline -ct))" -d 'start from the weights of a run folder or a packed file, or of the bundled model (default); needs -o; trains one pass over the text without --bytes or --minutes'
@@ -239,7 +247,9 @@ complete -c cpu1 -n '_shtab_cpu1_using train' -l eval-bytes -x -d 'amount of val
 complete -c cpu1 -n '_shtab_cpu1_using train' -l shard -d 'with torchrun: split the model among the processes (FSDP2)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l teacher -xka "(__fish_complete_directories)" -d 'folder of a trained byte-level run to learn from; needed by runs 14 and 15'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l checkpoint-seconds -x -d 'time between checkpoints; 0 saves after every step (default: 60)'
-complete -c cpu1 -n '_shtab_cpu1_using train' -l tensorboard -d 'also write TensorBoard events into the run folder'
+complete -c cpu1 -n '_shtab_cpu1_using train' -l tensorboard -d 'the same as --track tensorboard'
+complete -c cpu1 -n '_shtab_cpu1_using train' -l track -xka "tensorboard trackio wandb mlflow" -d 'also hand the metrics to a tracker, which keeps them on this machine; repeatable'
+complete -c cpu1 -n '_shtab_cpu1_using train' -l track-to -xka "(__fish_complete_directories)" -d 'where trackers keep their files (default: the run folder)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l quiet -d 'show no progress bar'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a eval -d 'Score a trained run on any text.'
 complete -c cpu1 -n '_shtab_cpu1_using eval' -s h -l help -d 'show this help message and exit'
@@ -312,6 +322,8 @@ complete -c cpu1 -n '_shtab_cpu1_using study' -l tune -x -d 'change a training s
 complete -c cpu1 -n '_shtab_cpu1_using study' -l jobs -x -d 'runs trained at once (default: one per core)'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l on -x -d 'train the runs on a Ray cluster: ray, the one that runs here or all cores of this machine, or ray://HOST:PORT'
 complete -c cpu1 -n '_shtab_cpu1_using study' -l store -x -d 'with --on: keep run folders at this address, like s3://bucket/study, for nodes that do not see --out'
+complete -c cpu1 -n '_shtab_cpu1_using study' -l track -xka "tensorboard trackio wandb mlflow" -d 'also hand the metrics to a tracker, which keeps them on this machine; repeatable'
+complete -c cpu1 -n '_shtab_cpu1_using study' -l track-to -xka "(__fish_complete_directories)" -d 'where trackers keep their files (default: the study folder)'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a sweep -d 'Train variants of a model and print one table.'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l vary -x -d 'values to try for a setting (as in --set) or part of the architecture (as in --with); a value may be a list, like [3,4]; repeatable'
@@ -334,6 +346,8 @@ complete -c cpu1 -n '_shtab_cpu1_using sweep' -l teacher -xka "(__fish_complete_
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l jobs -x -d 'runs trained at once (default: one per core)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l on -x -d 'train the runs on a Ray cluster: ray, the one that runs here or all cores of this machine, or ray://HOST:PORT'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l store -x -d 'with --on: keep run folders at this address, like s3://bucket/study, for nodes that do not see --out'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l track -xka "tensorboard trackio wandb mlflow" -d 'also hand the metrics to a tracker, which keeps them on this machine; repeatable'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l track-to -xka "(__fish_complete_directories)" -d 'where trackers keep their files (default: the sweep folder)'
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a held-out -d 'Score the runs of a study on other texts.'
 complete -c cpu1 -n '_shtab_cpu1_using held-out' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using held-out' -l text -x -d 'a text to score and its name in the report; repeatable'

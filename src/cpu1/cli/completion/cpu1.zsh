@@ -27,6 +27,7 @@ _shtab_cpu1_commands() {
     judge:'Find damaged, foreign or senseless text, and its worst passages.'
     ladder:'List the models of the ladder and what each one changes.'
     learn:'Let a model read texts, and keep what it learns in a file.'
+    lm-eval:'Run lm-evaluation-harness with a packed model.'
     messages:'Code short messages in few bytes, for narrow links.'
     mix:'Mix several texts into one, in given shares.'
     pack:'Pack a trained run into one small file that runs without torch.'
@@ -292,6 +293,19 @@ _shtab_cpu1_learn_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_cpu1_learn_defaults_added=0
 
+_shtab_cpu1_lm_eval_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--blimp[pairs of sentences, as for \`cpu1 check\`\: cpu1_blimp]:FILE:_files"
+  "--lambada[passages, as for \`cpu1 check\`\: cpu1_lambada and cpu1_lambada_written]:FILE:_files"
+  "--endings[lines of JSON in the form of HellaSwag, with context, endings and label\: cpu1_endings]:FILE:_files"
+  "--text[a text, or lines of JSON with text\: cpu1_text]:FILE:_files"
+  "--tasks[tasks to run (default\: those of the files that are given)]:TASK:"
+  "--model_args[path\=FILE, threads\=N and arithmetic\=NAME of the model (default\: the bundled model, one thread)]:NAME=VALUE:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cpu1_lm_eval_defaults_added=0
+
 _shtab_cpu1_messages_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
 )
@@ -460,6 +474,8 @@ _shtab_cpu1_study_options=(
   "--jobs[runs trained at once (default\: one per core)]:N:"
   "--on[train the runs on a Ray cluster\: ray, the one that runs here or all cores of this machine, or ray\:\/\/HOST\:PORT]:CLUSTER:"
   "--store[with --on\: keep run folders at this address, like s3\:\/\/bucket\/study, for nodes that do not see --out]:ADDRESS:"
+  "*--track[also hand the metrics to a tracker, which keeps them on this machine\; repeatable]:track:(tensorboard trackio wandb mlflow)"
+  "--track-to[where trackers keep their files (default\: the study folder)]:FOLDER:_files -/"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -487,6 +503,8 @@ _shtab_cpu1_sweep_options=(
   "--jobs[runs trained at once (default\: one per core)]:N:"
   "--on[train the runs on a Ray cluster\: ray, the one that runs here or all cores of this machine, or ray\:\/\/HOST\:PORT]:CLUSTER:"
   "--store[with --on\: keep run folders at this address, like s3\:\/\/bucket\/study, for nodes that do not see --out]:ADDRESS:"
+  "*--track[also hand the metrics to a tracker, which keeps them on this machine\; repeatable]:track:(tensorboard trackio wandb mlflow)"
+  "--track-to[where trackers keep their files (default\: the sweep folder)]:FOLDER:_files -/"
   ":which models to train, like 03,04:()"
 )
 
@@ -529,7 +547,9 @@ _shtab_cpu1_train_options=(
   "--shard[with torchrun\: split the model among the processes (FSDP2)]"
   "--teacher[folder of a trained byte-level run to learn from\; needed by runs 14 and 15]:FOLDER:_files -/"
   "--checkpoint-seconds[time between checkpoints\; 0 saves after every step (default\: 60)]:SECONDS:"
-  "--tensorboard[also write TensorBoard events into the run folder]"
+  "--tensorboard[the same as --track tensorboard]"
+  "*--track[also hand the metrics to a tracker, which keeps them on this machine\; repeatable]:track:(tensorboard trackio wandb mlflow)"
+  "--track-to[where trackers keep their files (default\: the run folder)]:FOLDER:_files -/"
   "--quiet[show no progress bar]"
   ":which model to train\: 01, 02a, ... 16, listed by \`cpu1 ladder\`\; not needed with --from:()"
 )
@@ -582,6 +602,7 @@ _shtab_cpu1() {
         judge) _arguments -C -s $_shtab_cpu1_judge_options ;;
         ladder) _arguments -C -s $_shtab_cpu1_ladder_options ;;
         learn) _arguments -C -s $_shtab_cpu1_learn_options ;;
+        lm-eval) _arguments -C -s $_shtab_cpu1_lm_eval_options ;;
         messages) _shtab_cpu1_messages ;;
         mix) _arguments -C -s $_shtab_cpu1_mix_options ;;
         pack) _arguments -C -s $_shtab_cpu1_pack_options ;;

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from cpu1.evaluation.language.reading import records
+from cpu1.evaluation.language.sharing import Asked, common, costs
 from cpu1.evaluation.language.work import CheckProgress, in_blocks
 from cpu1.evaluation.statistics import share_interval
 from cpu1.runtime.model import Model
-from cpu1.runtime.units import Units, UnitStream
 
 #: the paper's phenomena and their paradigms (its table 4)
 PHENOMENA = {
@@ -92,27 +92,14 @@ def check(
 
 
 def judge(model: Model, pairs: Sequence[Pair]) -> list[bool]:
-    """Whether each pair is right."""
-    stream = model.units()
-    start = stream.state
-    right = []
-    for pair in pairs:
-        stream.state = start
-        right.append(_is_right(stream, model.encode(pair.good), model.encode(pair.bad)))
-    return right
-
-
-def _is_right(stream: UnitStream, good: Units, bad: Units) -> bool:
-    """Whether `good` costs less than `bad`. Their common beginning is read once, since it costs both the same."""
-    shorter = min(len(good), len(bad))
-    differs = np.flatnonzero(good[:shorter] != bad[:shorter])
-    common = int(differs[0]) if len(differs) else shorter
-    common -= common % 4  # a step is at most a patch of four: whole steps are read side by side, others unit by unit
-    stream.advance(good[:common])
-    between = stream.state
-    cost = stream.score(good[common:]).sum()
-    stream.state = between
-    return bool(cost < stream.score(bad[common:]).sum())
+    """Whether each pair is right: `good` costs less than `bad`. Their common beginning costs both the same."""
+    sentences = [(model.encode(pair.good), model.encode(pair.bad)) for pair in pairs]
+    asked = []
+    for good, bad in sentences:
+        begin = common(good, bad)
+        asked += [Asked(good[:begin], good[begin:]), Asked(bad[:begin], bad[begin:])]
+    nats = [cost.nats.sum() for cost in costs(model.units(), asked)]
+    return [bool(good < bad) for good, bad in zip(nats[::2], nats[1::2], strict=True)]
 
 
 def _share(right: np.ndarray) -> dict[str, Any]:

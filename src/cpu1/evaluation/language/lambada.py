@@ -89,6 +89,10 @@ def answer(model: Model, passages: Sequence[Passage]) -> list[Answer]:
         stream.state = before
         size = len(passage.target) + 1  # units: a unit is a byte at least
         text = model.decode(stream.generate(size, Sampler(Sampling(temperature=0))))
-        begun = text.startswith(passage.target)
-        answers.append(Answer(begun, begun and not WORD_CONTINUES.match(text, len(passage.target)), bits))
+        answers.append(Answer(text.startswith(passage.target), is_written(text, passage.target), bits))
     return answers
+
+
+def is_written(text: bytes, target: bytes) -> bool:
+    """Whether a text begins with the target, and the word ends there."""
+    return text.startswith(target) and not WORD_CONTINUES.match(text, len(target))

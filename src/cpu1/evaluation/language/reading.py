@@ -37,9 +37,15 @@ def records(path: Path, names: dict[str, str]) -> Iterator[dict[str, str]]:
 
     Raises UserError naming the line that is no JSON object with these strings, or the file when it has no lines.
     """
+    for where, row in json_lines(path, f"a line for each record is needed, with {', '.join(names)}"):
+        yield {name: _string(row, name, other, where) for name, other in names.items()}
+
+
+def json_lines(path: Path, needed: str = "a JSON object a line is needed") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The JSON object of each line, and where it is. UserError for a line without one, and for a file without lines."""
     lines = [(number, line) for number, line in enumerate(_whole(path).splitlines(), 1) if line.strip()]
     if not lines:
-        raise UserError(f"{path}: empty; a line for each record is needed, with {', '.join(names)}")
+        raise UserError(f"{path}: empty; {needed}")
     for number, line in lines:
         where = f"{path}: line {number}"
         try:
@@ -47,8 +53,8 @@ def records(path: Path, names: dict[str, str]) -> Iterator[dict[str, str]]:
         except (ValueError, RecursionError) as error:
             raise UserError(f"{where} is not JSON ({error})") from None
         if not isinstance(row, dict):
-            raise UserError(f"{where} holds a {type(row).__name__}, not an object with {', '.join(names)}")
-        yield {name: _string(row, name, other, where) for name, other in names.items()}
+            raise UserError(f"{where} holds a {type(row).__name__}, not an object")
+        yield where, row
 
 
 def _string(row: dict[str, Any], name: str, other: str, where: str) -> str:

@@ -28,4 +28,4 @@ def in_blocks(
                 progress(done, len(items))
             yield from results
     finally:
-        pool.shutdown(cancel_futures=True)  # when interrupted, blocks that have not begun are dropped
+        pool.shutdown(wait=False, cancel_futures=True)  # when interrupted, blocks that have not begun are dropped
