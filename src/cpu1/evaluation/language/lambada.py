@@ -24,6 +24,7 @@ from cpu1.runtime.model import Model
 from cpu1.runtime.sampling import Sampler, Sampling
 
 LAST_WORD = re.compile(r"(.*\S)(\s+\S+)\s*", re.DOTALL)
+BLOCK = 20  # passages that one session reads: a second at most, after which Ctrl-C is heard
 WORD_CONTINUES = re.compile(rb"[A-Za-z0-9'\x80-\xff]")
 
 
@@ -62,7 +63,7 @@ def check(
     model: Model, passages: Sequence[Passage], threads: int = 1, progress: CheckProgress | None = None
 ) -> dict[str, Any]:
     """The share of right last words with Wilson's 95% interval, and their mean cost."""
-    answers = list(in_blocks(lambda block: answer(model, block), passages, threads, progress))
+    answers = list(in_blocks(lambda block: answer(model, block), passages, threads, progress, BLOCK))
     right = sum(a.right for a in answers)
     bits = np.array([a.bits for a in answers])
     return {

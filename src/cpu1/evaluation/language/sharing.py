@@ -45,7 +45,7 @@ def costs(stream: UnitStream, asked: Sequence[Asked], greedy: bool = False) -> l
 
     No result depends on which texts are asked for together.
     """
-    found: dict[int, Cost] = dict(_in_order(stream, asked, greedy))
+    found: dict[int, Cost] = dict(in_order(stream, asked, greedy))
     return [found[number] for number in range(len(asked))]
 
 
@@ -62,8 +62,8 @@ def key(asked: Asked) -> bytes:
     return np.concatenate(asked).astype(">u4").tobytes()
 
 
-def _in_order(stream: UnitStream, asked: Sequence[Asked], greedy: bool) -> Iterator[tuple[int, Cost]]:
-    """Costs by number, in the order of the texts: those that begin alike come one after the other."""
+def in_order(stream: UnitStream, asked: Sequence[Asked], greedy: bool) -> Iterator[tuple[int, Cost]]:
+    """`costs` one by one, each with its number, in the order of `key`."""
     texts = [np.concatenate(each) for each in asked]
     order = sorted(range(len(texts)), key=lambda number: key(asked[number]))
     shared = [0, *(common(texts[a], texts[b]) for a, b in pairwise(order)), 0]

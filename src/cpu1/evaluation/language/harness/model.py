@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from cpu1.errors import UserError
 from cpu1.evaluation.language.harness.writing import Wish, wishes, written
-from cpu1.evaluation.language.sharing import Asked, costs, key
+from cpu1.evaluation.language.sharing import Asked, in_order, key
 from cpu1.evaluation.language.work import in_blocks
 from cpu1.runtime.default import default_model
 from cpu1.runtime.model import Model
@@ -97,8 +97,12 @@ class Cpu1(LM):
                 raise
 
     def _read(self, asked: Sequence[Asked]) -> list[tuple[float, bool]]:
-        found = costs(self.model.units(threads=1), asked, greedy=True)
-        return [(-float(cost.nats.sum()), bool(cost.greedy)) for cost in found]
+        found: dict[int, tuple[float, bool]] = {}
+        for number, cost in in_order(self.model.units(threads=1), asked, greedy=True):
+            found[number] = -float(cost.nats.sum()), bool(cost.greedy)
+            if self._left.is_set():
+                break
+        return [found[number] for number in sorted(found)]
 
     def _read_whole(self, texts: Sequence[Units]) -> list[float]:
         found = []
