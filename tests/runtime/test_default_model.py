@@ -114,7 +114,6 @@ def test_bad_words_are_one_clear_line(place, words, message, capsys):
     [
         (["generate", "a", "--colour"], "unrecognized arguments: --colour"),
         (["generate", "once", "upon", "a"], "put a prompt of several words in quotes; name a model with -m FILE"),
-        (["score", "model.cpu1", "text.txt"], "name a model with -m FILE"),
         (["bench", "model.cpu1"], "name a model with -m FILE"),
         (["check", "model.cpu1", "--words", "text.txt"], "name a model with -m FILE"),
         (["score", "-m", "a.cpu1"], "the following arguments are required: FILE"),
@@ -127,6 +126,11 @@ def test_surplus_words_are_refused_with_the_usage_of_the_command(words, message,
     error = capsys.readouterr().err
     assert f"usage: cpu1 {words[0]}" in error
     assert message in error
+
+
+def test_a_model_among_the_files_to_score_is_refused(capsys):
+    assert main(["score", "model.cpu1", "text.txt"]) == 2
+    assert "name a model with -m FILE" in capsys.readouterr().err
 
 
 def test_score_bench_check_and_load_take_the_default(models, place, monkeypatch, capsys):

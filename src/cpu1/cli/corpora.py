@@ -17,7 +17,9 @@ def check(args: argparse.Namespace) -> None:
     """Refuses options of a cluster without one, and those that a cluster has not."""
     if args.on is None:
         if len(args.files) > 1:
-            raise UserError("several files are scored on a cluster: add --on ray, or use `cpu1 judge`")
+            raise UserError(
+                "several files are scored on a cluster: add --on ray, or use `cpu1 judge`; name a model with -m FILE"
+            )
         for name in CLUSTER_ONLY:
             if getattr(args, name) is not None:
                 raise UserError(f"--{name} is for --on ray; without it the figure goes to standard output")
