@@ -10,6 +10,7 @@ import cpu1
 from cpu1.errors import UserError
 
 pytest.importorskip("datatrove", reason="needs cpu1[datatrove]")
+pytest.importorskip("orjson", reason="datatrove's writers need it")
 MODEL = Path(__file__).parents[2] / "fuzz" / "corpus" / "packed" / "18.cpu1"
 TEXTS = [text[:200] for text in sorted(topics.values(), key=len)[-20:]]
 
