@@ -109,8 +109,8 @@ def divided(listed: Sequence[Source], places: Places) -> tuple[list[bytes], list
         for key, document in found.items():
             held_out = source.held_out or int.from_bytes(key[-8:]) % EVERY == 0
             (valid if held_out else train)[key] = document
-    kept = {key: document for key, document in train.items() if key not in valid}
-    return list(limited(kept, None).values()), list(limited(valid, MOST_HELD_OUT).values())
+    kept = [train[key] for key in sorted(train.keys() - valid.keys())]
+    return kept, list(limited(valid, MOST_HELD_OUT).values())
 
 
 def gathered(source: Source, places: Places) -> dict[bytes, bytes]:
