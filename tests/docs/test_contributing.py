@@ -127,7 +127,7 @@ def test_a_source_of_text(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_table(tmp_path: Path) -> None:
     (module,) = listed("A new table in the docs")
-    copied(tmp_path, "src", "docs", "results", "README.md")
+    copied(tmp_path, "src", "docs", "results", "texts", "README.md")
     with (tmp_path / module).open("a") as file:
         file.write(TABLE)
     page = tmp_path / "docs" / "glossary.md"
