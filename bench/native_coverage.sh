@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 model=${1:-checkpoints/default.cpu1}
 build=build/coverage
 cmake -S native -B $build -DCPU1_COVERAGE=ON -DCPU1_OPTIMISE=-O0 >/dev/null
-cmake --build $build --parallel --target test_kernels code fuzz >/dev/null
+cmake --build $build --parallel "$(nproc)" --target test_kernels code fuzz >/dev/null
 find $build -name '*.gcda' -delete
 $build/engine/test_kernels >/dev/null
 $build/engine/fuzz "$model" 300 >/dev/null

@@ -1,7 +1,7 @@
 /* A model used where it lies in memory, as in flash or in a mapped file: packs a message, and unpacks it again.
  *
  *     cmake -S examples -B build/examples
- *     cmake --build build/examples --parallel --target archive
+ *     cmake --build build/examples --parallel 4 --target archive
  *     build/examples/archive checkpoints/default.cpu1 "See you at the station at half past six."
  *
  * Needs mmap, which Linux and macOS have. A program with the model in its own data needs no system at all for this.

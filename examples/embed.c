@@ -1,7 +1,7 @@
 /* A C program with a model in it: reads a packed model, continues a prompt, prints the text.
  *
  *     cmake -S examples -B build/examples
- *     cmake --build build/examples --parallel --target embed
+ *     cmake --build build/examples --parallel 4 --target embed
  *     build/examples/embed checkpoints/default.cpu1 "Once upon a time"
  *
  * CMakeLists.txt in this folder shows what a program of your own needs. No Python package has to be installed.

@@ -35,7 +35,7 @@ def built() -> Path | None:
     options = [f"-DCMAKE_CXX_COMPILER={clang}", "-DCPU1_FUZZ=ON", "-DCPU1_SETS=portable", "-DCPU1_OPTIMISE=-O2"]
     for command in (
         ["cmake", "-S", str(ROOT / "native"), "-B", str(folder), *options],
-        ["cmake", "--build", str(folder), "--parallel", "--target", "fuzzers"],
+        ["cmake", "--build", str(folder), "--parallel", str(os.cpu_count() or 1), "--target", "fuzzers"],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -45,7 +45,7 @@ def build(name: str, options: list[str], python: Path) -> Path:
     target = ["-DCPU1_TARGET=wasm32-wasi", f"-DZIG={python};-m;ziglang", "-DCPU1_WASM=ON"]
     toolchain = ROOT / "native" / "cmake" / "toolchain-zig.cmake"
     run("cmake", "-S", ROOT / "native", "-B", folder, f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", *target, *options)
-    run("cmake", "--build", folder, "--parallel", "--target", "cpu1")
+    run("cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1), "--target", "cpu1")
     return folder / "wasm" / "cpu1.wasm"
 
 

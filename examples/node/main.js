@@ -1,7 +1,7 @@
 // Continues a prompt by the C library, through the binding in cpu1.c.
 //
 //     cmake -S native -B build/library -DCPU1_LIBRARY=ON
-//     cmake --build build/library --parallel
+//     cmake --build build/library --parallel 4
 //     cc -shared -fPIC -O2 -I/usr/include/node -Inative/engine/api examples/node/cpu1.c \
 //         -Lbuild/library/library -Wl,-rpath,$PWD/build/library/library -lcpu1 -o build/library/cpu1.node
 //     node examples/node/main.js build/library/cpu1.node checkpoints/default.cpu1 "Once upon a time"

@@ -3,7 +3,7 @@
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(instruction_sets avx512vnni avx512 avxvnni avx2 ssse3 portable)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
-  set(instruction_sets neon portable)
+  set(instruction_sets neon armv8 portable)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "wasm")
   set(instruction_sets relaxed portable)  # a module with `relaxed` in it loads only where that is known
 else()
@@ -16,6 +16,7 @@ set(flags_avxvnni ${flags_avx2} -mavxvnni)
 set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
 set(flags_avx512vnni ${flags_avx512} -mavx512vnni)
 set(flags_relaxed -mrelaxed-simd)
+set(flags_armv8)
 set(flags_neon -march=armv8.2-a+dotprod)
 
 # Leaves out what the compiler does not know, and what nobody asked for.

@@ -46,6 +46,7 @@ inline bool runs_avx512() {  // F, DQ, BW, VL
 }
 inline bool runs_avx512vnni() { return runs_avx512() && (Cpuid(7, 0).c & 1u << 11); }
 #elif defined(__aarch64__)
+inline bool runs_armv8() { return true; }
 inline bool runs_neon() {  // with dot products of int8
 #if defined(__APPLE__)
     return true;

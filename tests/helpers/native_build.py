@@ -1,5 +1,6 @@
 """Builds of the native folder by CMake, for tests that need another build than the installed one."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ def build(source: Path, folder: Path, targets: list[str], **options: str) -> Pat
         pytest.skip("no cmake")
     settings = [f"-D{name}={value}" for name, value in options.items()]
     run("cmake", "-S", source, "-B", folder, *settings)
-    run("cmake", "--build", folder, "--parallel", "--target", *targets)
+    run("cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1), "--target", *targets)
     return folder
 
 

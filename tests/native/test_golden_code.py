@@ -85,7 +85,7 @@ def test_a_code_is_the_one_remembered(model, isa, learn, digests, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not engine.available(), reason="installed without the native engine")
 def test_another_processor_makes_the_same_codes(model, tmp_path, aarch64):
-    """aarch64 under an emulator, NEON and portable: the code remembered, and those of models with attention here."""
+    """aarch64 under an emulator, all its sets: the code remembered, and those of models with attention here."""
     emulator, folder = aarch64
     text = tmp_path / "text"
 
@@ -94,7 +94,7 @@ def test_another_processor_makes_the_same_codes(model, tmp_path, aarch64):
         return subprocess.run(words, capture_output=True, check=True).stdout
 
     text.write_bytes(TEXT)
-    elsewhere = {"neon": "fma", "portable": "plain"}
+    elsewhere = {"neon": "fma", "armv8": "fma", "portable": "plain"}
     for isa, arithmetic in elsewhere.items():
         assert hashlib.sha256(there(model, isa)).hexdigest()[:16] == DIGESTS[arithmetic]
     text.write_bytes(TEXT[:300])

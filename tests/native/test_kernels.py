@@ -144,4 +144,13 @@ def test_neon_under_an_emulator(aarch64):
     emulator, folder = aarch64
     run = subprocess.run([emulator, folder / "test_kernels"], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "neon ok" in run.stdout
+    assert run.stdout.split("\n")[:3] == ["neon ok", "armv8 ok", "portable ok"]
+
+
+@pytest.mark.slow
+def test_a_processor_without_dot_products_uses_plain_neon(aarch64):
+    emulator, folder = aarch64
+    run = subprocess.run(
+        [emulator, "-cpu", "cortex-a72", folder / "test_kernels"], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split("\n")[:2] == ["armv8 ok", "portable ok"]

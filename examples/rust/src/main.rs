@@ -1,7 +1,7 @@
 //! Continues a prompt by the C library.
 //!
 //!     cmake -S native -B build/library -DCPU1_LIBRARY=ON
-//!     cmake --build build/library --parallel
+//!     cmake --build build/library --parallel 4
 //!     CPU1_LIB=$PWD/build/library/library cargo run --manifest-path examples/rust/Cargo.toml -- \
 //!         checkpoints/default.cpu1 "Once upon a time"
 

@@ -23,7 +23,7 @@ from cpu1.runtime.text import as_bytes
 from cpu1.runtime.units import Units, UnitStream
 
 VERSION = 1
-ARITHMETIC = "fma"  # what processors with AVX2 or NEON compute, the same on all of them
+ARITHMETIC = "fma"  # what AVX2 and NEON compute, the same on all processors that have them
 VERBATIM = b"\0"
 MOST_BYTES = 1 << 20  # of a message
 LOOK = 4096  # units between two looks at whether a code is long enough for them

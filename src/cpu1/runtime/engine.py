@@ -1,7 +1,7 @@
 """A packed model in the native engine. numpy only; the numbers are those of `cpu1.runtime.reference`.
 
 The native part checks a file before it uses it, releases the GIL while it works, and uses the processor's best
-instruction set. The environment variable CPU1_ISA (portable, ssse3, avx2, avxvnni, avx512vnni, neon) forces
+instruction set. The environment variable CPU1_ISA (portable, ssse3, avx2, avxvnni, avx512vnni, neon, armv8) forces
 another one.
 """
 
