@@ -15,7 +15,7 @@ from cpu1.errors import UserError
 from cpu1.files import write_atomic
 from cpu1.report.render.markdown import markdown
 from tables import TABLES
-from tables.figures import DRAWN, engines, figures
+from tables.figures import DRAWN, engines, figures, table_sizes
 from tables.pages import fill
 from tables.results import RESULTS, ROOT, load, studies
 
@@ -31,6 +31,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     for study in DRAWN:
         yield from figures(study)
     yield engines()
+    yield from table_sizes()
     yield from cli_pages.files()
     yield from samples_page.files()
 

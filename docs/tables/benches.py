@@ -1,5 +1,6 @@
 """Tables of benchmarks: what a script of bench/ measured and wrote with `--json`."""
 
+import json
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -145,17 +146,29 @@ def compression_speed() -> Table:
     return Table(["compressor", "KB/s", "KB/s back"], "lrr", lines)
 
 
+@table("table-sizes")
+def table_sizes() -> Table:
+    """Runs by file and speed, whatever was changed of them: `bench/equal_file.py --json`."""
+    rows = sorted(bench("equal-file")["rows"], key=lambda row: row["file_bytes"])
+    plain = next(row for row in rows if row["run"] == "04" and not row["changes"])
+    lines = [
+        [row["run"], differently(row), f"{row['file_bytes'] / 1e3:,.0f} KB",
+         f"× {row['bytes_per_s'] / plain['bytes_per_s']:.2f}", f"{row['window_bpb']:.3f}", f"{row['document_bpb']:.3f}"]
+        for row in rows
+    ]  # fmt: skip
+    return Table(["run", "changed", "file", "generates", "windows", "documents"], "llrrrr", lines)
+
+
+def differently(row: dict[str, Any]) -> str:
+    """What was changed of a run, as `--with` takes it; empty for nothing."""
+    return ", ".join(f"`{name}={json.dumps(value)}`" for name, value in row["changes"].items())
+
+
 @table("equal-file")
 def equal_file() -> Table:
-    """Run 04 at several widths beside the runs with lookups: `bench/equal_file.py --json`."""
-    rows = bench("equal-file")["rows"]
-    plain = next(row for row in rows if row["run"] == "04")
-    lines = [
-        [row["run"], f"{row['width']}", f"{row['file_bytes'] / 1e3:,.0f} KB",
-         f"× {row['bytes_per_s'] / plain['bytes_per_s']:.2f}", f"{row['window_bpb']:.3f}", f"{row['document_bpb']:.3f}"]
-        for row in sorted(rows, key=lambda row: row["file_bytes"])
-    ]  # fmt: skip
-    return Table(["run", "width", "file", "generates", "windows", "documents"], "lrrrrr", lines)
+    """The same without the tables of other sizes: runs as they are, and run 04 at several widths."""
+    full = table_sizes()
+    return Table(full.head, full.aligned, [line for line in full.rows if "tables." not in line[1]])
 
 
 @table("lookups-texts")

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
-from cpu1.report.render.plots import COLOURS, DIM, Drawing, drawings, standalone, svg
-from tables.results import ROOT, benches, load
+from cpu1.report.render.labels import around
+from cpu1.report.render.plots import COLOURS, DIM, Drawing, drawings, logarithmic, standalone, svg
+from tables.results import ROOT, bench, benches, load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FIGURES = ROOT / "docs" / "figures"
 DRAWN = ("nano-r1", "nano-r2", "small-r1")
@@ -17,6 +20,10 @@ ENGINES = {  # contestants of bench/peers.py in a stranger's words
     "llama.cpp, TQ2_0": "llama.cpp, ternary",
     "llama.cpp, Q4_K, half the layers": "llama.cpp, 4 bits, half the layers",
     "run_03, bf16": "CPU-1, bfloat16",
+}
+COSTS = {  # a figure of `table_sizes`: what a row calls it, its unit, the axis
+    "file-size": ("file_bytes", 1e6, "file of weights, MB"),
+    "generation-speed": ("bytes_per_s", 1e3, "KB generated a second, one thread"),
 }
 
 
@@ -59,3 +66,37 @@ def _draw_engines(axes: "Axes") -> None:
     axes.margins(x=0.3)
     axes.set_xlabel("steps a second, one thread: patches of four bytes, or tokens of llama.cpp", color=DIM)
     axes.spines["left"].set_visible(False)
+
+
+def table_sizes() -> Iterator[tuple[Path, str]]:
+    """Bits per byte against what they cost, for run 18 with tables of several sizes, and run 19."""
+    for cost, (key, unit, label) in COSTS.items():
+        name = f"lookups-{cost}"
+        drawing = Drawing("", "", svg(partial(_draw_costs, key=key, unit=unit, label=label), name, (6.4, 4.4)))
+        yield FIGURES / f"{name}.svg", standalone(drawing)
+
+
+def _draw_costs(axes: "Axes", key: str, unit: float, label: str) -> None:
+    rows = [row for row in bench("equal-file")["rows"] if row["run"] in ("18", "19")]  # the others are far above
+    points = [(row[key] / unit, row["document_bpb"]) for row in rows]
+    colours = [COLOURS["ternary" if row["changes"] else "full precision"] for row in rows]
+    logarithmic(axes, min(x for x, _ in points) / 1.2, max(x for x, _ in points) * 1.2)
+    for (x, y), colour in zip(points, colours, strict=True):
+        axes.plot([x], [y], "o", color=colour, markersize=4.5, zorder=4)
+    axes.margins(y=0.08)
+    axes.set_xlabel(label)
+    axes.set_ylabel("bits per byte, documents")
+    axes.grid(True)
+    figure = cast("Figure", axes.figure)
+    figure.draw_without_rendering()  # settles the layout, so that labels know where their points are
+    around(axes, figure.dpi, points, [_in_short(row) for row in rows], colours)
+
+
+def _in_short(row: dict[str, Any]) -> str:
+    """A run and what was changed of it, short enough for a label."""
+    words = {"width": "width {}", "tables.width": "{} values", "tables.bits": "{} bits", "tables.rows": "{} rows"}
+    told = [
+        f"{len(value)} contexts" if name == "tables.contexts" else words[name].format(value)
+        for name, value in row["changes"].items()
+    ]
+    return ", ".join([row["run"], *told])
