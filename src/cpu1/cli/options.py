@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ SCALES = ("original", "demo", "nano", "small", "base")
 OLD_SCALES = ("card",)  # still accepted: the name that `original` once had
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 ROUNDS = ("r1", "r2", "r3", "custom")
+CURVE_SHARES = tuple(Fraction(1, 2**power) for power in range(6, 0, -1))  # of a run's steps; see `loop.VALIDATIONS`
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 WIDTHS = ("int8", "bf16", "fp32")
 PACKED = ".cpu1"
@@ -106,14 +108,14 @@ def seed_option(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--seed", type=count, default=0, metavar="N", help=f"{help} (default: %(default)s)")
 
 
-def seeds_option(parser: argparse.ArgumentParser, default: int) -> None:
-    """`--seeds` of a study."""
+def seeds_option(parser: argparse.ArgumentParser, default: int | None, words: str = "%(default)s") -> None:
+    """`--seeds` of a study; `words` are the meaning of a default that depends on other options."""
     parser.add_argument(
         "--seeds",
         type=positive,
         default=default,
         metavar="N",
-        help="train each run with N seeds, 0 to N-1 (default: %(default)s)",
+        help=f"train each run with N seeds, 0 to N-1 (default: {words})",
     )
 
 

@@ -1,0 +1,239 @@
+"""A search that stops the worse members of a sweep early: asynchronous successive halving.
+
+ASHA (Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning", arXiv 1810.05934, Algorithm 2), by
+bits per byte on the held-out learning curve. Rungs are shares of a member's own steps, each `eta` times the one below
+it. A member trains to the lowest rung and stops there, with a checkpoint. Where there is room for another run, the
+best members of a rung that have not gone further do so, as many as one in `eta` of those that reached it, the highest
+rung first; where none may, the next member begins. A member that fails is the worst of the rung it did not reach.
+
+Unlike the paper's, a sweep's members come to an end. So when nothing else is left to do and none has finished, the
+best on the highest rung goes further. Each run of the ladder has rungs of its own: one member of each finishes.
+
+    <folder>/search.json    the rule, and the decisions in the order in which they were made
+
+What members scored is in their run folders. So a search that was interrupted goes on with the decisions it had made.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import takewhile
+from pathlib import Path
+from typing import Final, Literal
+
+from cpu1.errors import UserError
+from cpu1.files import write_json
+from cpu1.records import REMEDY, Count, read, to_json
+from cpu1.runs.progress import progress
+from cpu1.runs.settings import Settings
+from cpu1.runs.trained import Metrics
+from cpu1.study.plan import Job
+from cpu1.training.loop import VALIDATIONS, curve_step
+
+FORMAT: Final = 1
+JOURNAL = "search.json"
+END = Fraction(1)  # the last rung
+UNDER_WAY = ("waiting", "queued", "running")  # states of jobs that have not come to where they may
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How members are chosen. UserError for rungs at which no run measures its held-out learning curve."""
+
+    eta: int = 4  # one in this many goes further
+    first: Fraction = Fraction(1, 16)  # the lowest rung, as a share of a run's steps
+
+    def __post_init__(self) -> None:
+        if self.eta < 2 or not 0 < self.first < END or any(float(rung) not in VALIDATIONS for rung in self.stops):
+            raise UserError(
+                f"a search with eta {self.eta} and the first rung {self.first}: eta should be 2, 4, ..., and the "
+                "rung 1/2, 1/4, ... 1/64, where runs measure their held-out learning curve"
+            )
+
+    @property
+    def rungs(self) -> tuple[Fraction, ...]:
+        """From the lowest to the end."""
+        return (*self.stops, END)
+
+    @property
+    def stops(self) -> tuple[Fraction, ...]:
+        """The rungs before the end."""
+        shares = [self.first]
+        while (share := shares[-1] * self.eta) < END:
+            shares.append(share)
+        return tuple(shares)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """That a member may train until a rung."""
+
+    variant: str
+    run: str
+    until: str  # a share of its steps, like "1/4"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """search.json."""
+
+    format: Literal[1]
+    eta: Count
+    rungs: tuple[str, ...]
+    decisions: tuple[Decision, ...] = ()
+
+
+@dataclass(eq=False)
+class Contender:
+    """One run of one variant, with all its seeds. `scores`: means over seeds at the rungs that all have reached."""
+
+    variant: str
+    run: str
+    jobs: list[Job] = field(default_factory=list)
+    rung: int = -1  # to which it may train; -1: it has not begun
+    scores: list[float] = field(default_factory=list)  # bits per byte; infinite where it failed
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has come to where it may, and can go further."""
+        return self.rung == len(self.scores) - 1 and bool(self.scores) and math.isfinite(self.scores[-1])
+
+    @property
+    def done(self) -> bool:
+        """Whether it has finished."""
+        return all(job.state == "done" for job in self.jobs)
+
+    @property
+    def settled(self) -> bool:
+        """Whether none of its seeds trains, or is going to."""
+        return not any(job.state in UNDER_WAY for job in self.jobs)
+
+
+class Search:
+    """The decisions of a search in the folder of a sweep.
+
+    UserError for a folder whose search follows another rule. Nothing is written before the first decision.
+    """
+
+    def __init__(self, rule: Rule, folder: Path) -> None:
+        self.rule, self.path = rule, folder / JOURNAL
+        self.contenders: list[Contender] = []
+        self.journal = self._read()
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        """Takes up members where their folders and the decisions of before have them."""
+        self.journal = self._read()  # again, now that nobody else is at work in the folder
+        found: dict[tuple[str, str], Contender] = {}
+        for job in jobs:
+            key = job.plan.name, job.key.run
+            found.setdefault(key, Contender(*key)).jobs.append(job)
+        for made in self.journal.decisions:
+            if (contender := found.get((made.variant, made.run))) is not None:
+                contender.rung = max(contender.rung, self.journal.rungs.index(made.until))
+        self.contenders = list(found.values())
+        for contender in self.contenders:
+            self._take_up(contender)
+
+    def grant(self, at_once: int) -> None:
+        """Lets more members train, or the same ones further, where fewer than `at_once` runs are under way."""
+        for contender in self.contenders:
+            if contender.settled and not contender.done and len(contender.scores) <= contender.rung:
+                self._look(contender)
+        jobs = [job for contender in self.contenders for job in contender.jobs]
+        free = at_once - sum(job.granted and job.state in UNDER_WAY for job in jobs)
+        while free > 0 and (chosen := self._next()) is not None:
+            self._let_on(chosen)
+            free -= len(chosen.jobs)
+
+    def _read(self) -> Journal:
+        new = Journal(FORMAT, self.rule.eta, tuple(map(str, self.rule.rungs)))
+        held = read(Journal, self.path) if self.path.exists() else new
+        if replace(held, decisions=()) != new:
+            raise UserError(
+                f"{self.path}: this search was started with eta {held.eta} and rungs {', '.join(held.rungs)}, now "
+                f"they are {new.eta} and {', '.join(new.rungs)}; use another folder, or the same options"
+            )
+        if any(made.until not in held.rungs for made in held.decisions):
+            raise UserError(f"{self.path}: a decision names no rung; {REMEDY}")
+        return held
+
+    def _take_up(self, contender: Contender) -> None:
+        """Finds where a member is, and has the seeds wait that are not where it may train to."""
+        scores = [scores_at(job.folder, self.rule.stops) for job in contender.jobs]
+        contender.scores = means(scores)
+        contender.rung = len(self.rule.stops) if contender.done else max(contender.rung, len(contender.scores) - 1)
+        for job, reached in zip(contender.jobs, scores, strict=True):
+            self._limit(job, contender.rung)
+            if job.state == "waiting" and len(reached) > contender.rung >= 0:
+                job.state, job.progress = "stopped", replace(progress(job.folder), bpb=reached[-1])
+
+    def _limit(self, job: Job, rung: int) -> None:
+        share = self.rule.rungs[rung]
+        job.granted, job.until = rung >= 0, None if share == END else share
+
+    def _look(self, contender: Contender) -> None:
+        """Reads what a member that trains no more scored."""
+        scores = [scores_at(job.folder, self.rule.stops) for job in contender.jobs]
+        contender.scores = means(scores)
+        for job, reached in zip(contender.jobs, scores, strict=True):
+            if job.state == "stopped" and reached:
+                job.progress = replace(job.progress, bpb=reached[-1])
+        if any(job.state == "failed" for job in contender.jobs):
+            contender.scores += [math.inf] * (contender.rung + 1 - len(contender.scores))
+
+    def _next(self) -> Contender | None:
+        """Who may train further, or begin; None: nobody now."""
+        runs = dict.fromkeys(contender.run for contender in self.contenders)
+        groups = [[contender for contender in self.contenders if contender.run == run] for run in runs]
+        promotable = (contender for group in groups for contender in self._best(group))
+        unbegun = (contender for contender in self.contenders if contender.rung < 0)
+        last = (contender for group in groups for contender in _last_resort(group))
+        return next(promotable, None) or next(unbegun, None) or next(last, None)
+
+    def _best(self, group: Sequence[Contender]) -> Iterator[Contender]:
+        """Those of a run that a rung lets through and that still wait there, from the highest rung down."""
+        for rung in reversed(range(len(self.rule.stops))):
+            reached = ranked(group, rung)
+            yield from (one for one in reached[: len(reached) // self.rule.eta] if one.waits and one.rung == rung)
+
+    def _let_on(self, contender: Contender) -> None:
+        """Decides that a member trains to its next rung, and writes that down before it does."""
+        contender.rung += 1
+        made = Decision(contender.variant, contender.run, str(self.rule.rungs[contender.rung]))
+        self.journal = replace(self.journal, decisions=(*self.journal.decisions, made))
+        write_json(self.path, to_json(self.journal))
+        for job in contender.jobs:
+            self._limit(job, contender.rung)
+            if job.state == "stopped":
+                job.state = "waiting"
+
+
+def ranked(group: Sequence[Contender], rung: int) -> list[Contender]:
+    """Those that reached a rung, best first; of equals the one that the command line names first."""
+    return sorted((one for one in group if len(one.scores) > rung), key=lambda one: one.scores[rung])
+
+
+def _last_resort(group: Sequence[Contender]) -> Iterator[Contender]:
+    """The best of the highest rung, where a run's members would all end without one having finished."""
+    if all(one.settled for one in group) and not any(one.done for one in group):
+        yield from sorted((one for one in group if one.waits), key=lambda one: (-one.rung, one.scores[-1]))
+
+
+def scores_at(folder: Path, rungs: Sequence[Fraction]) -> list[float]:
+    """Bits per byte on the held-out learning curve at the rungs that a run has reached, from the lowest.
+
+    Infinite where that is not a number. UserError for a damaged folder.
+    """
+    if not (folder / "settings.json").exists():
+        return []
+    steps = Settings.read(folder / "settings.json").steps
+    lines = (line for line in Metrics.read(folder / "metrics.jsonl") if "valid_bpb" in line)
+    found = {line["step"]: line["valid_bpb"] for line in lines}
+    reached = takewhile(found.__contains__, (curve_step(rung, steps) for rung in rungs))
+    return [math.inf if found[step] is None else found[step] for step in reached]
+
+
+def means(scores: Sequence[Sequence[float]]) -> list[float]:
+    """Over seeds, at the rungs that all have reached."""
+    return [sum(each) / len(each) for each in zip(*scores, strict=False)]
