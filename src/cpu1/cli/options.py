@@ -4,7 +4,6 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +18,7 @@ SCALES = ("original", "demo", "nano", "small", "base")
 OLD_SCALES = ("card",)  # still accepted: the name that `original` once had
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 ROUNDS = ("r1", "r2", "r3", "custom")
-CURVE_SHARES = tuple(Fraction(1, 2**power) for power in range(6, 0, -1))  # of a run's steps; see `loop.VALIDATIONS`
+CURVE_SHARES = ("1/64", "1/32", "1/16", "1/8", "1/4", "1/2")  # of a run's steps; some of `loop.VALIDATIONS`
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 WIDTHS = ("int8", "bf16", "fp32")
 PACKED = ".cpu1"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cpu1.study.start import Request
 
 ETAS = (2, 4, 8)
-ETA, FIRST_RUNG = 4, Fraction(1, 16)
+ETA, FIRST_RUNG = 4, "1/16"
 
 
 def add(command: Command) -> None:
@@ -111,9 +111,7 @@ def add(command: Command) -> None:
     )
     p.add_argument(
         "--first-rung",
-        type=Fraction,
         choices=CURVE_SHARES,
-        metavar=f"{{{','.join(map(str, CURVE_SHARES))}}}",
         help=f"with --search: the share of the steps that every variant gets (default: {FIRST_RUNG})",
     )
     seeds_option(p, None, "2; 1 with --search")
@@ -201,5 +199,5 @@ def sweep(args: argparse.Namespace) -> int:
         raise UserError("--eta and --first-rung are for a search; add --search asha")
     args.seeds = args.seeds or (1 if args.search else 2)
     request = _study_request(args, equal_bytes=not (args.bytes or args.minutes))
-    rule = Rule(args.eta or ETA, args.first_rung or FIRST_RUNG) if args.search else None
+    rule = Rule(args.eta or ETA, Fraction(args.first_rung or FIRST_RUNG)) if args.search else None
     return start(Sweep(request, vary, args.teacher, args.alone, rule))

@@ -69,9 +69,7 @@ def add(command: Command) -> None:
     )
     p.add_argument(
         "--until",
-        type=Fraction,
         choices=CURVE_SHARES,
-        metavar=f"{{{','.join(map(str, CURVE_SHARES))}}}",
         help="save and stop after this share of the steps; without it, the same command trains the rest",
     )
     p.add_argument("--tensorboard", action="store_true", help="the same as --track tensorboard")
@@ -118,7 +116,7 @@ def train(args: argparse.Namespace) -> int:
         track=(*args.track, *(["tensorboard"] if args.tensorboard else [])),
         track_to=args.track_to,
         checkpoint_seconds=args.checkpoint_seconds,
-        until=args.until,
+        until=Fraction(args.until) if args.until else None,
     )
     try:
         with training_report(args.quiet or not leads, folder) as report:

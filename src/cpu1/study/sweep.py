@@ -37,8 +37,8 @@ from cpu1.training.plan import Job, draft, make_recipe
 PLAIN = "plain"  # the folder of runs with nothing varied
 VALUE = re.compile(r"[\w.+-]+|\[[\w.+,-]+\]")  # what may be in the name of a folder
 LATE = "what it changes comes late, and a search compares variants early"
-UNFAIR = {  # settings that a search cannot choose
-    **dict.fromkeys(("decay", "floor", "schedule", "ternary_start"), LATE),
+UNFAIR = {  # settings and parts of the recipe that a search cannot choose
+    **dict.fromkeys(("decay", "floor", "schedule", "ternary_start", "gate"), LATE),
     "steps": "at equal shares of their steps, the variants have read different amounts of text",
 }
 LONGEST = 200  # characters of such a name
@@ -139,8 +139,8 @@ def check_search(sweep: Sweep, members: Sequence[Member]) -> None:
     if len(members) < 2:
         raise UserError("--search: a search needs at least two variants; give --vary more values")
     for name in sweep.vary:
-        if name in UNFAIR:
-            raise UserError(f"--vary {name} with --search: {UNFAIR[name]}; leave out --search")
+        if (reason := UNFAIR.get(name.partition(".")[0])) is not None:
+            raise UserError(f"--vary {name} with --search: {reason}; leave out --search")
 
 
 def option(name: str, value: str) -> tuple[str, str]:
