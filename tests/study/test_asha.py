@@ -83,14 +83,11 @@ def until(folder: Path, share: str) -> str:
     return "".join(name for name, end in decisions(folder) if end == share)
 
 
-def test_one_at_a_time_the_best_goes_on_as_soon_as_a_rung_has_four(tmp_path: Path) -> None:
+def test_one_at_a_time_all_begin_and_the_best_quarter_goes_on(tmp_path: Path) -> None:
     jobs = make(tmp_path, list(NINE))
     drive(Search(Rule(), tmp_path), jobs, NINE)
     made = decisions(tmp_path)
-    assert made[:5] == [*((name, "1/16") for name in "abcd"), ("d", "1/4")]
-    assert until(tmp_path, "1/16") == "abcdefghi"
-    assert until(tmp_path, "1/4") == "dh"  # of nine, two
-    assert until(tmp_path, "1") == "h"  # of two, none: the better of them as the last resort
+    assert made == [*((name, "1/16") for name in NINE), ("h", "1/4"), ("d", "1/4"), ("h", "1")]
     assert [job.plan.name for job in jobs if job.state == "done"] == ["h"]
     assert {job.state for job in jobs} == {"done", "stopped"}
 
@@ -107,8 +104,8 @@ def test_with_eta_two_every_second_goes_on(tmp_path: Path) -> None:
     rule = Rule(2, Fraction(1, 4))
     assert [str(rung) for rung in rule.rungs] == ["1/4", "1/2", "1"]
     drive(Search(rule, tmp_path), make(tmp_path, list(NINE)), NINE)
-    assert until(tmp_path, "1/2") == "bcdeh"  # b and c before better ones came: the price of not waiting
-    assert until(tmp_path, "1") == "cdeh"
+    assert until(tmp_path, "1/2") == "hdec"
+    assert until(tmp_path, "1") == "hd"
 
 
 def test_an_interrupted_search_decides_the_same(tmp_path: Path) -> None:
@@ -166,7 +163,7 @@ def test_new_values_join_a_search(tmp_path: Path) -> None:
     drive(Search(Rule(), tmp_path), jobs, NINE)
     assert decisions(tmp_path)[: len(before)] == before
     assert until(tmp_path, "1/16") == "abcdefghi"
-    assert until(tmp_path, "1/4") == "dh"
+    assert until(tmp_path, "1/4") == until(tmp_path, "1") == "dh"  # h is better than d, which had finished
 
 
 def test_runs_that_a_sweep_has_finished_count(tmp_path: Path) -> None:
@@ -287,7 +284,7 @@ def test_a_search_is_part_of_a_sweep_and_outlives_an_interruption(
     assert "| rate | stopped at | step | BPB there |" in capfd.readouterr().out
     rows = {row["values"]["rate"]: row for row in figures(whole)}
     assert {rate: row.get("stopped_at_step") for rate, row in rows.items()} == {"1e-3": 16, "9e-3": None, "1e-5": 16}
-    assert decisions(whole)[1:3] == [("rate=9e-3", "1/4"), ("rate=9e-3", "1/2")]
+    assert decisions(whole)[2:] == [("rate=1e-5", "1/4"), ("rate=9e-3", "1/2"), ("rate=9e-3", "1")]
     kept = whole / "runs" / "rate=1e-3" / "04-demo-r1-s0" / "checkpoints"
     assert [path.name for path in kept.iterdir()] == ["000000016.safetensors"]
 
@@ -300,12 +297,13 @@ def test_a_search_is_part_of_a_sweep_and_outlives_an_interruption(
     assert figures(pieces) == figures(whole)
     assert decisions(pieces) == decisions(whole)
 
-    plain = [*words[: words.index("--eta")], "--seeds", "1", "--out"]
+    plain = [*words[: words.index("--eta")], "--seeds", "1", "--vary", "rate=9e-3,1e-3", "--out"]
+    del plain[plain.index("--vary") : plain.index("--scale")]
     before = run_files(whole / "runs" / "rate=9e-3")
     shutil.copytree(whole, tmp_path / "trained on")
     assert main([*plain, str(tmp_path / "trained on")]) == 0  # finishes what the search has stopped
     assert main([*plain, str(tmp_path / "plain")]) == 0
-    for rate in RATES:
+    for rate in ("9e-3", "1e-3"):
         expected = run_files(tmp_path / "plain" / "runs" / f"rate={rate}")
         assert len(expected["metrics.jsonl"]) == 64
         assert run_files(tmp_path / "trained on" / "runs" / f"rate={rate}") == expected

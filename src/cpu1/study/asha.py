@@ -2,12 +2,14 @@
 
 ASHA (Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning", arXiv 1810.05934, Algorithm 2), by
 bits per byte on the held-out learning curve. Rungs are shares of a member's own steps, each `eta` times the one below
-it. A member trains to the lowest rung and stops there, with a checkpoint. Where there is room for another run, the
-best members of a rung that have not gone further do so, as many as one in `eta` of those that reached it, the highest
-rung first; where none may, the next member begins. A member that fails is the worst of the rung it did not reach.
+it. A member trains to the lowest rung and stops there, with a checkpoint. Of those that have reached a rung, the best
+go further, one in `eta`, without waiting for members that are still on their way. A member that fails is the worst of
+the rung it did not reach. Each run of the ladder has rungs of its own.
 
-Unlike the paper's, a sweep's members come to an end. So when nothing else is left to do and none has finished, the
-best on the highest rung goes further. Each run of the ladder has rungs of its own: one member of each finishes.
+The paper draws members at random and without end, and lets one go further before it draws another. A sweep's members
+are a list, often sorted, in which each may be better than all before it. So here they all begin first, and lower rungs
+come before higher ones: decisions know more, and nothing is trained for them that would not be trained anyway. When
+nothing else is left to do, the best on the highest rung goes further, unless one that has finished was better there.
 
     <folder>/search.json    the rule, and the decisions in the order in which they were made
 
@@ -138,11 +140,14 @@ class Search:
     def grant(self, at_once: int) -> None:
         """Lets more members train, or the same ones further, where fewer than `at_once` runs are under way."""
         for contender in self.contenders:
-            if contender.settled and not contender.done and len(contender.scores) <= contender.rung:
+            if contender.settled and len(contender.scores) < self._due(contender):
                 self._look(contender)
         jobs = [job for contender in self.contenders for job in contender.jobs]
         free = at_once - sum(job.granted and job.state in UNDER_WAY for job in jobs)
-        while free > 0 and (chosen := self._next()) is not None:
+        full = any(job.state == "queued" for job in jobs)  # a cluster without a free core
+        for chosen in self._next(full):
+            if free <= 0:
+                return
             self._let_on(chosen)
             free -= len(chosen.jobs)
 
@@ -180,22 +185,26 @@ class Search:
             if job.state == "stopped" and reached:
                 job.progress = replace(job.progress, bpb=reached[-1])
         if any(job.state == "failed" for job in contender.jobs):
-            contender.scores += [math.inf] * (contender.rung + 1 - len(contender.scores))
+            contender.scores += [math.inf] * (self._due(contender) - len(contender.scores))
 
-    def _next(self) -> Contender | None:
-        """Who may train further, or begin; None: nobody now."""
+    def _due(self, contender: Contender) -> int:
+        """How many scores a member has that came to where it may."""
+        return min(contender.rung + 1, len(self.rule.stops))
+
+    def _next(self, full: bool) -> Iterator[Contender]:
+        """Who may begin or go further, one after the other. `full`: no core is free, so no decision is due."""
+        yield from (contender for contender in self.contenders if contender.rung < 0)
+        if full:
+            return
         runs = dict.fromkeys(contender.run for contender in self.contenders)
         groups = [[contender for contender in self.contenders if contender.run == run] for run in runs]
-        promotable = (contender for group in groups for contender in self._best(group))
-        unbegun = (contender for contender in self.contenders if contender.rung < 0)
-        last = (contender for group in groups for contender in _last_resort(group))
-        return next(promotable, None) or next(unbegun, None) or next(last, None)
-
-    def _best(self, group: Sequence[Contender]) -> Iterator[Contender]:
-        """Those of a run that a rung lets through and that still wait there, from the highest rung down."""
-        for rung in reversed(range(len(self.rule.stops))):
-            reached = ranked(group, rung)
-            yield from (one for one in reached[: len(reached) // self.rule.eta] if one.waits and one.rung == rung)
+        for rung in range(len(self.rule.stops)):
+            for group in groups:
+                reached = ranked(group, rung)
+                yield from (one for one in reached[: len(reached) // self.rule.eta] if one.waits and one.rung == rung)
+        for group in groups:
+            if all(one.settled for one in group):
+                yield from leader(group)
 
     def _let_on(self, contender: Contender) -> None:
         """Decides that a member trains to its next rung, and writes that down before it does."""
@@ -214,10 +223,11 @@ def ranked(group: Sequence[Contender], rung: int) -> list[Contender]:
     return sorted((one for one in group if len(one.scores) > rung), key=lambda one: one.scores[rung])
 
 
-def _last_resort(group: Sequence[Contender]) -> Iterator[Contender]:
-    """The best of the highest rung, where a run's members would all end without one having finished."""
-    if all(one.settled for one in group) and not any(one.done for one in group):
-        yield from sorted((one for one in group if one.waits), key=lambda one: (-one.rung, one.scores[-1]))
+def leader(group: Sequence[Contender]) -> list[Contender]:
+    """The best on the highest rung of those that can go further; nobody where one that has finished was better."""
+    waiting = sorted((one for one in group if one.waits), key=lambda one: (-one.rung, one.scores[-1]))
+    finished = [one.scores for one in group if one.done]
+    return [one for one in waiting[:1] if all(one.scores[-1] < scores[one.rung] for scores in finished if scores)]
 
 
 def scores_at(folder: Path, rungs: Sequence[Fraction]) -> list[float]:
