@@ -177,11 +177,11 @@ def test_runs_that_a_sweep_has_finished_count(tmp_path: Path) -> None:
 
 def test_another_rule_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     drive(Search(Rule(), tmp_path), make(tmp_path, ["a", "b"]), NINE)
-    with pytest.raises(UserError, match=r"search\.json.*eta 4 and rungs 1/16, 1/4, 1, now they are 2 and"):
+    with pytest.raises(UserError, match=r"search\.json.*eta 4 and stops at 1/16, 1/4, 1, now they are 2 and"):
         Search(Rule(2), tmp_path)
     text = (tmp_path / JOURNAL).read_text()
     (tmp_path / JOURNAL).write_text(text.replace('"until": "1"', '"until": "2"'))
-    with pytest.raises(UserError, match=r"search\.json: a decision names no rung"):
+    with pytest.raises(UserError, match=r"search\.json: a decision names no stop"):
         Search(Rule(), tmp_path)
 
 
@@ -245,7 +245,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Any:
     patch.setenv("OMP_NUM_THREADS", "1")
     yield ["sweep", "04", "--vary", f"rate={','.join(RATES)}", "--scale", "demo", "--data", str(write_text(folder)),
            "--set", "steps=64", "--set", "batch=2", "--set", "window=64", "--eval-bytes", "2000", "--device", "cpu",
-           "--jobs", "1", "--eta", "2", "--first-rung", "1/4", "--search", "asha", "--out"]  # fmt: skip
+           "--jobs", "1", "--eta", "2", "--first-stop", "1/4", "--search", "asha", "--out"]  # fmt: skip
     patch.undo()
 
 
@@ -311,7 +311,7 @@ def test_a_search_is_part_of_a_sweep_and_outlives_an_interruption(
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not path.exists() or not path.stat().st_size:
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.02)
@@ -325,7 +325,7 @@ def wait_for(path: Path) -> None:
         (["--vary", "gate.target=0.1,0.3", "--search", "asha"], "--vary gate.target with --search: .*comes late"),
         (["--vary", "rate=1e-3", "--search", "asha"], "at least two variants"),
         (["--vary", "rate=1e-3,2e-3", "--eta", "2"], "add --search asha"),
-        (["--vary", "rate=1e-3,2e-3", "--first-rung", "1/4"], "add --search asha"),
+        (["--vary", "rate=1e-3,2e-3", "--first-stop", "1/4"], "add --search asha"),
     ],
 )
 def test_what_no_search_can_do_is_refused(

@@ -199,7 +199,7 @@ def test_a_killed_driver_leaves_no_process(nodes: Nodes, text: Path, tmp_path: P
 def test_a_search_finishes_the_same_run_as_a_study(nodes: Nodes, text: Path, tmp_path: Path) -> None:
     """Through a store, so that a run that was stopped goes on from what the store has."""
     words = ["sweep", "04", "--vary", "rate=1e-5,9e-3", "--scale", "demo", "--data", str(text), *SHORT]
-    words += ["--device", "cpu", "--first-rung", "1/4", "--search", "asha", "--on", "ray"]
+    words += ["--device", "cpu", "--first-stop", "1/4", "--search", "asha", "--on", "ray"]
     assert main([*words, "--store", f"file://{tmp_path / 'store'}", "-o", str(tmp_path / "away")]) == 0
     slow, fast = json.loads((tmp_path / "away" / "sweep.json").read_text())["rows"]
     assert slow["stopped_at_step"] == 6

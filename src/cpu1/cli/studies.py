@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cpu1.study.start import Request
 
 ETAS = (2, 4, 8)
-ETA, FIRST_RUNG = 4, "1/16"
+ETA, FIRST_STOP = 4, "1/16"
 
 
 def add(command: Command) -> None:
@@ -79,7 +79,7 @@ def add(command: Command) -> None:
         "sweep 18 --alone --vary tables.rows=8192,65536 --vary 'tables.contexts=[3,4],[3,4,6]'",
         "sweep 04 --vary rate=3e-3,6e-3 --on ray://head:10001 --store s3://bucket/rates",
         "sweep 04 --vary rate=1e-3,2e-3,4e-3,8e-3 --vary batch=4,8,16 --search asha -o runs/search",
-        "sweep 04 --vary rate=1e-3,2e-3,4e-3,8e-3 --search asha --eta 2 --first-rung 1/8 --on ray",
+        "sweep 04 --vary rate=1e-3,2e-3,4e-3,8e-3 --search asha --eta 2 --first-stop 1/8 --on ray",
     )
     p.add_argument("runs", metavar="RUN[,RUN]", help="which models to train, like 03,04")
     p.add_argument(
@@ -106,13 +106,13 @@ def add(command: Command) -> None:
         "--eta",
         type=int,
         choices=ETAS,
-        help="with --search: of the variants that reach a rung, one in this many trains on; "
-        f"each rung is at this many times the steps of the one below (default: {ETA})",
+        help="with --search: of the variants that were stopped, one in this many trains on, until it has this many "
+        f"times as many steps (default: {ETA})",
     )
     p.add_argument(
-        "--first-rung",
+        "--first-stop",
         choices=CURVE_SHARES,
-        help=f"with --search: the share of the steps that every variant gets (default: {FIRST_RUNG})",
+        help=f"with --search: the share of its steps after which every variant stops first (default: {FIRST_STOP})",
     )
     seeds_option(p, None, "2; 1 with --search")
     out_option(p, "sweep folder (default: %(default)s)", "FOLDER", default="runs/sweep")
@@ -195,9 +195,9 @@ def sweep(args: argparse.Namespace) -> int:
     vary = dict(args.vary)
     if len(vary) < len(args.vary):
         raise UserError("--vary names one thing twice; put its values together: --vary rate=2e-3,4e-3")
-    if args.search is None and (args.eta or args.first_rung):
-        raise UserError("--eta and --first-rung are for a search; add --search asha")
+    if args.search is None and (args.eta or args.first_stop):
+        raise UserError("--eta and --first-stop are for a search; add --search asha")
     args.seeds = args.seeds or (1 if args.search else 2)
     request = _study_request(args, equal_bytes=not (args.bytes or args.minutes))
-    rule = Rule(args.eta or ETA, Fraction(args.first_rung or FIRST_RUNG)) if args.search else None
+    rule = Rule(args.eta or ETA, Fraction(args.first_stop or FIRST_STOP)) if args.search else None
     return start(Sweep(request, vary, args.teacher, args.alone, rule))

@@ -1,10 +1,10 @@
 """A search that stops the worse members of a sweep early: asynchronous successive halving.
 
 ASHA (Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning", arXiv 1810.05934, Algorithm 2), by
-bits per byte on the held-out learning curve. Rungs are shares of a member's own steps, each `eta` times the one below
-it. A member trains to the lowest rung and stops there, with a checkpoint. Of those that have reached a rung, the best
-go further, one in `eta`, without waiting for members that are still on their way. A member that fails is the worst of
-the rung it did not reach. Each run of the ladder has rungs of its own.
+bits per byte on the held-out learning curve. The paper's rungs are shares of a member's own steps, each `eta` times
+the one below it. A member trains to the lowest rung and stops there, with a checkpoint. Of those that have reached a
+rung, the best go further, one in `eta`, without waiting for members that are still on their way. A member that fails
+is the worst of the rung it did not reach. Each run of the ladder has a search of its own.
 
 The paper draws members at random and without end, and lets one go further before it draws another. A sweep's members
 are a list, often sorted, in which each may be better than all before it. So here they all begin first, and lower rungs
@@ -49,8 +49,8 @@ class Rule:
     def __post_init__(self) -> None:
         if self.eta < 2 or not 0 < self.first < END or any(float(rung) not in VALIDATIONS for rung in self.stops):
             raise UserError(
-                f"a search with eta {self.eta} and the first rung {self.first}: eta should be 2, 4, ..., and the "
-                "rung 1/2, 1/4, ... 1/64, where runs measure their held-out learning curve"
+                f"a search with eta {self.eta} and a first stop at {self.first}: eta should be 2, 4, ..., and the "
+                "stop 1/2, 1/4, ... 1/64, where runs measure their held-out learning curve"
             )
 
     @property
@@ -156,11 +156,11 @@ class Search:
         held = read(Journal, self.path) if self.path.exists() else new
         if replace(held, decisions=()) != new:
             raise UserError(
-                f"{self.path}: this search was started with eta {held.eta} and rungs {', '.join(held.rungs)}, now "
+                f"{self.path}: this search was started with eta {held.eta} and stops at {', '.join(held.rungs)}, now "
                 f"they are {new.eta} and {', '.join(new.rungs)}; use another folder, or the same options"
             )
         if any(made.until not in held.rungs for made in held.decisions):
-            raise UserError(f"{self.path}: a decision names no rung; {REMEDY}")
+            raise UserError(f"{self.path}: a decision names no stop; {REMEDY}")
         return held
 
     def _take_up(self, contender: Contender) -> None:
@@ -224,10 +224,10 @@ def ranked(group: Sequence[Contender], rung: int) -> list[Contender]:
 
 
 def leader(group: Sequence[Contender]) -> list[Contender]:
-    """The best on the highest rung of those that can go further; nobody where one that has finished was better."""
+    """The best on the highest rung of those that can go further, but for whom a finished one was better there."""
     waiting = sorted((one for one in group if one.waits), key=lambda one: (-one.rung, one.scores[-1]))
-    finished = [one.scores for one in group if one.done]
-    return [one for one in waiting[:1] if all(one.scores[-1] < scores[one.rung] for scores in finished if scores)]
+    finished = [one for one in group if one.done]
+    return [one for one in waiting if ranked([*finished, one], one.rung)[0] is one][:1]
 
 
 def scores_at(folder: Path, rungs: Sequence[Fraction]) -> list[float]:

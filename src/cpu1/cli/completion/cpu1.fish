@@ -51,7 +51,7 @@ function _shtab_cpu1_using
 end
 
 set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench complete judge serve adapt compress decompress check lm-eval train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --buckets --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --endings --eta --eval-bytes --field --first-rung --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --model_args --most --name --on --out --part --piece --port --queue --repeats --round --runs --sample --scale --search --seed --seeds --set --share --split --steps --stop --store --streams --tasks --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --track --track-to --tune --until --vary --window --with --words --worst -m -n -o
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --buckets --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --endings --eta --eval-bytes --field --first-stop --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --model_args --most --name --on --out --part --piece --port --queue --repeats --round --runs --sample --scale --search --seed --seeds --set --share --split --steps --stop --store --streams --tasks --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --track --track-to --tune --until --vary --window --with --words --worst -m -n -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -330,8 +330,8 @@ complete -c cpu1 -n '_shtab_cpu1_using sweep' -s h -l help -d 'show this help me
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l vary -x -d 'values to try for a setting (as in --set) or part of the architecture (as in --with); a value may be a list, like [3,4]; repeatable'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l alone -d 'vary one value at a time against the unchanged run, instead of every combination'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l search -xka "asha" -d 'stop variants early that are behind on bits per byte, and finish the best: asha is asynchronous successive halving'
-complete -c cpu1 -n '_shtab_cpu1_using sweep' -l eta -xka "2 4 8" -d 'with --search: of the variants that reach a rung, one in this many trains on; each rung is at this many times the steps of the one below (default: 4)'
-complete -c cpu1 -n '_shtab_cpu1_using sweep' -l first-rung -xka "1/64 1/32 1/16 1/8 1/4 1/2" -d 'with --search: the share of the steps that every variant gets (default: 1/16)'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l eta -xka "2 4 8" -d 'with --search: of the variants that were stopped, one in this many trains on, until it has this many times as many steps (default: 4)'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l first-stop -xka "1/64 1/32 1/16 1/8 1/4 1/2" -d 'with --search: the share of its steps after which every variant stops first (default: 1/16)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l seeds -x -d 'train each run with N seeds, 0 to N-1 (default: 2; 1 with --search)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -s o -l out -xka "(__fish_complete_directories)" -d 'sweep folder (default: runs/sweep)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l scale -xka "original demo nano small base card" -d 'size of the model; original is the size in the original study (default: nano)'
