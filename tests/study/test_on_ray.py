@@ -18,6 +18,7 @@ import pytest
 from helpers.text import write_text
 from rich.console import Console
 
+from cpu1.cli import main
 from cpu1.data.corpus import prepare
 from cpu1.errors import UserError
 from cpu1.study import runner
@@ -192,6 +193,22 @@ def test_a_killed_driver_leaves_no_process(nodes: Nodes, text: Path, tmp_path: P
         driver.kill()
     wait_for(lambda: not processes_in(folder))
     assert list(folder.glob("*/checkpoints/[0-9]*.safetensors"))
+
+
+@pytest.mark.slow
+def test_a_search_finishes_the_same_run_as_a_study(nodes: Nodes, text: Path, tmp_path: Path) -> None:
+    """Through a store, so that a run that was stopped goes on from what the store has."""
+    words = ["sweep", "04", "--vary", "rate=1e-5,9e-3", "--scale", "demo", "--data", str(text), *SHORT]
+    words += ["--device", "cpu", "--first-stop", "1/4", "--search", "asha", "--on", "ray"]
+    assert main([*words, "--store", f"file://{tmp_path / 'store'}", "-o", str(tmp_path / "away")]) == 0
+    slow, fast = json.loads((tmp_path / "away" / "sweep.json").read_text())["rows"]
+    assert slow["stopped_at_step"] == 6
+    assert "stopped_at_step" not in fast
+    plan = make_plan(tmp_path / "here", text, "04", extra=(*SHORT, "--set", "rate=9e-3"))
+    assert run_study(plan, {}, console=Console(file=io.StringIO())) == 0
+    found = results(tmp_path / "away" / "runs" / "rate=9e-3")
+    assert len([name for name in found if name.endswith("model.safetensors")]) == 1
+    assert {name: found[name] for name in found if not name.endswith("speed.json")} == results(plan.folder)
 
 
 def wait_for(ready: Callable[[], bool]) -> None:

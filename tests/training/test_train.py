@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from cpu1.runs.trained import load
 from cpu1.training import checkpoint as checkpoint_module
 from cpu1.training import guards
 from cpu1.training.job import Job, train
-from cpu1.training.loop import Interrupted
+from cpu1.training.loop import Interrupted, Reached
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
 from cpu1.training.plan import Budget
@@ -71,6 +72,31 @@ def test_an_interrupted_run_ends_bit_identical(job, teacher, tmp_path, run):
     assert [line["step"] for line in lines] == list(range(1, 13))
 
 
+@pytest.mark.parametrize("run", ["01", "07"])
+def test_a_run_that_stops_where_it_was_asked_to_leaves_no_trace_of_it(job, tmp_path, run):
+    job = replace(job, run=run, overrides=(("steps", 16), ("batch", 2), ("window", 16 if run == "01" else 64)))
+    train(replace(job, folder=tmp_path / "whole"))
+    pieces = replace(job, folder=tmp_path / "pieces")
+    for share, step in ((Fraction(1, 4), 4), (Fraction(1, 4), 4), (Fraction(1, 2), 8), (Fraction(1, 4), 8)):
+        with pytest.raises(Reached):
+            train(replace(pieces, until=share))
+        assert max(path.name for path in (tmp_path / "pieces" / "checkpoints").iterdir()).startswith(f"{step:09d}")
+    train(pieces)
+    assert weights(tmp_path / "pieces") == weights(tmp_path / "whole")
+    clock = {"seconds", "bytes_per_s"}
+    whole, resumed = (
+        [{key: value for key, value in json.loads(line).items() if key not in clock} for line in lines]
+        for lines in ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "pieces"))
+    )
+    assert resumed == whole
+
+
+def test_a_share_that_is_no_step_is_refused(job, tmp_path):
+    with pytest.raises(UserError, match="--until 1/64: of 12 steps that is none"):
+        train(replace(job, folder=tmp_path / "run", until=Fraction(1, 64)))
+    assert not (tmp_path / "run").exists()
+
+
 KNOBS_TURNED = {
     "muon": (("optimizer", "muon"),),
     "ternary after a third": (("ternary_start", 0.34), ("schedule", "two-stage")),
@@ -108,6 +134,7 @@ def test_a_changed_recipe_is_trained_and_stands_in_the_folder(job, tmp_path):
 KILLED = """
 import os, signal, sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from cpu1 import files
 from cpu1.training.job import Job, train

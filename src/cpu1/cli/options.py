@@ -18,6 +18,7 @@ SCALES = ("original", "demo", "nano", "small", "base")
 OLD_SCALES = ("card",)  # still accepted: the name that `original` once had
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 ROUNDS = ("r1", "r2", "r3", "custom")
+CURVE_SHARES = ("1/64", "1/32", "1/16", "1/8", "1/4", "1/2")  # of a run's steps; some of `loop.VALIDATIONS`
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 WIDTHS = ("int8", "bf16", "fp32")
 PACKED = ".cpu1"
@@ -106,14 +107,14 @@ def seed_option(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--seed", type=count, default=0, metavar="N", help=f"{help} (default: %(default)s)")
 
 
-def seeds_option(parser: argparse.ArgumentParser, default: int) -> None:
-    """`--seeds` of a study."""
+def seeds_option(parser: argparse.ArgumentParser, default: int | None, words: str = "%(default)s") -> None:
+    """`--seeds` of a study; `words` are the meaning of a default that depends on other options."""
     parser.add_argument(
         "--seeds",
         type=positive,
         default=default,
         metavar="N",
-        help="train each run with N seeds, 0 to N-1 (default: %(default)s)",
+        help=f"train each run with N seeds, 0 to N-1 (default: {words})",
     )
 
 

@@ -186,7 +186,7 @@ def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def value_name(action: argparse.Action) -> str:
     """What the help calls an argument's value."""
-    return str(action.metavar or "|".join(action.choices or ()))
+    return str(action.metavar or "|".join(map(str, action.choices or ())))
 
 
 def usage(parser: argparse.ArgumentParser) -> str:

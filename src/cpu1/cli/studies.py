@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpu1.cli.options import (
+    CURVE_SHARES,
     Command,
     budget,
     cluster_options,
@@ -24,6 +26,9 @@ from cpu1.errors import UserError
 
 if TYPE_CHECKING:
     from cpu1.study.start import Request
+
+ETAS = (2, 4, 8)
+ETA, FIRST_STOP = 4, "1/16"
 
 
 def add(command: Command) -> None:
@@ -73,6 +78,8 @@ def add(command: Command) -> None:
         "sweep 04 --alone --vary rate=3e-3,9e-3 --vary weight_decay=0 --vary z_loss=1e-4",
         "sweep 18 --alone --vary tables.rows=8192,65536 --vary 'tables.contexts=[3,4],[3,4,6]'",
         "sweep 04 --vary rate=3e-3,6e-3 --on ray://head:10001 --store s3://bucket/rates",
+        "sweep 04 --vary rate=1e-3,2e-3,4e-3,8e-3 --vary batch=4,8,16 --search asha -o runs/search",
+        "sweep 04 --vary rate=1e-3,2e-3,4e-3,8e-3 --search asha --eta 2 --first-stop 1/8 --on ray",
     )
     p.add_argument("runs", metavar="RUN[,RUN]", help="which models to train, like 03,04")
     p.add_argument(
@@ -89,7 +96,25 @@ def add(command: Command) -> None:
         action="store_true",
         help="vary one value at a time against the unchanged run, instead of every combination",
     )
-    seeds_option(p, 2)
+    p.add_argument(
+        "--search",
+        choices=("asha",),
+        help="stop variants early that are behind on bits per byte, and finish the best: asha is asynchronous "
+        "successive halving",
+    )
+    p.add_argument(
+        "--eta",
+        type=int,
+        choices=ETAS,
+        help="with --search: of the variants that were stopped, one in this many trains on, until it has this many "
+        f"times as many steps (default: {ETA})",
+    )
+    p.add_argument(
+        "--first-stop",
+        choices=CURVE_SHARES,
+        help=f"with --search: the share of its steps after which every variant stops first (default: {FIRST_STOP})",
+    )
+    seeds_option(p, None, "2; 1 with --search")
     out_option(p, "sweep folder (default: %(default)s)", "FOLDER", default="runs/sweep")
     training_options(p, threads="1")
     p.add_argument(
@@ -164,10 +189,15 @@ def sweep(args: argparse.Namespace) -> int:
 
     Each variant differs in its settings or its architecture.
     """
+    from cpu1.study.asha import Rule
     from cpu1.study.sweep import Sweep, start
 
     vary = dict(args.vary)
     if len(vary) < len(args.vary):
         raise UserError("--vary names one thing twice; put its values together: --vary rate=2e-3,4e-3")
+    if args.search is None and (args.eta or args.first_stop):
+        raise UserError("--eta and --first-stop are for a search; add --search asha")
+    args.seeds = args.seeds or (1 if args.search else 2)
     request = _study_request(args, equal_bytes=not (args.bytes or args.minutes))
-    return start(Sweep(request, vary, args.teacher, args.alone))
+    rule = Rule(args.eta or ETA, Fraction(args.first_stop or FIRST_STOP)) if args.search else None
+    return start(Sweep(request, vary, args.teacher, args.alone, rule))

@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from cpu1.cli.options import (
+    CURVE_SHARES,
     Command,
     budget,
     count,
@@ -32,6 +34,7 @@ def add(command: Command) -> None:
         "train 04 --data books.txt.zst --teacher-cache cache/books --set alpha=0.5",
         "train --from default --data mine.txt --minutes 10 -o runs/mine",
         "train 04 --with ffn=ReLU2 --with head.hidden=512 -o runs/relu2",
+        "train 04 --until 1/16",
     )
     p.add_argument(
         "run",
@@ -64,6 +67,11 @@ def add(command: Command) -> None:
         metavar="SECONDS",
         help="time between checkpoints; 0 saves after every step (default: %(default)s)",
     )
+    p.add_argument(
+        "--until",
+        choices=CURVE_SHARES,
+        help="save and stop after this share of the steps; without it, the same command trains the rest",
+    )
     p.add_argument("--tensorboard", action="store_true", help="the same as --track tensorboard")
     track_options(p, "the run folder")
     quiet_option(p)
@@ -76,7 +84,7 @@ def train(args: argparse.Namespace) -> int:
     """
     from cpu1.training.job import Job
     from cpu1.training.job import train as run
-    from cpu1.training.loop import Interrupted
+    from cpu1.training.loop import Interrupted, Reached
     from cpu1.training.parallel import Ranks
 
     leads = Ranks.read().rank == 0  # only one process of a group prints
@@ -108,10 +116,15 @@ def train(args: argparse.Namespace) -> int:
         track=(*args.track, *(["tensorboard"] if args.tensorboard else [])),
         track_to=args.track_to,
         checkpoint_seconds=args.checkpoint_seconds,
+        until=Fraction(args.until) if args.until else None,
     )
     try:
         with training_report(args.quiet or not leads, folder) as report:
             result = run(job, report)
+    except Reached:
+        if leads and not args.quiet:
+            print(f"stopped after {args.until} of the steps, saved in {folder}; without --until it trains the rest")
+        return 0
     except Interrupted:
         if leads:
             print(f"cpu1: interrupted and saved in {folder}; run the same command again to continue", file=sys.stderr)

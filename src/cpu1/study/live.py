@@ -15,7 +15,14 @@ from rich.text import Text
 from cpu1.console import is_narrow
 from cpu1.study.plan import Job
 
-STYLES = {"done": "green", "running": "cyan", "failed": "red", "blocked": "red", "interrupted": "yellow"}
+STYLES = {
+    "done": "green",
+    "running": "cyan",
+    "stopped": "blue",
+    "failed": "red",
+    "blocked": "red",
+    "interrupted": "yellow",
+}
 SUMMARY_SECONDS = 10.0
 BAR_WIDTH = 16
 FRAME_LINES = 6  # of the table: heading, rules, totals
@@ -71,7 +78,7 @@ class PlainView:
     def __init__(self, console: Console, jobs: Sequence[Job], at_once: int):
         self.console, self.at_once = console, at_once
         self.began = self.said = time.monotonic()
-        self.states = {job: job.state for job in jobs}
+        self.states = {job: (job.state, job.until) for job in jobs}
 
     def __enter__(self) -> "PlainView":
         return self
@@ -84,9 +91,9 @@ class PlainView:
     def show(self, jobs: Sequence[Job]) -> None:
         """Prints a line for each job whose state changed, and a summary now and then."""
         for job in jobs:
-            if job.state != self.states[job]:
-                self.states[job] = job.state
-                self.say(f"{job.name} {job.state}{reached(job)}")
+            if (job.state, job.until) != self.states[job]:
+                self.states[job] = job.state, job.until
+                self.say(f"{job.name} {job.state}{limit(job)}{reached(job)}")
         if time.monotonic() - self.said >= SUMMARY_SECONDS:
             self.said = time.monotonic()
             self.say(summary(jobs, self.at_once, self.said - self.began))
@@ -94,6 +101,12 @@ class PlainView:
     def say(self, line: str) -> None:
         """Prints a line."""
         self.console.print(Text(line), soft_wrap=True)
+
+
+def limit(job: Job) -> str:
+    """How far a search lets a run go, behind its state on a plain line."""
+    where = {"running": "to", "stopped": "at"}.get(job.state)
+    return f" {where} {job.until} of its steps" if where and job.until else ""
 
 
 def reached(job: Job) -> str:
@@ -121,15 +134,15 @@ def table(jobs: Sequence[Job]) -> Table:
             "" if now.bytes_per_s is None else f"{now.bytes_per_s:,.0f}",
             "" if now.loss is None else f"{now.loss:.3f}",
             "" if now.bpb is None else f"{now.bpb:.3f}",
-            clock(now.seconds_left) if job.state == "running" else "",
+            clock(now.seconds_left) if job.state == "running" and not job.until else "",
         )
     return made
 
 
 def fitting(jobs: Sequence[Job], height: int) -> list[Job]:
     """As many rows as a terminal holds: what runs or went wrong first, then what waits, then what is done."""
-    importance = {"running": 0, "failed": 1, "blocked": 1, "interrupted": 1, "queued": 2, "waiting": 2, "done": 3}
-    kept = sorted(range(len(jobs)), key=lambda i: importance[jobs[i].state])[:height]
+    importance = {"running": 0, "failed": 1, "blocked": 1, "interrupted": 1, "stopped": 3, "done": 3}  # others: 2
+    kept = sorted(range(len(jobs)), key=lambda i: importance.get(jobs[i].state, 2))[:height]
     return [jobs[i] for i in sorted(kept)]
 
 
@@ -143,7 +156,12 @@ def summary(jobs: Sequence[Job], at_once: int, elapsed: float) -> str:
 
 
 def seconds_left(jobs: Sequence[Job], at_once: int) -> float | None:
-    """An estimate for the whole study: waiting runs are taken to last as long as the others do on average."""
+    """An estimate for the whole study: waiting runs are taken to last as long as the others do on average.
+
+    None where nobody can know: at the beginning, and in a search.
+    """
+    if any(job.until for job in jobs):
+        return None
     looks = [job.progress for job in jobs if job.state in ("running", "done")]
     totals = [look.seconds + look.seconds_left for look in looks if look.seconds and look.seconds_left is not None]
     running = [job.progress.seconds_left or 0.0 for job in jobs if job.state == "running"]

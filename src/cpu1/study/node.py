@@ -92,7 +92,7 @@ class Node:
             if mirror is not None:
                 mirror.keep_up()
             time.sleep(TICK)
-        return outcome(self.folder, status_of(self.process.returncode))
+        return outcome(self.folder, status_of(self.process.returncode), self.order.launch.stops)
 
     def _mirrored(self) -> Outcome:
         """The same in a folder of this node, which is copied to the store."""

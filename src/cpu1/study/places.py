@@ -36,10 +36,14 @@ class Launch:
     data_sha256: str | None  # of the text's content; None: not known
     threads: int
     device: str
+    stops: bool = False  # before the run's end, as its words ask
 
 
 class Outcome(NamedTuple):
-    """What a process came to. `state` is done, failed, interrupted, or lost with the machine it ran on."""
+    """What a process came to.
+
+    `state` is done, stopped as its launch asks, failed, interrupted, or lost with the machine it ran on.
+    """
 
     state: str
     message: str = ""
@@ -85,7 +89,7 @@ class Here:
 
     def start(self, launch: Launch) -> "Local":
         """Starts a process in a session of its own, so that the terminal's Ctrl-C reaches it through us, once."""
-        return Local(launch.folder, spawn(launch.words, launch.folder))
+        return Local(launch, spawn(launch.words, launch.folder))
 
     def fetch(self, folder: Path) -> None:
         """Nothing is elsewhere."""
@@ -94,8 +98,8 @@ class Here:
 class Local:
     """A process of this machine."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
-        self.folder, self.process = folder, process
+    def __init__(self, launch: Launch, process: subprocess.Popen[bytes]) -> None:
+        self.launch, self.process = launch, process
 
     def begun(self) -> bool:
         """At once."""
@@ -107,11 +111,11 @@ class Local:
 
     def look(self) -> Progress:
         """Of its folder."""
-        return progress(self.folder, running=True)
+        return progress(self.launch.folder, running=True)
 
     def outcome(self) -> Outcome:
         """By its exit status."""
-        return outcome(self.folder, self.process.wait())
+        return outcome(self.launch.folder, self.process.wait(), self.launch.stops)
 
     def ask(self) -> None:
         """By SIGINT."""
@@ -137,10 +141,15 @@ def spawn(words: Sequence[str], folder: Path, stdin: int = subprocess.DEVNULL) -
         raise UserError(f"{words[0]}: the training command does not start ({error})") from None
 
 
-def outcome(folder: Path, status: int) -> Outcome:
-    """What a process with this exit status came to. A crash leaves an error.json as well, for the report."""
+def outcome(folder: Path, status: int, stops: bool) -> Outcome:
+    """What a process with this exit status came to; `stops` as in its launch.
+
+    A crash leaves an error.json as well, for the report.
+    """
     if status == 0 and (folder / "result.json").exists():
         return Outcome("done")
+    if status == 0 and stops:
+        return Outcome("stopped")
     if status == 130:
         return Outcome("interrupted", "stopped after saving")
     if (folder / "error.json").exists():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ class Plan:
 
 @dataclass(eq=False)
 class Job:
-    """One run of a plan to train. `state` is waiting, queued, running, done, failed, blocked or interrupted."""
+    """One run of a plan to train.
+
+    `state` is waiting, queued, running, done, failed, blocked, interrupted, or stopped by a search before its end.
+    """
 
     plan: Plan
     key: Key
@@ -55,6 +59,8 @@ class Job:
     process: Process | None = None
     lost: int = 0  # times in a row that its machine was lost, at step `lost_at`
     lost_at: int = -1
+    granted: bool = True  # whether a search lets it train
+    until: Fraction | None = None  # the share of its steps at which the search has it stop; None: its end
     progress: Progress = field(default_factory=lambda: Progress("waiting"))
 
     @property

@@ -22,6 +22,7 @@ from cpu1.console import open_console
 from cpu1.files import is_locked, locked, write_json
 from cpu1.runs.folders import LOCK
 from cpu1.runs.progress import progress
+from cpu1.study.asha import Search
 from cpu1.study.live import View, make_view
 from cpu1.study.places import Here, Launch, Place
 from cpu1.study.plan import Job, Plan, make_jobs, record, with_teachers
@@ -61,16 +62,28 @@ def run_study(
         return run_jobs(jobs, plan.jobs, command, console or open_console(), place)
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int, command: Sequence[str], console: Console, place: Place = HERE) -> int:
-    """Trains what is not done of `jobs`, which may be of several plans, `at_once` at a time; the exit status."""
+def run_jobs(
+    jobs: Sequence[Job],
+    at_once: int,
+    command: Sequence[str],
+    console: Console,
+    place: Place = HERE,
+    search: Search | None = None,
+) -> int:
+    """Trains what is not done of `jobs`, which may be of several plans, `at_once` at a time; the exit status.
+
+    search: decides which of them train, and how far; None: all, to their ends.
+    """
     for job in jobs:
         place.fetch(job.folder)
         if (job.folder / "result.json").exists():
             job.state, job.progress = "done", progress(job.folder)
+    if search is not None:
+        search.begin(jobs)
     with Stop() as stop:
         try:
             with make_view(console, jobs, at_once) as view:
-                work(jobs, at_once, command, view, stop, place)
+                work(jobs, at_once, command, view, stop, place, search)
                 if stop.asked:
                     save(jobs, view, stop)
         finally:
@@ -78,7 +91,15 @@ def run_jobs(jobs: Sequence[Job], at_once: int, command: Sequence[str], console:
     return report(jobs, console, stop.asked > 0)
 
 
-def work(jobs: Sequence[Job], at_once: int, command: Sequence[str], view: View, stop: "Stop", place: Place) -> None:
+def work(
+    jobs: Sequence[Job],
+    at_once: int,
+    command: Sequence[str],
+    view: View,
+    stop: "Stop",
+    place: Place,
+    search: Search | None,
+) -> None:
     """Starts and watches processes until none is left to start or wait for, or until asked to stop.
 
     A run in whose folder another process trains is waited for: it outlived a study that was killed.
@@ -86,6 +107,8 @@ def work(jobs: Sequence[Job], at_once: int, command: Sequence[str], view: View, 
     queue = sorted(jobs, key=lambda job: (job.plan.seeds.index(job.key.seed), not job.teaches))
     while not stop.asked:
         settle(jobs)
+        if search is not None:
+            search.grant(at_once)
         waiting = [job for job in queue if job.state == "waiting"]
         held = [job for job in waiting if is_locked(job.folder / LOCK)]
         free = at_once - len(held) - sum(job.state in AT_WORK for job in jobs)
@@ -99,6 +122,8 @@ def work(jobs: Sequence[Job], at_once: int, command: Sequence[str], view: View, 
 
 def ready(job: Job) -> bool:
     """Whether a waiting run may start; one whose teacher will never be done is blocked instead."""
+    if not job.granted:
+        return False
     if job.teacher is None or job.teacher.state == "done":
         return True
     if job.teacher.state in ("failed", "blocked", "interrupted"):
@@ -119,11 +144,13 @@ def start(job: Job, command: Sequence[str], place: Place) -> None:
     words += ["--teacher-cache", str(job.teacher_cache)] if job.teacher_cache else []
     words += [*plan.track, *plan.extra]
     words += [word for setting in plan.own(key.run) for word in ("--set", setting)]
+    words += ["--until", str(job.until)] if job.until else []
     job.folder.mkdir(exist_ok=True)
     (job.folder / "error.json").unlink(missing_ok=True)
     teacher = job.teacher.folder if job.teacher else None
     text = plan.data, plan.field, plan.data_sha256
-    job.process = place.start(Launch(tuple(words), job.folder, teacher, *text, plan.threads, plan.device))
+    launch = Launch(tuple(words), job.folder, teacher, *text, plan.threads, plan.device, stops=job.until is not None)
+    job.process = place.start(launch)
     job.state = "queued"
     settle([job])
 
@@ -193,7 +220,8 @@ def report(jobs: Sequence[Job], console: Console, interrupted: bool) -> int:
     done, others = sum(job.state == "done" for job in jobs), sum(job.state == "interrupted" for job in jobs)
     if interrupted or others:
         console.print(Text(f"Stopped with {done} of {len(jobs)} runs done. To go on, run the same command again."))
-    return 130 if interrupted else int(done < len(jobs))
+    stopped = sum(job.state == "stopped" for job in jobs)  # by a search, which is no failure
+    return 130 if interrupted else int(done + stopped < len(jobs))
 
 
 class Stop:

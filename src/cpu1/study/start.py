@@ -31,7 +31,8 @@ from cpu1.teachers.cache import Cache
 from cpu1.training.plan import Budget
 from cpu1.training.tracking import tracker
 
-WRITTEN = (*FILES, "study.json", "baselines.json", "sweep.json", "sweep.md")  # into the folder of a study or a sweep
+# Into the folder of a study or a sweep.
+WRITTEN = (*FILES, "study.json", "baselines.json", "sweep.json", "sweep.md", "search.json")
 MANY = 1000  # runs that a cluster is given at once
 REFERENCE_RUN = "07"  # whose round gives the bytes of a study with equal bytes
 

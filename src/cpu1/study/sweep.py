@@ -3,6 +3,7 @@
 Every combination of the values, or each value alone beside the run as it is.
 
     <folder>/sweep.json  sweep.md                             the table, small
+    <folder>/search.json                                      what a search decided, see `asha`
     <folder>/runs/<variant>/<run>-<scale>-<round>-s<seed>/    a study for each variant, like "rate=4e-3,ffn=ReLU2"
 
 All variants see the same text: that of `--bytes`, or of run 07's round.
@@ -24,6 +25,7 @@ from cpu1.files import write_atomic, write_json
 from cpu1.model.network import parameter_count
 from cpu1.model.recipe import Recipe
 from cpu1.runs.settings import KNOBS, read_value
+from cpu1.study.asha import Rule, Search
 from cpu1.study.places import Place
 from cpu1.study.plan import agreed, make_jobs, record
 from cpu1.study.runner import TRAIN, at_work, run_jobs
@@ -34,6 +36,11 @@ from cpu1.training.plan import Job, draft, make_recipe
 
 PLAIN = "plain"  # the folder of runs with nothing varied
 VALUE = re.compile(r"[\w.+-]+|\[[\w.+,-]+\]")  # what may be in the name of a folder
+LATE = "what it changes comes late, and a search compares variants early"
+UNFAIR = {  # settings and parts of the recipe that a search cannot choose
+    **dict.fromkeys(("decay", "floor", "schedule", "ternary_start", "gate"), LATE),
+    "steps": "at equal shares of their steps, the variants have read different amounts of text",
+}
 LONGEST = 200  # characters of such a name
 
 
@@ -45,6 +52,7 @@ class Sweep:
     vary: Mapping[str, Sequence[str]]
     teacher: Path | None = None
     alone: bool = False  # the run as it is and each value by itself, not every combination
+    search: Rule | None = None  # which of the variants are trained to their ends; None: all
 
 
 def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] = TRAIN) -> int:
@@ -60,6 +68,8 @@ def start(sweep: Sweep, console: Console | None = None, command: Sequence[str] =
 
 def _start(sweep: Sweep, place: Place, console: Console, command: Sequence[str]) -> int:
     members = make_members(sweep)
+    check_search(sweep, members)
+    search = Search(sweep.search, sweep.request.folder) if sweep.search else None
     jobs = [planned(sweep, member, run) for member in members for run in member.plan.runs]
     recipes = [make_recipe(job) for job in jobs]
     with console.status("preparing the text"):
@@ -75,10 +85,10 @@ def _start(sweep: Sweep, place: Place, console: Console, command: Sequence[str])
             record(member.plan)
         plans = [(member.plan, dict.fromkeys(member.plan.runs, member.plan.name)) for member in members]
         queue = [job for plan, titles in plans for job in make_jobs(plan, {}, titles)]
-        status = run_jobs(queue, members[0].plan.jobs, command, console, place)
+        status = run_jobs(queue, members[0].plan.jobs, command, console, place, search)
     if status != 130:
         measure_speeds([member.plan.folder for member in members], console)
-    table = tabulate(members, make_plan(sweep.request).extra)
+    table = tabulate(members, make_plan(sweep.request).extra, sweep.search)
     write_json(sweep.request.folder / "sweep.json", table)
     write_atomic(sweep.request.folder / "sweep.md", markdown(table))
     console.print(markdown(table), highlight=False, markup=False, soft_wrap=True)
@@ -120,6 +130,17 @@ def variants(sweep: Sweep) -> list[dict[str, str]]:
     if sweep.alone:
         return [{}, *({name: value} for name in values for value in values[name])]
     return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+
+
+def check_search(sweep: Sweep, members: Sequence[Member]) -> None:
+    """Raises UserError for a search that could not tell its members apart by what they score early."""
+    if sweep.search is None:
+        return
+    if len(members) < 2:
+        raise UserError("--search: a search needs at least two variants; give --vary more values")
+    for name in sweep.vary:
+        if (reason := UNFAIR.get(name.partition(".")[0])) is not None:
+            raise UserError(f"--vary {name} with --search: {reason}; leave out --search")
 
 
 def option(name: str, value: str) -> tuple[str, str]:

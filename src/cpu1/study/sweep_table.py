@@ -3,11 +3,15 @@
 Every figure is a mean over the finished seeds. A variant is compared with the first one of the same run, seed by
 seed. *At equal time*: each variant's held-out learning curve, read at the training time at which the fastest variant
 had finished, linearly in the logarithm of time between its points.
+
+In a search (`asha`), variants that were stopped early have a table of their own: their bits per byte are of fewer
+steps, at a learning rate that has not come down, and on the fewer documents of the learning curve.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,7 +24,9 @@ from cpu1.report.render.markdown import table as markdown_table
 from cpu1.runs.folders import Key, Run, load_run
 from cpu1.runs.progress import progress
 from cpu1.runs.result import Curve
+from cpu1.study.asha import Rule, scores_at
 from cpu1.study.plan import Plan
+from cpu1.training.loop import curve_step
 
 FORMAT = 1
 MACHINE = ("processor", "cores", "threads", "torch")  # of env.json, on which speeds depend
@@ -48,9 +54,10 @@ class Line:
         return {folder.key.seed: folder for folder in self.folders if folder.result}
 
 
-def tabulate(members: Sequence[Member], options: Sequence[str] = ()) -> dict[str, Any]:
+def tabulate(members: Sequence[Member], options: Sequence[str] = (), rule: Rule | None = None) -> dict[str, Any]:
     """What sweep.json holds; `options` are the words of the training command that all runs share.
 
+    rule: that of a search; None: every variant was to be trained to its end.
     Raises UserError for a damaged run folder, or runs that were not scored on the same documents.
     """
     plan = members[0].plan
@@ -58,6 +65,7 @@ def tabulate(members: Sequence[Member], options: Sequence[str] = ()) -> dict[str
     first = {line.run: line for line in reversed(lines)}
     time = equal_time(lines)
     folders = [folder for line in lines for folder in line.done.values()]
+    rows = [row(line, first[line.run], time, rule) for line in lines]
     return {
         "format": FORMAT,
         "scale": plan.scale,
@@ -68,8 +76,29 @@ def tabulate(members: Sequence[Member], options: Sequence[str] = ()) -> dict[str
         "corpus": to_json(folders[0].result.corpus) if folders and folders[0].result else None,
         "machine": machine(folders[0]) if folders else None,
         "equal_time_seconds": time,
-        "rows": [row(line, first[line.run], time) for line in lines],
+        **({} if rule is None else {"search": about(rule, lines)}),
+        "rows": rows,
     }
+
+
+def about(rule: Rule, lines: Sequence[Line]) -> dict[str, Any]:
+    """The rule of a search, and what share of all steps it trained, each run counting the same."""
+    shares = [progress(folder.path).share for line in lines for folder in line.folders]
+    return {"eta": rule.eta, "rungs": [str(rung) for rung in rule.rungs], "share_trained": sum(shares) / len(shares)}
+
+
+def stop(line: Line, rule: Rule) -> dict[str, Any] | None:
+    """Where a search has stopped a line, and what it scored there; None unless that is so for all its seeds."""
+    seeds = [(folder.path, scores_at(folder.path, rule.stops)) for folder in line.folders]
+    reached = min(len(scores) for _, scores in seeds)
+    looks = [progress(path) for path, _ in seeds]
+    if line.done or any(folder.fault for folder in line.folders) or not reached:
+        return None
+    share = rule.stops[reached - 1]
+    if any(look.step != curve_step(share, look.steps or 0) for look in looks):
+        return None  # on its way
+    bpb = mean([scores[-1] for _, scores in seeds])
+    return {"stopped_at_step": looks[0].step, "stopped_at_share": str(share), "stopped_bpb": bpb}
 
 
 def load(plan: Plan, run: str) -> tuple[Run, ...]:
@@ -83,12 +112,13 @@ def machine(folder: Run) -> dict[str, Any]:
     return {name: getattr(folder.env, name) for name in MACHINE} if folder.env else {}
 
 
-def row(line: Line, first: Line, time: float | None) -> dict[str, Any]:
+def row(line: Line, first: Line, time: float | None, rule: Rule | None = None) -> dict[str, Any]:
     """The figures of a line; those of its finished seeds are None where there is none."""
     results = [folder.result for folder in line.done.values() if folder.result]
     bpb = [result.bpb for result in results]
     at_time = [at(result.curve, time) for result in results]
     gap = None if line is first else against(line, first)
+    stopped = None if rule is None else stop(line, rule)
     return {
         "run": line.run,
         "values": dict(line.values),
@@ -105,7 +135,8 @@ def row(line: Line, first: Line, time: float | None) -> dict[str, Any]:
         "generated_bytes_per_s": mean([f.speed.bytes_per_s if f.speed else None for f in line.done.values()]),
         "deleted": mean([result.gate.deletion_rate if result.gate else None for result in results]),
         "soft_bpb": mean([result.gate.soft_bpb if result.gate else None for result in results]),
-        "troubles": [trouble(folder) for folder in line.folders if not folder.result],
+        **(stopped or {}),
+        "troubles": [] if stopped else [trouble(folder) for folder in line.folders if not folder.result],
     }
 
 
@@ -170,6 +201,10 @@ TIME_NOTE = (
     "finished, linear in log time between its points; a slower variant is read there before its rate has come down, "
     "which counts against it. The curve is scored on fewer documents than BPB."
 )
+STOP_NOTE = (
+    "Stopped by the search, which trained {:.0%} of all steps. BPB there: on the held-out learning curve, which has "
+    "fewer documents than BPB, and before the rate has come down; compare it within the same share of the steps only."
+)
 
 
 def markdown(table: Mapping[str, Any]) -> str:
@@ -179,28 +214,51 @@ def markdown(table: Mapping[str, Any]) -> str:
     notes += [GATE_NOTE] if MORE["deleted"][0] in heads else []
     troubles = [f"- {escape(label(row, names))}: {escape(line)}" for row in table["rows"] for line in row["troubles"]]
     parts = [markdown_table(heads, cells, [head in names for head in heads]), "\n".join(troubles), " ".join(notes)]
+    if any(is_stopped(row) for row in table["rows"]):
+        parts += [stops(table, names), STOP_NOTE.format(table["search"]["share_trained"])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def is_stopped(row: Mapping[str, Any]) -> bool:
+    """Whether a search has stopped a row."""
+    return row.get("stopped_at_step") is not None
+
+
+def stops(table: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The table of what a search has stopped: the last first, and of those the best."""
+    rows = [row for row in table["rows"] if is_stopped(row)]
+    rows.sort(key=lambda row: (-Fraction(row["stopped_at_share"]), row["stopped_bpb"]))
+    last = [(row["stopped_at_share"], f"{row['stopped_at_step']:,}", decimal(row["stopped_bpb"])) for row in rows]
+    cells = [[*values(row, names), *more] for row, more in zip(rows, last, strict=True)]
+    heads = [*names, "stopped at", "step", "BPB there"]
+    return markdown_table(heads, cells, [head in names for head in heads])
+
+
 def grid(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
-    """The headings, the cells of each row, and those headings whose columns hold what was varied."""
+    """The headings, the cells of each row that no search has stopped, and the headings of what was varied."""
     several = len({row["run"] for row in table["rows"]}) > 1
     names = [*(["run"] if several else []), *table["varied"]]
     more = [name for name in MORE if any(row.get(name) is not None for row in table["rows"])]  # older tables lack them
     last = [*(MORE[name][0] for name in more), "seeds"]
     heads = [*names, "params", "BPB", "±", "less the first, 95%", "KB/s", "at equal time", *last]
-    return heads, [markdown_row(row, names, more, table["seeds"]) for row in table["rows"]], names
+    rows = [row for row in table["rows"] if not is_stopped(row)]
+    return heads, [markdown_row(row, names, more, table["seeds"]) for row in rows], names
 
 
 def markdown_row(row: Mapping[str, Any], names: Sequence[str], more: Sequence[str], seeds: int) -> list[str]:
     """A row of the sweep as cells of Markdown."""
-    values = {**dict.fromkeys(names, ""), "run": row["run"], **row["values"]}
     params = "" if row["params"] is None else f"{row['params'] / 1e6:.2f} M"
     speed = "" if row["train_bytes_per_s"] is None else f"{row['train_bytes_per_s'] / 1e3:.0f}"
     done = str(len(row["seeds"])) if len(row["seeds"]) == seeds else f"{len(row['seeds'])} of {seeds}"
     bpb, half_range, time = (decimal(row[name]) for name in ("bpb", "half_range", "bpb_at_equal_time"))
     other = ["" if row.get(name) is None else MORE[name][1](row[name]) for name in more]
-    return [*(escape(values[name]) for name in names), params, bpb, half_range, change(row), speed, time, *other, done]
+    return [*values(row, names), params, bpb, half_range, change(row), speed, time, *other, done]
+
+
+def values(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The cells of what was varied; empty where a row has none."""
+    held = {**dict.fromkeys(names, ""), "run": row["run"], **row["values"]}
+    return [escape(held[name]) for name in names]
 
 
 def label(row: Mapping[str, Any], names: Sequence[str]) -> str:

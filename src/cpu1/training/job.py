@@ -44,7 +44,8 @@ def train(job: Job, report: Report = lambda _: None) -> dict[str, Any]:
     return {} when their part is done.
 
     Raises UserError for bad input (also written to `error.json` where there is a folder of this run), OtherRun for a
-    folder that is not this run's, and loop.Interrupted when a signal ended it.
+    folder that is not this run's, loop.Interrupted when a signal ended it, and loop.Reached when it has come to
+    `job.until`.
     """
     _check_folder(job)
     tracker.check(job.track)
@@ -204,6 +205,7 @@ def _hooks(plan: Plan, report: Report, tracking: Tracking) -> loop.Hooks:
         teacher=plan.teacher,
         weights=plan.weights,
         checkpoint_seconds=plan.job.checkpoint_seconds,
+        until=None if plan.job.until is None else loop.curve_step(plan.job.until, plan.settings.steps),
     )
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,15 @@ MEAN = 0.98  # decay of the running mean of the loss
 
 class Interrupted(Exception):
     """SIGINT, SIGTERM or SIGHUP arrived; the run is saved and can be resumed."""
+
+
+class Reached(Interrupted):
+    """The run has come as far as it was asked to (`Hooks.until`); it is saved and can be resumed."""
+
+
+def curve_step(share: float | Fraction, steps: int) -> int:
+    """The step of a point of the held-out learning curve, from its share of a run's steps."""
+    return round(share * steps)
 
 
 class Windowing(Protocol):
@@ -90,6 +100,7 @@ class Hooks:
     teacher: StepTeacher | None = None
     weights: Mapping[str, Tensor] | None = None  # to start from; None: those of the seed, or of a checkpoint
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    until: int | None = None  # the step after which to save and stop; None: the last
 
 
 def run(
@@ -97,7 +108,7 @@ def run(
 ) -> tuple[Model, Progress]:
     """Trains from the newest checkpoint in `folder`, or from the start, to the last step.
 
-    Raises Interrupted (saved) or guards.RunStopped (saved).
+    Raises Interrupted (saved), Reached where it was to stop before that, or guards.RunStopped (saved).
     """
     # ------------------------------------------------------------------ model, optimiser, position
     ops.retain_memory()
@@ -113,7 +124,8 @@ def run(
     watch = guards.TernaryWatch()
     watch.measure(group.whole(model))
     log_every = max(1, settings.steps // LOG_LINES)
-    validated = {round(share * settings.steps) for share in VALIDATIONS}
+    validated = {curve_step(share, settings.steps) for share in VALIDATIONS}
+    until = settings.steps if hooks.until is None else hooks.until
     read = {*range(0, settings.steps + 1, log_every), *validated, guards.GRACE, settings.steps}
     interval = Interval(progress)
     saved = time.monotonic()
@@ -122,7 +134,7 @@ def run(
         queue = ahead.Ahead(replica, model, optimizer, text.units(), settings, group, text.lookups)
 
     with signals_caught() as signals:
-        while progress.step < settings.steps:
+        while progress.step < until:
             # ---------------------------------------------------------- one step
             begun = time.monotonic()
             places = windows.starts(progress.step, settings.batch)
@@ -167,12 +179,15 @@ def run(
 
             # ---------------------------------------------------------- checkpoint
             asked, due = group.any(bool(signals), time.monotonic() - saved > hooks.checkpoint_seconds)
-            if asked or due or last:
+            reached = progress.step == until
+            if asked or due or reached:
                 interval.count(*(queue.figures() if queue is not None else ()))
                 checkpoints.save(model, optimizer, progress)
                 saved = time.monotonic()
-            if asked and not last:
+            if asked and not reached:
                 raise Interrupted
+    if progress.step < settings.steps:
+        raise Reached
     set_phase(model, settings, progress.step)  # what is deployed is ternary, however late that began
     return group.whole(model).eval(), progress
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class Job:
     track: tuple[str, ...] = ()  # trackers that follow it
     track_to: Path | None = None  # where they keep their files; None: in `folder`
     checkpoint_seconds: float = loop.CHECKPOINT_SECONDS
+    until: Fraction | None = None  # share of the steps after which it is saved and stops; it decides no weights
 
     def __post_init__(self) -> None:
         if self.teacher and self.teacher_cache:
@@ -138,6 +140,8 @@ def make_plan(job: Job, group: Group) -> Plan:
     if "steps" not in dict(job.overrides):
         budget = _budget(job, corpus)
         settings = replace(settings, steps=_steps(budget, recipe, settings, tokens, text, teacher, started, group))
+    if job.until is not None and loop.curve_step(job.until, settings.steps) < 1:
+        raise UserError(f"--until {job.until}: of {settings.steps} steps that is none; give a larger share")
     return Plan(job, recipe, _agree_in_group(settings, group), corpus, tokens, text, teacher, weights)
 
 

@@ -51,7 +51,7 @@ function _shtab_cpu1_using
 end
 
 set -g _shtab_cpu1_commands messages 'messages train' 'messages encode' 'messages decode' generate score learn bench complete judge serve adapt compress decompress check lm-eval train eval pack unpack data mix teach ladder study sweep held-out compare report gather publish checkpoints completion
-set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --buckets --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --endings --eval-bytes --field --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --model_args --most --name --on --out --part --piece --port --queue --repeats --round --runs --sample --scale --seed --seeds --set --share --split --steps --stop --store --streams --tasks --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --track --track-to --tune --vary --window --with --words --worst -m -n -o
+set -g _shtab_cpu1_opts_with_value --about-text --adapter --api-key-file --blimp --block --buckets --bytes --calibration --checkpoint-seconds --codec --context --cors --data --dataset --default --dense --device --endings --eta --eval-bytes --field --first-stop --from --grace --held-out --host --jobs --lambada --language --license --limit --longest --max-body --max-bytes --max-prompt --max-tokens --min-p --minutes --model --model_args --most --name --on --out --part --piece --port --queue --repeats --round --runs --sample --scale --search --seed --seeds --set --share --split --steps --stop --store --streams --tasks --teacher --teacher-cache --temperature --text --threads --timeout --to --top-k --top-p --track --track-to --tune --until --vary --window --with --words --worst -m -n -o
 
 complete -c cpu1 -e
 complete -c cpu1 -f
@@ -247,6 +247,7 @@ complete -c cpu1 -n '_shtab_cpu1_using train' -l eval-bytes -x -d 'amount of val
 complete -c cpu1 -n '_shtab_cpu1_using train' -l shard -d 'with torchrun: split the model among the processes (FSDP2)'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l teacher -xka "(__fish_complete_directories)" -d 'folder of a trained byte-level run to learn from; needed by runs 14 and 15'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l checkpoint-seconds -x -d 'time between checkpoints; 0 saves after every step (default: 60)'
+complete -c cpu1 -n '_shtab_cpu1_using train' -l until -xka "1/64 1/32 1/16 1/8 1/4 1/2" -d 'save and stop after this share of the steps; without it, the same command trains the rest'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l tensorboard -d 'the same as --track tensorboard'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l track -xka "tensorboard trackio wandb mlflow" -d 'also hand the metrics to a tracker, which keeps them on this machine; repeatable'
 complete -c cpu1 -n '_shtab_cpu1_using train' -l track-to -xka "(__fish_complete_directories)" -d 'where trackers keep their files (default: the run folder)'
@@ -328,7 +329,10 @@ complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a swe
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l vary -x -d 'values to try for a setting (as in --set) or part of the architecture (as in --with); a value may be a list, like [3,4]; repeatable'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l alone -d 'vary one value at a time against the unchanged run, instead of every combination'
-complete -c cpu1 -n '_shtab_cpu1_using sweep' -l seeds -x -d 'train each run with N seeds, 0 to N-1 (default: 2)'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l search -xka "asha" -d 'stop variants early that are behind on bits per byte, and finish the best: asha is asynchronous successive halving'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l eta -xka "2 4 8" -d 'with --search: of the variants that were stopped, one in this many trains on, until it has this many times as many steps (default: 4)'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l first-stop -xka "1/64 1/32 1/16 1/8 1/4 1/2" -d 'with --search: the share of its steps after which every variant stops first (default: 1/16)'
+complete -c cpu1 -n '_shtab_cpu1_using sweep' -l seeds -x -d 'train each run with N seeds, 0 to N-1 (default: 2; 1 with --search)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -s o -l out -xka "(__fish_complete_directories)" -d 'sweep folder (default: runs/sweep)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l scale -xka "original demo nano small base card" -d 'size of the model; original is the size in the original study (default: nano)'
 complete -c cpu1 -n '_shtab_cpu1_using sweep' -l round -xka "r1 r2 r3 custom" -d 'training budget: 2, 15 or 50 units (bytes, or tokens of a BPE model) per parameter; r3 also doubles the learning rate of ternary weights (default: r1; custom with --bytes or --minutes)'
