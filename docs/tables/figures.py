@@ -1,8 +1,8 @@
 """The figures of docs/figures/."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cpu1.report.render.labels import around
