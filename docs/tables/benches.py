@@ -171,6 +171,18 @@ def equal_file() -> Table:
     return Table(full.head, full.aligned, [line for line in full.rows if "tables." not in line[1]])
 
 
+@table("shares")
+def shares() -> Table:
+    """Documents of held-out texts, by the share of other kinds of text in training: `bench/documents.py --all --json`."""
+    lines = []
+    for name, found in bench("shares").items():
+        figures = [found[share]["document_bpb"] for share in found]
+        gains = (signed(f"{figure / figures[0] - 1:+.1%}") for figure in figures[1:])
+        lines.append([name, *(f"{figure:.3f}" for figure in figures), *gains])
+    heads = [f"{share}%" for share in found]
+    return Table(["text", *heads, *(f"{head} less none" for head in heads[1:])], "l" + "r" * (2 * len(heads) - 1), lines)
+
+
 @table("lookups-texts")
 def lookups_texts() -> Table:
     """Run 18 beside run 04 on texts that neither has read: `bench/documents.py --all --json` of each text."""
