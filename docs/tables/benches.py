@@ -173,14 +173,14 @@ def equal_file() -> Table:
 
 @table("shares")
 def shares() -> Table:
-    """Documents of held-out texts, by the share of other kinds of text in training: `bench/documents.py --all --json`."""
+    """Documents of held-out texts, by the share of other kinds in training: `bench/documents.py --all --json`."""
     lines = []
     for name, found in bench("shares").items():
         figures = [found[share]["document_bpb"] for share in found]
         gains = (signed(f"{figure / figures[0] - 1:+.1%}") for figure in figures[1:])
         lines.append([name, *(f"{figure:.3f}" for figure in figures), *gains])
     heads = [f"{share}%" for share in found]
-    return Table(["text", *heads, *(f"{head} less none" for head in heads[1:])], "l" + "r" * (2 * len(heads) - 1), lines)
+    return Table(["text", *heads, *(f"{head} less none" for head in heads[1:])], "lrrrrrrr", lines)
 
 
 @table("lookups-texts")
