@@ -149,12 +149,21 @@ def compression_speed() -> Table:
 @table("table-sizes")
 def table_sizes() -> Table:
     """Runs by file and speed, whatever was changed of them: `bench/equal_file.py --json`."""
-    rows = sorted(bench("equal-file")["rows"], key=lambda row: row["file_bytes"])
+    return _by_file(bench("equal-file")["rows"])
+
+
+@table("equal-file")
+def equal_file() -> Table:
+    """The same without the tables of other sizes: runs as they are, and run 04 at several widths."""
+    return _by_file([row for row in bench("equal-file")["rows"] if row["changes"].keys() <= {"width"}])
+
+
+def _by_file(rows: list[dict[str, Any]]) -> Table:
     plain = next(row for row in rows if row["run"] == "04" and not row["changes"])
     lines = [
         [row["run"], differently(row), f"{row['file_bytes'] / 1e3:,.0f} KB",
          f"× {row['bytes_per_s'] / plain['bytes_per_s']:.2f}", f"{row['window_bpb']:.3f}", f"{row['document_bpb']:.3f}"]
-        for row in rows
+        for row in sorted(rows, key=lambda row: row["file_bytes"])
     ]  # fmt: skip
     return Table(["run", "changed", "file", "generates", "windows", "documents"], "llrrrr", lines)
 
@@ -162,13 +171,6 @@ def table_sizes() -> Table:
 def differently(row: dict[str, Any]) -> str:
     """What was changed of a run, as `--with` takes it; empty for nothing."""
     return ", ".join(f"`{name}={json.dumps(value)}`" for name, value in row["changes"].items())
-
-
-@table("equal-file")
-def equal_file() -> Table:
-    """The same without the tables of other sizes: runs as they are, and run 04 at several widths."""
-    full = table_sizes()
-    return Table(full.head, full.aligned, [line for line in full.rows if "tables." not in line[1]])
 
 
 @table("shares")

@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from cpu1.report.render.labels import around
-from cpu1.report.render.plots import COLOURS, DIM, Drawing, drawings, logarithmic, standalone, svg
+from cpu1.report.render.plots import COLOURS, DIM, Drawing, drawings, logarithmic, name_points, standalone, svg
 from tables.results import ROOT, bench, benches, load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 FIGURES = ROOT / "docs" / "figures"
 DRAWN = ("nano-r1", "nano-r2", "small-r1")
@@ -83,18 +81,12 @@ def _draw_costs(axes: "Axes", key: str, unit: float, label: str) -> None:
     logarithmic(axes, min(x for x, _ in points) / 1.2, max(x for x, _ in points) * 1.2)
     for (x, y), colour in zip(points, colours, strict=True):
         axes.plot([x], [y], "o", color=colour, markersize=4.5, zorder=4)
-    axes.margins(y=0.08)
-    axes.set_xlabel(label)
-    axes.set_ylabel("bits per byte, documents")
-    axes.grid(True)
-    figure = cast("Figure", axes.figure)
-    figure.draw_without_rendering()  # settles the layout, so that labels know where their points are
-    around(axes, figure.dpi, points, [_in_short(row) for row in rows], colours)
+    name_points(axes, (label, "bits per byte, documents"), points, [_in_short(row) for row in rows], colours)
 
 
 def _in_short(row: dict[str, Any]) -> str:
     """A run and what was changed of it, short enough for a label."""
-    words = {"width": "width {}", "tables.width": "{} values", "tables.bits": "{} bits", "tables.rows": "{} rows"}
+    words = {"tables.width": "{} values", "tables.bits": "{} bits", "tables.rows": "{} rows"}
     told = [
         f"{len(value)} contexts" if name == "tables.contexts" else words[name].format(value)
         for name, value in row["changes"].items()

@@ -13,10 +13,10 @@ struct Words {
     I4 total() const { return vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)); }
 };
 
-// A product of a ternary weight, 0 to 2, is at most 254: 128 of them stay within 32512.
-struct PartialSums {
-    static constexpr int64_t run = 32;  // groups of four
-    Words a, b, c, d;
+// Sums of the four registers of a group.
+template <class Sum>
+struct FourSums {
+    Sum a, b, c, d;
     void add(const TernaryBytes &w, const FourInputs &in) {
         a.add(w.a, in.v);
         b.add(w.b, in.v);
@@ -24,6 +24,11 @@ struct PartialSums {
         d.add(w.d, in.v);
     }
     I16 total() const { return {a.total(), b.total(), c.total(), d.total()}; }
+};
+
+// A product of a ternary weight, 0 to 2, is at most 254: 128 of them stay within 32512.
+struct PartialSums : FourSums<Words> {
+    static constexpr int64_t run = 32;  // groups of four
 };
 
 struct TernarySums {
@@ -55,24 +60,14 @@ struct Pairs {
     }
     I4 total() const { return vpaddq_s32(low, high); }
 };
-struct FourPairs {
-    Pairs a, b, c, d;
-};
 struct Int8Sums {
-    FourPairs low, high;
+    FourSums<Pairs> low, high;
     void add(const Int8Bytes &bytes, const Int16Inputs &in) {
-        add_half(low, bytes.w, in.low.v);
-        add_half(high, bytes.w, in.high.v);
-    }
-    static void add_half(FourPairs &sums, const TernaryBytes &w, int8x16_t in) {
-        sums.a.add(w.a, in);
-        sums.b.add(w.b, in);
-        sums.c.add(w.c, in);
-        sums.d.add(w.d, in);
+        low.add(bytes.w, in.low);
+        high.add(bytes.w, in.high);
     }
     I16 total(int32_t) const {
-        return each_four<I16>(
-            [](const Pairs &l, const Pairs &h) { return vaddq_s32(l.total(), vshlq_n_s32(h.total(), 8)); }, low, high);
+        return each_four<I16>([](I4 l, I4 h) { return vaddq_s32(l, vshlq_n_s32(h, 8)); }, low.total(), high.total());
     }
 };
 

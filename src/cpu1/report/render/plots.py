@@ -297,19 +297,30 @@ def against(label: str, measure: Callable[[Figures], float]) -> Draw:
             if bounds.low is not None and bounds.high is not None:
                 axes.plot([x, x], [bounds.low, bounds.high], color=COLOURS[row.family], lw=1, alpha=0.3)
             mark(axes, row, x, y)
-        axes.margins(y=0.08)
-        axes.set_xlabel(label)
-        axes.set_ylabel("bits per byte")
-        axes.grid(True)
-        figure = cast("Figure", axes.figure)
-        figure.draw_without_rendering()  # settles the layout, so that labels know where their points are
         names = [
             row.run + (f" ({figures.bpb:.2f})" if figures.bpb > ceiling else "")
             for row, figures in zip(rows, reached, strict=True)
         ]
-        around(axes, figure.dpi, points, names, [COLOURS[row.family] for row in rows])
+        name_points(axes, (label, "bits per byte"), points, names, [COLOURS[row.family] for row in rows])
 
     return draw
+
+
+def name_points(
+    axes: "Axes",
+    labels: tuple[str, str],
+    points: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    colours: Sequence[str],
+) -> None:
+    """Finishes axes with points in them: the labels of x and y, a grid, and a name beside each point."""
+    axes.margins(y=0.08)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(True)
+    figure = cast("Figure", axes.figure)
+    figure.draw_without_rendering()  # settles the layout, so that labels know where their points are
+    around(axes, figure.dpi, points, names, colours)
 
 
 def logarithmic(axes: "Axes", low: float, high: float, unit: str = "") -> None:
