@@ -58,7 +58,7 @@ def commands() -> dict[str, tuple[list[str], str]]:
 
 
 def run(name: str, command: list[str], corpus: str, seconds: int) -> bool:
-    """One fuzzer for so long; whether it found nothing."""
+    """One fuzzer for so long; whether it counted code and found nothing."""
     folder = WORK / name.replace(": ", "-")
     (kept := folder / "corpus").mkdir(parents=True, exist_ok=True)
     options = [f"-max_total_time={seconds}", f"-artifact_prefix={folder}/", "-print_final_stats=1", *LIMITS]
@@ -75,7 +75,7 @@ def run(name: str, command: list[str], corpus: str, seconds: int) -> bool:
     (folder / "log.txt").write_text(log, encoding="utf-8")
     tried = re.findall(r"number_of_executed_units:\s*(\d+)", log) or re.findall(r"^#(\d+)\s", log, re.MULTILINE)
     reached = re.findall(r"cov: (\d+) ft: (\d+)", log)
-    where = "{} places, {} of their counts".format(*reached[-1]) if reached else "no coverage"
+    where = "{} places, {} of their counts".format(*reached[-1]) if reached else "NO COVERAGE"
     said = "nothing found" if done.returncode == 0 else f"FOUND SOMETHING: see {folder}"
     print(
         f"{name}: {int(tried[-1] if tried else 0):,} inputs in {time.monotonic() - begin:.0f} s, {where}: {said}",
@@ -83,11 +83,11 @@ def run(name: str, command: list[str], corpus: str, seconds: int) -> bool:
     )
     if done.returncode:
         print(log[-3000:], flush=True)
-    return done.returncode == 0
+    return done.returncode == 0 and bool(reached)  # a fuzzer that does not see what it reaches only guesses
 
 
 def main() -> None:
-    """Exits with 1 where a fuzzer found something."""
+    """Exits with 1 where a fuzzer found something, or counted no code that it reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("seconds", type=int, help="for each fuzzer")
     parser.add_argument("rounds", type=int, nargs="?", default=1, help="how often (default: once)")
@@ -100,7 +100,7 @@ def main() -> None:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             waiting = [pool.submit(run, name, *how, arguments.seconds) for name, how in chosen.items()]
         fine += [each.result() for each in waiting]
-    print(f"{len(fine)} runs of fuzzers, {fine.count(False)} found something")
+    print(f"{len(fine)} runs of fuzzers, {fine.count(False)} found something or saw no code")
     sys.exit(not all(fine))
 
 
