@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.buckets import bucket
 from helpers.text import write_text
 from rich.console import Console
 
@@ -25,6 +27,7 @@ from cpu1.study import runner
 from cpu1.study.on_ray import ray_place
 from cpu1.study.plan import Plan
 from cpu1.study.runner import run_study
+from cpu1.study.store import Store
 
 pytest.importorskip("ray", reason="needs cpu1[ray]")
 CLOCK = {"seconds", "bytes_per_s", "train", "curve"}  # of a result and of metrics: what a clock measured
@@ -123,6 +126,15 @@ def in_the_middle(folder: Path) -> bool:
     return sum(not (path / "result.json").exists() for path in begun) >= 2
 
 
+def copy(store: Store, folder: Path) -> Path:
+    """What an address holds of runs 03 and 04, in a new folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("03-demo-r1-s0", "04-demo-r1-s0"):
+        with suppress(FileNotFoundError):  # a file that is gone meanwhile
+            store.pull(name, folder / name)
+    return folder
+
+
 @pytest.mark.slow
 def test_a_study_ends_the_same_when_a_node_is_lost(nodes: Nodes, text: Path, tmp_path: Path) -> None:
     plan = make_plan(tmp_path / "here", text, *RUNS)
@@ -141,22 +153,49 @@ def test_a_study_ends_the_same_when_a_node_is_lost(nodes: Nodes, text: Path, tmp
     assert results(away.folder) == found
 
 
+@pytest.fixture(params=["file", "s3", "gs"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of a store; nodes that are made later know it as well."""
+    if request.param == "file":
+        yield f"file://{tmp_path / 'store'}"
+    else:
+        with bucket(request.param) as address:
+            yield f"{address}/study"
+
+
 @pytest.mark.slow
-def test_run_folders_come_back_through_a_store(nodes: Nodes, text: Path, tmp_path: Path) -> None:
+def test_run_folders_come_back_through_a_store(address: str, nodes: Nodes, text: Path, tmp_path: Path) -> None:
     plan = make_plan(tmp_path / "here", text, "03", "04")
     assert run_study(plan, {}, console=Console(file=io.StringIO())) == 0
     away = replace(plan, folder=tmp_path / "away", extra=(*SHORT, "--checkpoint-seconds", "0"))
-    store = tmp_path / "store"
-    lost = when(lambda: in_the_middle(store), nodes.lose)
-    status, printed = study(away, f"file://{store}")
+    store = Store(address)
+    lost = when(lambda: in_the_middle(copy(store, tmp_path / "copy")), nodes.lose)
+    status, printed = study(away, address)
     lost.join()
     assert status == 0, printed
     assert "lost its node" in printed
-    assert results(away.folder) == results(store) == results(plan.folder)
-    assert not list(store.glob("*/checkpoints/*"))
+    assert results(away.folder) == results(copy(store, tmp_path / "copy")) == results(plan.folder)
+    assert not list((tmp_path / "copy").glob("*/checkpoints/*"))
     shutil.rmtree(away.folder)
-    assert study(away, f"file://{store}")[0] == 0  # known from the store, and not trained again
+    assert study(away, address)[0] == 0  # known from the store, and not trained again
     assert results(away.folder) == results(plan.folder)
+
+
+@pytest.mark.slow
+def test_each_run_keeps_its_tracker_and_brings_it_along(nodes: Nodes, text: Path, tmp_path: Path) -> None:
+    """Also from a node that was lost: every step is there once."""
+    events: Any = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    plan = make_plan(tmp_path / "away", text, "03", "04", track=("--track", "tensorboard"))
+    address = f"file://{tmp_path / 'store'}"
+    lost = when(lambda: in_the_middle(tmp_path / "store"), nodes.lose)
+    status, printed = study(replace(plan, extra=(*SHORT, "--checkpoint-seconds", "0")), address)
+    lost.join()
+    assert status == 0, printed
+    assert "lost its node" in printed
+    for name in ("03-demo-r1-s0", "04-demo-r1-s0"):
+        metrics = (plan.folder / name / "metrics.jsonl").read_text().splitlines()
+        tracked = events.EventAccumulator(str(plan.folder / name / "tensorboard")).Reload()
+        assert [each.step for each in tracked.Scalars("bpb")] == [json.loads(line)["step"] for line in metrics]
 
 
 DRIVER = """

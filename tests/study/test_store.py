@@ -1,8 +1,10 @@
 """Run folders at an address: files appear whole, vanish with their originals, and come back."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.buckets import bucket
 
 from cpu1.errors import UserError
 from cpu1.study.store import Store, stamps
@@ -11,9 +13,13 @@ pytest.importorskip("fsspec")
 NAME = "runs/contexts=[3,4]/04-demo-r1-s0"
 
 
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store(f"{request.param}://{tmp_path}/store")
+@pytest.fixture(params=["file", "memory", "s3", "gs"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param in ("s3", "gs"):
+        with bucket(request.param) as address:
+            yield Store(f"{address}/some/studies")
+    else:
+        yield Store(f"{request.param}://{tmp_path}/store")
 
 
 def write(folder: Path, **files: str) -> None:
@@ -49,3 +55,17 @@ def test_a_run_that_is_not_there_is_empty(store: Store, tmp_path: Path) -> None:
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(UserError, match="cannot be opened"):
         Store(address)
+
+
+def test_what_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be opened"):
+        Store(f"file://{tmp_path}/file/study")
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_bucket_that_is_not_there_is_refused_and_not_made(kind: str) -> None:
+    with bucket(kind):
+        for _ in range(2):
+            with pytest.raises(UserError, match="cannot be opened"):
+                Store(f"{kind}://mistyped/study")

@@ -16,6 +16,7 @@ from cpu1.errors import UserError
 
 CHECKPOINTS = "checkpoints/"
 RESULT = "result.json"
+BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}  # these have no folders, and making one makes the bucket
 
 UNKNOWN = (-1, -1)
 
@@ -23,7 +24,7 @@ Stamps = Mapping[str, tuple[int, int]]  # of a folder's files: size, and time of
 
 
 class Store:
-    """The folders of a study at an address. Raises UserError for one that cannot be opened."""
+    """The folders of a study at an address. Raises UserError for one that cannot be opened and written to."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -34,9 +35,10 @@ class Store:
         try:
             self.files: Any
             self.files, root = url_to_fs(address)
-        except (ImportError, ValueError, OSError) as error:
-            raise UserError(f"{address}: cannot be opened ({error})") from None
-        self.root = root.rstrip("/")
+            self.root = root.rstrip("/")
+            self._try()
+        except Exception as error:  # whatever the library of an address raises
+            raise UserError(f"{address}: cannot be opened ({error or type(error).__name__})") from None
 
     def push(self, folder: Path, name: str, before: Stamps) -> Stamps:
         """Copies what has changed since `before`, takes away what is gone; returns what `before` is the next time."""
@@ -61,17 +63,29 @@ class Store:
         """The files of a run, by their names in its folder, with stamps that no file has."""
         return dict.fromkeys(self._listed(name), UNKNOWN)
 
+    def _try(self) -> None:
+        """Writes a file and removes it: what is wrong is known before anything is trained."""
+        probe = f"{self.root}/.{secrets.token_hex(4)}"
+        self._make(self.root)
+        self.files.pipe_file(probe, b"cpu1")
+        self.files.rm_file(probe)
+
+    def _make(self, folder: str) -> None:
+        protocol = self.files.protocol
+        if not BUCKETS.intersection([protocol] if isinstance(protocol, str) else protocol):
+            self.files.makedirs(folder, exist_ok=True)
+
     def _listed(self, name: str) -> list[str]:
         self.files.invalidate_cache()
         prefix = f"{self.root}/{name}/"
-        found = [str(path) for path in self.files.find(prefix)]
-        return [file for path in found if _is_whole(file := path[path.index(prefix) + len(prefix) :])]
+        found = [str(path).partition(prefix) for path in self.files.find(prefix)]
+        return [file for _, within, file in found if within and _is_whole(file)]
 
     def _put(self, path: Path, target: str) -> None:
         """A copy that appears at once. A file that is gone meanwhile, as old checkpoints are, is passed over."""
         parent, _, last = target.rpartition("/")
         half = f"{parent}/.{last}.{secrets.token_hex(4)}"
-        self.files.makedirs(parent, exist_ok=True)
+        self._make(parent)
         try:
             self.files.put_file(str(path), half)
         except FileNotFoundError:
