@@ -15,17 +15,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import counted
+
 CORPUS = Path(__file__).parent / "corpus"
 MODEL = CORPUS / "packed" / "18.cpu1"
 ODD = ["0", "-1", "1", "17", "65536", "4294967296", "1e300", "1e999", "NaN", "0.5", "null", "true", "[]", "{}", '"x"']
 
-# Atheris counts the branches of what is imported from here on: the source, not an installed package.
 if __name__ == "__main__":
-    import atheris
-
-    sys.meta_path[:] = [finder for finder in sys.meta_path if "ditable" not in type(finder).__module__]
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-    atheris.instrument_imports(include=["cpu1"]).__enter__()  # it is left with the process
+    counted.count()
 
 from cpu1 import files, records  # noqa: E402
 from cpu1.errors import UserError  # noqa: E402
@@ -173,6 +170,8 @@ def _stretch(text: bytes, rng: random.Random) -> bytes:
 
 def main() -> None:
     """Fuzzes one target until libFuzzer's options say that it is enough."""
+    import atheris
+
     name = sys.argv.pop(1)
     target = TARGETS[name]
 

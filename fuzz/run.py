@@ -52,6 +52,8 @@ def commands() -> dict[str, tuple[list[str], str]]:
     if importlib.util.find_spec("atheris"):
         script = [sys.executable, str(ROOT / "fuzz" / "readers.py")]
         out |= {f"python: {name}": ([*script, name], name) for name in READERS}
+        if importlib.util.find_spec("uvicorn"):
+            out["python: server"] = ([sys.executable, str(ROOT / "fuzz" / "connections.py")], "server")
     else:
         print("no atheris: the readers in Python are not fuzzed (pip install atheris)")
     return out

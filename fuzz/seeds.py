@@ -58,7 +58,43 @@ def readers() -> None:
     write_atomic(CORPUS / "state" / "cut", bytes([2, 5]) + TEXT[:5] + bytes([99, 1, 0, 0, 9]))
 
 
+def requests() -> None:
+    """Each with a byte of options before it."""
+    (CORPUS / "server").mkdir(exist_ok=True)
+    user = [{"role": "system", "content": "Short."}, {"role": "user", "content": "Hi"}]
+    bodies = {
+        "completion": ("/v1/completions", {"prompt": "a memory", "max_tokens": 4, "seed": 7, "n": 2, "best_of": 3}),
+        "stream": (
+            "/v1/completions",
+            {"prompt": ["a", "b"], "max_tokens": 5, "stream": True, "stream_options": {"include_usage": True}},
+        ),
+        "echo": ("/v1/completions", {"prompt": [[97, 32]], "max_tokens": 0, "echo": True, "logprobs": 2}),
+        "sampling": (
+            "/v1/completions",
+            {"prompt": "a", "temperature": 0.5, "top_p": 0.9, "top_k": 3, "min_p": 0.1, "stop": ["\n", "x"]},
+        ),
+        "chat": ("/v1/chat/completions", {"messages": user, "max_tokens": 3, "stop": "."}),
+        "score": ("/v1/score", {"input": ["a memory", "of the"], "model": "tiny"}),
+        "judge": ("/v1/judge", {"input": TEXT.decode()}),
+    }
+    for name, (path, body) in bodies.items():
+        data = json.dumps(body).encode()
+        lines = (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        write_atomic(CORPUS / "server" / name, b"\0" + lines.encode() + data)
+    chunked = (
+        b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    write_atomic(CORPUS / "server" / "chunked", b"\2" + chunked + b'10\r\n{"input": "abcd"\r\n1\r\n}\r\n0\r\n\r\n')
+    for name, line in {"models": "GET /v1/models/tiny", "metrics": "GET /metrics", "page": "GET /openapi.json"}.items():
+        write_atomic(
+            CORPUS / "server" / name, f"\1{line} HTTP/1.1\r\nHost: x\r\nOrigin: https://example.org\r\n\r\n".encode()
+        )
+
+
 if __name__ == "__main__":
     packed()
     readers()
+    requests()
     print(json.dumps({folder.name: sum(f.stat().st_size for f in folder.iterdir()) for folder in CORPUS.iterdir()}))

@@ -351,3 +351,8 @@ def test_ipv6(tmp_path):
     finally:
         process.terminate()
         assert process.wait(TIMEOUT) == 0
+
+
+def test_a_text_without_a_limit_keeps_to_that_of_the_server():
+    with served("--max-tokens", "5") as server:
+        assert server.post("/v1/completions", prompt="The")["usage"]["completion_tokens"] == 5

@@ -41,28 +41,32 @@ struct TernaryInputs {
     explicit TernaryInputs(const uint8_t *in)
         : four{FourInputs(in), FourInputs(in + 4), FourInputs(in + 8), FourInputs(in + 12)} {}
 };
-// Sums of pairs stay in int16 for a while: |sum| <= 2 * 2 * 127 for each of a group's four.
+// Sums of pairs stay in int16 for a while. Pairs 1 and 3 stay where they are in their byte, which makes them fourfold:
+// |sum| <= 2 * 2 * 508 a group of the others, 2 * 4 * 508 of these.
 struct TernarySums {
     static constexpr int blocks = 1;
-    static constexpr int64_t run = 16;  // groups: 16 * 4 * 508 < 2^15
-    Bytes16 pairs = {};
-    I16 sums = zero();
+    static constexpr int64_t run = 8;  // groups: 8 * 4064 < 2^15
+    Bytes16 even = {}, odd = {};
+    I16 evens = zero(), odds = zero();
     void add(const uint8_t *group, const TernaryInputs &in) {
-        TernaryGroup w;
-        w.open(group);
-        add_pair(w.bytes<0>(), in.four[0]);
-        add_pair(w.bytes<1>(), in.four[1]);
-        add_pair(w.bytes<2>(), in.four[2]);
-        add_pair(w.bytes<3>(), in.four[3]);
+        add_quarter(group, in, &even.a, &odd.a);
+        add_quarter(group + 16, in, &even.b, &odd.b);
+        add_quarter(group + 32, in, &even.c, &odd.c);
+        add_quarter(group + 48, in, &even.d, &odd.d);
     }
-    void add_pair(const TernaryBytes &w, const FourInputs &in) {
-        pairs = each_four<Bytes16>([&](I8 s, I8 bytes) { return s + dot_bytes(bytes, in.v); }, pairs, w);
+    static void add_quarter(const uint8_t *quarter, const TernaryInputs &in, I8 *even, I8 *odd) {
+        const I8 w = load_vector<I8>(quarter), upper = w >> 4;
+        *even = *even + dot_bytes(w & 0x0303, in.four[0].v) + dot_bytes(upper & 0x0303, in.four[2].v);
+        *odd = *odd + dot_bytes(w & 0x0c0c, in.four[1].v) + dot_bytes(upper & 0x0c0c, in.four[3].v);
     }
     void settle() {
-        sums = widened(sums, pairs);
-        pairs = Bytes16{};
+        evens = widened(evens, even);
+        odds = widened(odds, odd);
+        even = odd = Bytes16{};
     }
-    I16 total() const { return sums; }
+    I16 total() const {
+        return each_four<I16>([](I4 p, I4 q) { return p + (q >> 2); }, evens, odds);
+    }
 };
 
 constexpr int ternary_tile_blocks = 1, ternary_tile_rows = 1;

@@ -50,7 +50,7 @@ def _common(settings: Settings) -> dict[str, Field]:
     most = settings.max_tokens
     return {
         "model": text("name of the model, as /v1/models has it"),
-        "max_tokens": whole("bytes to write at most; a token is a byte", TOKENS, 0, most),
+        "max_tokens": whole("bytes to write at most; a token is a byte", min(TOKENS, most), 0, most),
         "temperature": number("0 takes the likeliest byte each time, more is more varied", 0.8, 0, 2),
         "top_p": number("draw from the fewest bytes that have this share of the probability", 1, 0, 1),
         "top_k": whole("draw from the K likeliest bytes; 0 and -1 are all", 0, -1, 1 << 20),

@@ -53,8 +53,6 @@ def serve(
 ) -> signal.Signals | None:
     """Answers requests until a signal; calls `ready` when it does. Returns the signal."""
     sys.setswitchinterval(SWITCH)
-    for logger in ("uvicorn.error", "asyncio"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)  # our own messages have one line
     return asyncio.run(_serve(model, name, listening, settings, ready))
 
 
@@ -63,7 +61,20 @@ async def _serve(
 ) -> signal.Signals | None:
     asyncio.get_running_loop().set_exception_handler(_report)
     service = Service(model, name, settings)
-    config = uvicorn.Config(
+    server = _Server(configuration(service), service, ready)
+    try:
+        await server.serve([listening])
+    finally:
+        service.end()
+    return server.stopped_by
+
+
+def configuration(service: Service) -> uvicorn.Config:
+    """How uvicorn serves it. Made on the event loop."""
+    for logger in ("uvicorn.error", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)  # our own messages have one line
+    settings = service.settings
+    return uvicorn.Config(
         application(service),
         loop="asyncio",
         http=protocol(settings),
@@ -76,12 +87,6 @@ async def _serve(
         timeout_keep_alive=int(settings.idle),
         timeout_graceful_shutdown=int(settings.grace + AFTER_GRACE),
     )
-    server = _Server(config, service, ready)
-    try:
-        await server.serve([listening])
-    finally:
-        service.end()
-    return server.stopped_by
 
 
 class _Server(uvicorn.Server):
