@@ -26,6 +26,7 @@ import uvicorn
 from readers import CORPUS, MODEL, changed
 
 import cpu1
+from cpu1.runtime import engine
 from cpu1.server.run import configuration, listen
 from cpu1.server.service import Service
 from cpu1.server.settings import Settings
@@ -43,6 +44,9 @@ HOLDS = CORPUS / "server"
 def port() -> int:
     """Of a server in a thread of this process."""
     listening = listen("127.0.0.1", 0)
+
+    if not engine.available():
+        sys.exit("the native engine is not installed: pip install -e .")
 
     async def serve() -> None:
         service = Service(cpu1.load(MODEL), "tiny", SETTINGS)
