@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cpu1.corpora.buckets import SHARES, bounds, bucket_of
 from cpu1.corpora.scorer import BITS, BUCKET, LineScorer, Scorer, check_columns, packed_bytes
 
-ROWS = 16  # of a block: seconds of work
+ROWS = 32  # of a block: seconds of work, and enough texts to be read side by side
 SHARE_OF_CORE = (
     0.5  # that an actor asks for, so that tasks which read and write are let in between; it uses a whole one
 )
@@ -58,7 +58,7 @@ def mapped(dataset: Any, scorer: type[Scorer], packed: bytes, field: str, actors
     import ray
 
     cores = actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    return dataset.repartition(target_num_rows_per_block=ROWS).map_batches(
+    return dataset.repartition(target_num_rows_per_block=ROWS, strict=True).map_batches(
         _Actor,
         fn_constructor_args=(scorer, [ray.put(packed)], field),
         batch_size=None,
