@@ -1,6 +1,8 @@
 """Files and datasets scored on a Ray cluster: the figures are the model's, and rows stay what they were."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -91,6 +93,28 @@ def test_a_dataset_is_scored_where_it_is_asked_for(cluster, wanted):
     rows = sorted(score_dataset(dataset, model=MODEL, shares=None).take_all(), key=lambda row: row["number"])
     assert [row["bits_per_byte"] for row in rows] == pytest.approx(wanted)
     assert "bucket" not in rows[0]
+
+
+@pytest.mark.slow
+def test_datasets_of_other_makers_are_scored(cluster, wanted, tmp_path):
+    """Hugging Face's, and the archives of WebDataset."""
+    from cpu1.corpora.on_ray import score as score_dataset
+
+    datasets = pytest.importorskip("datasets")
+    pytest.importorskip("webdataset")
+    with tarfile.open(tmp_path / "shard.tar", "w") as shard:
+        for number, text in enumerate(TEXTS):
+            member = tarfile.TarInfo(f"{number:03}.txt")
+            member.size = len(text.encode())
+            shard.addfile(member, io.BytesIO(text.encode()))
+    theirs = datasets.Dataset.from_dict({"text": TEXTS})
+    for dataset, field in (
+        (ray.data.from_huggingface(theirs), "text"),
+        (ray.data.read_webdataset(str(tmp_path / "shard.tar")), "txt"),
+    ):
+        rows = score_dataset(dataset, field, MODEL, shares=None).take_all()
+        figures = {row[field]: row["bits_per_byte"] for row in rows}
+        assert [figures[text] for text in TEXTS] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
