@@ -38,6 +38,8 @@ def main() -> int:
             f"resumed {results['resumes']} times; weights {'identical' if results['identical'] else 'DIFFER'}; "
             f"{results['seconds']:.0f} s"
         )
+    if results["kills"] < args.kills:
+        print(f"the run ended after {results['kills']} of {args.kills} kills; give it more --steps", file=sys.stderr)
     return int(not results["identical"] or results["kills"] < args.kills)
 
 
