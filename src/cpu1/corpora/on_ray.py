@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cpu1.corpora.buckets import SHARES, bounds, bucket_of
 from cpu1.corpora.scorer import BITS, BUCKET, LineScorer, Scorer, check_columns, packed_bytes
 
-ROWS = 64  # of a block: seconds of work, and enough texts to be read side by side
+ROWS = 32  # of a block: seconds of work, and enough texts to be read side by side
 SHARE_OF_CORE = (
     0.5  # that an actor asks for, so that tasks which read and write are let in between; it uses a whole one
 )
