@@ -226,7 +226,7 @@ def test_a_killed_driver_leaves_no_process(nodes: Nodes, text: Path, tmp_path: P
     """And its runs are saved."""
     folder = tmp_path / "study"
     words = ["study", "--runs", "03", "--scale", "demo", "--data", str(text), "--bytes", "20k", *SHORT]
-    words += ["--set", "steps=2000", "--device", "cpu", "--on", "ray", "-o", str(folder)]
+    words += ["--set", "steps=100000", "--device", "cpu", "--on", "ray", "-o", str(folder)]
     with subprocess.Popen([sys.executable, "-c", DRIVER, *words], stdout=subprocess.DEVNULL) as driver:
         wait_for(lambda: any(path.stat().st_size for path in folder.glob("*/metrics.jsonl")))
         driver.kill()
