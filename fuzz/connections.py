@@ -102,17 +102,5 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return head + blank + body
 
 
-def main() -> None:
-    """Fuzzes until libFuzzer's options say that it is enough."""
-    import atheris
-
-    def mutate(data: bytes, most: int, seed: int) -> bytes:
-        rng = random.Random(seed)
-        return mutated(data, rng)[:most] if rng.random() < 0.5 else atheris.Mutate(data, most)
-
-    atheris.Setup(sys.argv, ask, custom_mutator=mutate)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    counted.fuzz(ask, mutated)

@@ -168,20 +168,5 @@ def _stretch(text: bytes, rng: random.Random) -> bytes:
     return text[:first] + text[first:last] * rng.choice((0, 2, 2, 200)) + text[last:]
 
 
-def main() -> None:
-    """Fuzzes one target until libFuzzer's options say that it is enough."""
-    import atheris
-
-    name = sys.argv.pop(1)
-    target = TARGETS[name]
-
-    def mutate(data: bytes, most: int, seed: int) -> bytes:
-        rng = random.Random(seed)
-        return changed(data, rng)[:most] if rng.random() < 0.5 else atheris.Mutate(data, most)
-
-    atheris.Setup(sys.argv, target, custom_mutator=mutate)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    counted.fuzz(TARGETS[sys.argv.pop(1)], changed)
