@@ -43,10 +43,9 @@ HOLDS = CORPUS / "server"
 @cache
 def port() -> int:
     """Of a server in a thread of this process."""
-    listening = listen("127.0.0.1", 0)
-
     if not engine.available():
         sys.exit("the native engine is not installed: pip install -e .")
+    listening = listen("127.0.0.1", 0)
 
     async def serve() -> None:
         service = Service(cpu1.load(MODEL), "tiny", SETTINGS)

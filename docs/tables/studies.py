@@ -98,9 +98,10 @@ def ingredients() -> Table:
 def with_parent(budget: str, run: str) -> tuple[Figures, Figures] | None:
     """The figures of a run and of its parent, from the first study of a budget that has both."""
     for study in EFFECTS[budget]:
-        found = {row.run: row.figures for row in load(study).report.rows if row.figures}
-        if run in found and LADDER[run].parent in found:
-            return found[run], found[LADDER[run].parent or ""]
+        found = {row.run: row.figures for row in load(study).report.rows}
+        ours, theirs = found.get(run), found.get(LADDER[run].parent or "")
+        if ours and theirs:
+            return ours, theirs
     return None
 
 
