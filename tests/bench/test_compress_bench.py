@@ -40,6 +40,14 @@ def test_the_page_counts_the_model_once(monkeypatch, capsys, text):
     assert share > 8 * default_model().stat().st_size / 600
 
 
+def test_archives_alone_are_without_scores(monkeypatch, capsys, text):
+    assert run(monkeypatch, str(text), "--max-bytes", "600", "--archives", "--json") == 0
+    methods = json.loads(capsys.readouterr().out)["notes.txt"]
+    assert not {"cpu1 --frozen", "scored", "learning"} & set(methods)
+    assert run(monkeypatch, str(text), "--max-bytes", "600", "--archives") == 0
+    assert f"{methods['cpu1']['bytes']:,}" in capsys.readouterr().out
+
+
 def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path, text):
     empty = tmp_path / "empty.txt"
     empty.touch()
