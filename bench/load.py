@@ -1,11 +1,13 @@
 """The server under load: clients at once, what they wait for, and what they cost.
 
 python bench/load.py [--clients 1,16,64,256,1000] [--seconds 20] [--out results/bench/load.json]
-python bench/load.py --soak 10 [--out results/bench/soak.json]
+python bench/load.py --soak 60 [--out results/bench/soak.json]
 
 Every client asks for 200 bytes as a stream, again and again, over a connection that is kept. Meanwhile /health is asked
-fifty times a second. Then, in turn: 64 clients of the server, and a thread and a session for each of 64 texts. A client
-that leaves is timed until its text is gone. With --soak, one client in ten leaves in the middle.
+fifty times a second. The same again by wrk (Debian's package wrk), whose own work is small; it asks for a stream too,
+and does not know when its first piece came. Then, in turn: 64 clients of the server, and a thread and a session for
+each of 64 texts. A client that leaves is timed until its text is gone. With --soak there are 64 clients, and one
+request in ten is left in the middle.
 """
 
 import argparse
@@ -14,10 +16,12 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -237,6 +241,56 @@ def under_load(served: Served, clients: int, seconds: float) -> dict[str, Any]:
     }
 
 
+# of wrk: each request has a seed and a prompt of its own; figures in microseconds
+WRK = """
+local number, prompts = 0, %s
+local body = '{"prompt": %%s, "seed": %%d, "max_tokens": %d, "stream": true, "ignore_eos": true}'
+local headers = {["Content-Type"] = "application/json"}
+request = function()
+  number = number + 1
+  return wrk.format("POST", "/v1/completions", headers, body:format(prompts[number %% #prompts + 1], number))
+end
+done = function(summary, latency)
+  local e = summary.errors
+  local found = '{"requests": %%d, "us": %%d, "wrong": [%%d, %%d, %%d, %%d, %%d], "waits": [%%d, %%d, %%d]}\\n'
+  io.write(found:format(summary.requests, summary.duration, e.connect, e.read, e.write, e.status, e.timeout,
+    latency:percentile(50), latency:percentile(99), latency.max))
+end
+"""
+
+
+def by_wrk(served: Served, clients: int, seconds: float) -> dict[str, Any]:
+    """What wrk sees with some connections in some seconds."""
+    quoted = ", ".join("'" + json.dumps(prompt).replace("\\", "\\\\").replace("'", "\\'") + "'" for prompt in PROMPTS)
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "ask.lua")
+        script.write_text(WRK % ("{" + quoted + "}", BYTES))
+        address = f"http://127.0.0.1:{served.port}"
+        words = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--timeout", "120s", "-s", str(script), address]
+        waits, done = asyncio.run(_beside(served.port, words))
+    found = json.loads(done.splitlines()[-1])
+    if any(found["wrong"]):
+        sys.exit(f"load: wrk counted errors (connect, read, write, status, timeout): {found['wrong']}")
+    rate = found["requests"] / found["us"] * 1e6
+    return {
+        "clients": clients,
+        "requests": found["requests"],
+        "requests_per_s": round(rate, 1),
+        "bytes_per_s": round(rate * BYTES),
+        "whole_ms": dict(zip(("p50", "p99", "max"), (round(us / 1e3, 1) for us in found["waits"]), strict=True)),
+        "health_ms": quantiles(waits),
+        "rss_mb": round(served.rss() / 1e6, 1),
+    }
+
+
+async def _beside(port: int, words: list[str]) -> tuple[list[float], str]:
+    """What /health took beside a program, and what that printed."""
+    program = asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=True)
+    running = asyncio.ensure_future(program)
+    waits = await beside_health(port, running)
+    return waits, (await running).stdout
+
+
 def at_once(served: Served, clients: int) -> dict[str, Any]:
     """Many clients that come at once, one request each, and the memory of a stream."""
     seen, before, most = Seen(), served.rss(), 0
@@ -405,10 +459,12 @@ def main() -> None:
 
     try:
         if args.soak:
-            note("soak", soak(served, 32, args.soak))
+            note("soak", soak(served, 64, args.soak))
         else:
             note("at_once", at_once(served, 1000))
             note("clients", [under_load(served, int(clients), args.seconds) for clients in args.clients.split(",")])
+            if shutil.which("wrk"):
+                note("wrk", [by_wrk(served, int(clients), args.seconds) for clients in args.clients.split(",")])
             note("pairs", pairs(served, Model(path), 64, args.repeats))
             note("leaving", [leaving(served, beside, 20) for beside in (0, 64)])
     finally:

@@ -2,7 +2,7 @@
 
 import json
 from itertools import pairwise
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from cpu1.model.ladder import LADDER
@@ -144,6 +144,32 @@ def compression_speed() -> Table:
         speeds = (1e3 * median(row[way] for row in rows) for way in ("mb_per_s", "mb_per_s_back"))
         lines.append([name, *(f"{speed:,.0f}" for speed in speeds)])
     return Table(["compressor", "KB/s", "KB/s back"], "lrr", lines)
+
+
+ARCHIVES = ("cpu1", "paq9a", "zpaq -m5", "7z PPMd o=16", "brotli -11", "xz -9e", "zstd --ultra -22")
+
+
+@table("archives")
+def archives() -> Table:
+    """The same for two files of each kind of text (`bench/kinds.py`), the best compressor in bold."""
+    lines = []
+    for file, methods in bench("archives").items():
+        found = {name: methods[name]["bits_per_byte"] for name in ARCHIVES}
+        best = min(found.values())
+        cells = (f"**{value:.3f}**" if value == best else f"{value:.3f}" for value in found.values())
+        lines.append([file, f"{methods['plain']['bytes'] / 1e3:,.0f}", *cells])
+    return Table(["file", "KB", *ARCHIVES], "l" + "r" * (len(ARCHIVES) + 1), lines)
+
+
+@table("archives-short")
+def archives_short() -> Table:
+    """How our archives of those files compare with each other compressor's."""
+    lines = []
+    for name in ARCHIVES[1:]:
+        shares = [rows["cpu1"]["bytes"] / rows[name]["bytes"] for rows in bench("archives").values()]
+        won = sum(share < 1 for share in shares)
+        lines.append([name, f"{won} of {len(shares)}", f"{1 - fmean(shares):.0%}", f"{1 - max(shares):.0%}"])
+    return Table(["compressor", "our archive is smaller", "in the mean by", "at least by"], "lrrr", lines)
 
 
 @table("table-sizes")

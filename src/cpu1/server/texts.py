@@ -45,8 +45,8 @@ class Texts:
         """All texts, when all are written."""
         asked = self._asked
         found: list[list[Piece]] = [[] for _ in self._writings]
-        async for index, piece in self._pieces():
-            found[index].append(piece)
+        async for index, pieces in self._news_of_each():
+            found[index].extend(pieces)
         choices: list[Choice] = []
         for number, prompt in enumerate(asked.prompts):
             group = found[number * asked.best : (number + 1) * asked.best]
@@ -58,7 +58,7 @@ class Texts:
         return choices
 
     async def pieces(self) -> AsyncGenerator[Choice]:
-        """Pieces of all texts, as they come. `best` equals `n`."""
+        """Pieces of all texts, as they come; those that came since the last look are one. `best` equals `n`."""
         asked = self._asked
         tracers = [None if asked.tops is None else Tracer(self._model, asked.tops) for _ in self._writings]
         for index, tracer in enumerate(tracers):
@@ -68,30 +68,30 @@ class Texts:
                 rows = await self._readers.run(_of_prompt(tracer, prompt, asked.echo))
             if asked.echo:
                 yield Choice(index, prompt.decode(errors="replace"), rows, None)
-        async for index, piece in self._pieces():
-            tracer = tracers[index]
-            rows = None if tracer is None else await self._readers.run(_of_piece(tracer, piece))
-            if piece.text or piece.end or rows:
-                yield Choice(index, piece.text, rows, piece.end)
+        async for index, pieces in self._news_of_each():
+            tracer, text, end = tracers[index], "".join(piece.text for piece in pieces), pieces[-1].end
+            rows = None if tracer is None else await self._readers.run(_of_pieces(tracer, pieces))
+            if text or end or rows:
+                yield Choice(index, text, rows, end)
 
-    async def _pieces(self) -> AsyncGenerator[tuple[int, Piece]]:
-        """The pieces of all texts, each with its text's number. ApiError where one cannot be written."""
+    async def _news_of_each(self) -> AsyncGenerator[tuple[int, list[Piece]]]:
+        """What came of each text since the last look, with the text's number; ApiError where one cannot be written."""
         if not self._asked.max_bytes:
             for index in range(len(self._writings)):
-                yield index, NOTHING
+                yield index, [NOTHING]
             return
         going = dict(enumerate(self._writings))
         while going:
             await self._news.wait()
             self._news.clear()
             for index, writing in list(going.items()):
-                for piece in writing.take():
-                    if piece.end == "error":
+                if pieces := writing.take():
+                    if pieces[-1].end == "error":
                         raise ApiError(500, "the model's scores are not finite: its file is damaged", code="model")
-                    if piece.end:
+                    if pieces[-1].end:
                         del going[index]
-                    self.written += len(piece.data)
-                    yield index, piece
+                    self.written += sum(len(piece.data) for piece in pieces)
+                    yield index, pieces
                 if writing.failure:
                     raise writing.failure
 
@@ -100,11 +100,8 @@ class Texts:
 
         def work(check: Check) -> list[Row]:
             tracer = Tracer(self._model, asked.tops or 0)
-            rows = tracer.trace(prompt, check) if asked.echo else []
-            if not asked.echo:
-                tracer.read(prompt, check)
-            rows += tracer.trace(b"".join(piece.data for piece in pieces), check)
-            return rows + [tracer.end()] * (pieces[-1].end == "end")
+            rows = _of_prompt(tracer, prompt, asked.echo)(check) or []
+            return rows + _of_pieces(tracer, pieces)(check)
 
         return await self._readers.run(work)
 
@@ -113,9 +110,10 @@ def _of_prompt(tracer: Tracer, prompt: bytes, wanted: bool) -> Callable[[Check],
     return lambda check: tracer.trace(prompt, check) if wanted else tracer.read(prompt, check)
 
 
-def _of_piece(tracer: Tracer, piece: Piece) -> Callable[[Check], list[Row]]:
+def _of_pieces(tracer: Tracer, pieces: Sequence[Piece]) -> Callable[[Check], list[Row]]:
     def work(check: Check) -> list[Row]:
-        return tracer.trace(piece.data, check) + ([tracer.end()] if piece.end == "end" else [])
+        rows = tracer.trace(b"".join(piece.data for piece in pieces), check)
+        return rows + [tracer.end()] * (pieces[-1].end == "end")
 
     return work
 
