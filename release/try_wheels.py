@@ -1,10 +1,12 @@
 """Try the wheels in dist/ as a user would: a clean environment, no compiler on the path, then text, scores, an archive.
 
     python release/try_wheels.py                  # on each Python from 3.11 on that this machine has
-    python release/try_wheels.py --emulator "qemu-aarch64-static -L ROOT ROOT/usr/bin/python3.13" --with WHEELS
+    python release/try_wheels.py --other "qemu-aarch64-static -L ROOT ROOT/usr/bin/python3.13" --with WHEELS
+    python release/try_wheels.py --other MUSL/bin/python3.11 --with WHEELS
 
-The second form runs a Python of another processor in an emulator. ROOT is a folder with that Python and its libraries,
-WHEELS one with the wheels of numpy and safetensors for it. Everything must compute what the sources here compute.
+The second form runs a Python of another processor in an emulator, the third one of another C library. ROOT is a folder
+with that Python and its libraries, WHEELS one with the wheels of numpy and safetensors for it. Everything must compute
+what the sources here compute.
 """
 
 import argparse
@@ -33,12 +35,12 @@ def run(*words: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-def wheel_for(version: tuple[int, int], machine: str) -> Path:
-    """The wheel that a glibc Python of this version would get."""
+def wheel_for(version: tuple[int, int], machine: str, system: str = "manylinux") -> Path:
+    """The wheel that a Python of this version would get. `system`: "manylinux" for glibc, or "musllinux"."""
     tag = "cp311-cp311" if version == (3, 11) else "cp312-abi3"
-    found = sorted((ROOT / "dist").glob(f"cpu1-*-{tag}-manylinux*_{machine}.whl"))
+    found = sorted((ROOT / "dist").glob(f"cpu1-*-{tag}-{system}*_{machine}.whl"))
     if not found:
-        sys.exit(f"no wheel {tag} for {machine} in dist/: run release/wheels.py")
+        sys.exit(f"no wheel {tag}-{system} for {machine} in dist/: run release/wheels.py")
     return found[-1]
 
 
@@ -81,31 +83,37 @@ def try_here(python: str | Path, expected: dict[str, str]) -> None:
     compare(f"Python {version[0]}.{version[1]}", expected, printed, note)
 
 
-def try_emulated(command: str, dependencies: Path, expected: dict[str, str]) -> None:
-    """A wheel on a Python of another processor, unpacked with what it needs."""
+ASKED = """
+import json, platform, sys, sysconfig
+system = "musllinux" if "musl" in sysconfig.get_config_var("SOABI") else "manylinux"
+print(json.dumps([*sys.version_info[:2], platform.machine(), system]))
+"""
+
+
+def try_other(command: str, dependencies: Path, expected: dict[str, str]) -> None:
+    """A wheel on a Python of another processor or C library, unpacked with what it needs."""
     words = command.split()
-    asked = [*words, "-c", "import json, platform, sys; print(json.dumps([*sys.version_info[:2], platform.machine()]))"]
-    major, minor, machine = json.loads(run(*asked, PATH=os.environ["PATH"]))
-    wheel = wheel_for((major, minor), machine)
+    major, minor, machine, system = json.loads(run(*words, "-c", ASKED, PATH=os.environ["PATH"]))
+    wheel = wheel_for((major, minor), machine, system)
     with tempfile.TemporaryDirectory() as folder:
         for path in [wheel, *dependencies.glob("*.whl")]:
             zipfile.ZipFile(path).extractall(folder)
         printed = run(*words, CHECK, PATH=os.environ["PATH"], PYTHONPATH=folder)
-    compare(f"Python {major}.{minor} on {machine}", expected, printed, wheel.name)
+    compare(f"Python {major}.{minor} on {machine}, {system}", expected, printed, wheel.name)
 
 
 def main() -> None:
     """Try what the command line asks for."""
     parser = argparse.ArgumentParser(description="Try the wheels in dist/ in clean environments.")
     parser.add_argument("pythons", nargs="*", help="interpreters (default: all from 3.11 on that are found)")
-    parser.add_argument("--emulator", metavar="COMMAND", help="a Python of another processor, with its emulator")
+    parser.add_argument("--other", metavar="COMMAND", help="a Python of another processor or C library")
     parser.add_argument("--with", dest="dependencies", type=Path, metavar="FOLDER", help="wheels that it needs")
     args = parser.parse_args()
     expected = digests(subprocess.check_output([sys.executable, CHECK], text=True))
-    if args.emulator:
+    if args.other:
         if not args.dependencies:
-            parser.error("--emulator needs --with")
-        return try_emulated(args.emulator, args.dependencies, expected)
+            parser.error("--other needs --with")
+        return try_other(args.other, args.dependencies, expected)
     here: list[str | Path] = [
         *(f"python3.{minor}" for minor in range(11, 16)),
         *Path.home().glob(".pyenv/versions/3.*/bin/python"),
