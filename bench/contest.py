@@ -49,6 +49,7 @@ class Case:
     scale: str
     dense: str = "int8"  # width of full-precision matrices
     deleted: float = 0.0  # share of steps that the gate, if there is one, is tuned to delete
+    threads: int = 1
 
 
 class Ours:
@@ -63,7 +64,7 @@ class Ours:
         self.isa, self._patch = engine.isa, PATCH if engine.words else engine.patch  # as many bytes as others
         self.weight_bytes = engine.model.weight_bytes
         self.products = engine.model.trunk_products + engine.model.head_products  # multiply-adds of a step
-        self._session = NativeStream(engine)
+        self._session = NativeStream(engine, case.threads)
         self._start = self._session.state
         self._seed, self.deleted = 0, 0.0
         if case.deleted and model.gate is not None:

@@ -51,8 +51,8 @@ void Pool::begin() {
     team_ = std::make_unique<Team>();
     try {
         const NoSignals meanwhile;
-        for (int share = 1; share < threads_; ++share)
-            team_->workers.emplace_back([team = team_.get(), share] { work(*team, share); });
+        for (int worker = 1; worker < threads_; ++worker)
+            team_->workers.emplace_back([team = team_.get()] { work(*team); });
     } catch (...) {  // the system gives no more threads
         end();
         throw;
@@ -66,7 +66,6 @@ void Pool::end() {
         return;
     }
     team_->ending = true;
-    ++team_->round;
     {
         const std::lock_guard<std::mutex> lock(team_->mutex);
         team_->wake.notify_all();
@@ -75,13 +74,13 @@ void Pool::end() {
     team_.reset();
 }
 
-void Pool::start(void (*job)(const void *, int), const void *context) {
+void Pool::start(int shares, void (*job)(const void *, int), const void *context) {
     if (process_ != process_number()) end();
     if (!team_) begin();
     team_->job = job;
     team_->context = context;
-    team_->busy = static_cast<int>(team_->workers.size());
-    ++team_->round;
+    team_->undone = shares;
+    team_->open = ((team_->open >> 32) + 1) << 32 | static_cast<uint32_t>(shares);
     if (team_->asleep > 0) {
         const std::lock_guard<std::mutex> lock(team_->mutex);
         team_->wake.notify_all();
@@ -89,25 +88,33 @@ void Pool::start(void (*job)(const void *, int), const void *context) {
 }
 
 void Pool::wait() {
-    for (int spin = 0; team_->busy.load(std::memory_order_acquire) > 0; ++spin) {
+    for (int spin = 0; team_->undone.load(std::memory_order_acquire) > 0; ++spin) {
         if (spin < spins) pause();
         else std::this_thread::yield();  // more threads than processors
     }
 }
 
-void Pool::work(Team &team, int share) {
-    for (uint32_t seen = 0;;) {
-        for (int spin = 0; team.round == seen && spin < spins; ++spin) pause();
-        if (team.round == seen) {
+bool Pool::any(const Team &team) { return static_cast<uint32_t>(team.open) > 0; }
+
+void Pool::take(Team &team) {
+    for (uint64_t open = team.open; static_cast<uint32_t>(open) > 0;) {
+        if (!team.open.compare_exchange_weak(open, open - 1)) continue;
+        team.job(team.context, static_cast<int>(static_cast<uint32_t>(open) - 1));
+        team.undone.fetch_sub(1, std::memory_order_release);
+        open = team.open;
+    }
+}
+
+void Pool::work(Team &team) {
+    while (!team.ending) {
+        for (int spin = 0; !any(team) && spin < spins; ++spin) pause();
+        if (!any(team)) {
             std::unique_lock<std::mutex> lock(team.mutex);
             ++team.asleep;
-            team.wake.wait(lock, [&] { return team.round != seen; });
+            team.wake.wait(lock, [&] { return any(team) || team.ending; });
             --team.asleep;
         }
-        ++seen;
-        if (team.ending) return;
-        team.job(team.context, share);
-        team.busy.fetch_sub(1, std::memory_order_release);
+        take(team);
     }
 }
 

@@ -1,4 +1,5 @@
-// A few threads that wait for the next share of a product. They spin for some microseconds, then sleep.
+// A few threads that take shares of a product, each the next one that nobody has. So a thread that another program keeps
+// from its processor takes none, and is not waited for. Threads spin for some microseconds, then sleep.
 // A fork's child starts threads of its own at its first product.
 #pragma once
 #include <stdint.h>
@@ -18,8 +19,8 @@ class Pool {
     explicit Pool(int) {}
     int threads() const { return 1; }
     template <class Body>
-    void run(const Body &body) {
-        body(0);
+    void run(int shares, const Body &body) {
+        for (int share = 0; share < shares; ++share) body(share);
     }
 };
 #else
@@ -32,11 +33,11 @@ class Pool {
 
     int threads() const { return threads_; }
 
-    // body(share) for each share of [0, threads()), one a thread; returns when all are done.
+    // body(share) for each share of [0, shares), on whatever thread is free; returns when all are done.
     template <class Body>
-    void run(const Body &body) {
-        start([](const void *context, int share) { (*static_cast<const Body *>(context))(share); }, &body);
-        body(0);
+    void run(int shares, const Body &body) {
+        start(shares, [](const void *context, int share) { (*static_cast<const Body *>(context))(share); }, &body);
+        take(*team_);
         wait();
     }
 
@@ -44,8 +45,11 @@ class Pool {
     // What the workers share. They know this alone, so that a child can leave its parent's behind.
     struct Team {
         std::vector<std::thread> workers;
-        std::atomic<uint32_t> round{0};  // counts jobs; workers wait for it to change
-        std::atomic<int> busy{0}, asleep{0};
+        // The number of the job, and in the lower half how many of its shares nobody has taken. Who takes one has the
+        // job until it is done; after that, the next one may be written.
+        alignas(64) std::atomic<uint64_t> open{0};
+        alignas(64) std::atomic<int> undone{0};
+        std::atomic<int> asleep{0};
         std::atomic<bool> ending{false};
         void (*job)(const void *, int) = nullptr;
         const void *context = nullptr;
@@ -53,11 +57,13 @@ class Pool {
         std::condition_variable wake;
     };
 
-    void start(void (*job)(const void *, int), const void *context);
+    void start(int shares, void (*job)(const void *, int), const void *context);
     void wait();
     void begin();
     void end();
-    static void work(Team &team, int share);
+    static bool any(const Team &team);
+    static void take(Team &team);
+    static void work(Team &team);
 
     int threads_;
     uint32_t process_ = 0;  // whose threads they are

@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t most_rows = 32;             // weights are read once for that many
 constexpr int64_t register_memory = 1 << 20;   // floats, for all rows together
 constexpr int64_t worth_sharing = 1 << 17;     // bytes of weights times rows: about a microsecond
+constexpr int shares_a_thread = 2;             // so that threads of unequal speed end together
 
 cpu1_activation activation_of(Activation activation) {
     switch (activation) {
@@ -165,13 +166,13 @@ void Runner::turn(int64_t slot) {
 
 template <class Body>
 void Runner::each_row(int64_t count, int64_t cost, const Body &body) {
-    const int64_t threads = pool_.threads();
-    if (threads == 1 || count == 1 || count * cost < worth_sharing / 8) {
+    if (pool_.threads() == 1 || count == 1 || count * cost < worth_sharing / 8) {
         for (int64_t m = 0; m < count; ++m) body(m);
         return;
     }
-    pool_.run([&](int share) {
-        for (int64_t m = count * share / threads; m < count * (share + 1) / threads; ++m) body(m);
+    const int shares = shares_a_thread * pool_.threads();
+    pool_.run(shares, [&](int share) {
+        for (int64_t m = count * share / shares; m < count * (share + 1) / shares; ++m) body(m);
     });
 }
 
@@ -199,10 +200,12 @@ void Runner::multiply(const Matrix &matrix, const Input &in, const Output &out) 
             kernels_.product[matrix.kind](&part, from, to);
         }
     };
-    const int64_t threads = pool_.threads();
-    if (threads == 1 || matrix.blocks * matrix.groups * CPU1_GROUP * in.rows < worth_sharing)
+    if (pool_.threads() == 1 || matrix.blocks * matrix.groups * CPU1_GROUP * in.rows < worth_sharing)
         return blocks(0, matrix.blocks);
-    pool_.run([&](int share) { blocks(matrix.blocks * share / threads, matrix.blocks * (share + 1) / threads); });
+    const int shares = shares_a_thread * pool_.threads();
+    pool_.run(shares, [&](int share) {
+        blocks(matrix.blocks * share / shares, matrix.blocks * (share + 1) / shares);
+    });
 }
 
 void Runner::run_op(const BoundOp &bound) {
