@@ -26,6 +26,21 @@ CHECK = ROOT / "release" / "check_wheel.py"
 ALLOWED = {"cpu1", "numpy", "safetensors", "pip", "setuptools"}
 
 
+# Up to Python 3.13, a thread that comes back to an interpreter that has ended is unwound
+ENDS = """
+import threading, time, cpu1
+model = cpu1.load()
+def work():
+    session = model.session()
+    while True:
+        session.score(b"The harbour was quiet. " * 200)
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+"""
+ENDINGS = 5  # as it is a matter of chance
+
+
 def run(*words: str | Path, **environment: str) -> str:
     """What a command prints, in an environment of nothing but `environment`; ends with its errors if it fails."""
     keep = {name: os.environ[name] for name in os.environ if name.startswith("PIP_") or name in ("HOME", "TMPDIR")}
@@ -79,6 +94,8 @@ def try_here(python: str | Path, expected: dict[str, str]) -> None:
         if extra or not text.strip():
             sys.exit(f"{wheel.name}: installs also {', '.join(extra)}" if extra else f"{wheel.name}: wrote no text")
         printed = run(bin_ / "python", CHECK, PATH=str(bin_))
+        for _ in range(ENDINGS):
+            run(bin_ / "python", "-c", ENDS, PATH=str(bin_))
     note = f"installed in {installed:.1f} s, first text after {first:.1f} s; {wheel.name}"
     compare(f"Python {version[0]}.{version[1]}", expected, printed, note)
 

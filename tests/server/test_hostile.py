@@ -348,6 +348,28 @@ def test_a_chunk_that_is_missing_is_answered(hasty):
     assert hasty.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n20\r\nabc").status == 408
 
 
+def test_the_rest_of_a_body_is_not_waited_for_after_the_answer(hasty):
+    """There is no such address, so the answer comes before the body; a piece of that keeps nothing open."""
+    with closing(hasty.connect()) as connection:
+        connection.sendall(b"POST /nope HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert answer(connection).status == 404
+        connection.sendall(b"20\r\nabc")
+        assert connection.recv(1) == b""
+
+
+def test_a_body_that_ends_after_the_answer_leaves_a_connection_like_any_other(hasty):
+    with closing(hasty.connect()) as connection:
+        connection.sendall(b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        assert answer(connection).status == 404
+        connection.sendall(b"hello")
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer(connection).status == 200
+        connection.sendall(b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        assert answer(connection).status == 404
+        connection.sendall(b"hello")
+        assert connection.recv(1) == b""
+
+
 def test_a_client_that_does_not_read_is_dropped(hasty):
     """Its text goes nowhere: the buffers of both systems are full after some megabytes."""
     with closing(socket.socket()) as connection:

@@ -20,7 +20,8 @@ def protocol(settings: Settings) -> type[H11Protocol]:
 
 class _Connection(H11Protocol):
     settings: Settings
-    _timer: asyncio.TimerHandle | None = None  # runs while the head of a request is not whole
+    _awaited: str | None = None  # what the client has to send next, if nobody else waits for it
+    _timer: asyncio.TimerHandle | None = None  # runs meanwhile
     _stalled: asyncio.TimerHandle | None = None  # runs while the client does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -28,25 +29,44 @@ class _Connection(H11Protocol):
         if len(self.connections) > self.settings.connections:
             self._refuse(ApiError(503, "there are too many connections", code="too_many_connections"))
         else:
-            self._timer = self.loop.call_later(self.settings.head, self._late)
+            self._wait_for("head")
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
         super().data_received(data)
-        waits = self.conn.their_state is h11.IDLE and self.conn.our_state is h11.IDLE
-        begun = bool(self.conn.trailing_data[0])
-        if self._timer and not (waits and begun):
-            self._timer.cancel()
-            self._timer = None
-        elif waits and begun and not self._timer:
-            self._timer = self.loop.call_later(self.settings.head, self._late)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._timer, self._stalled):
-            if timer:
-                timer.cancel()
+        self._wait_for(None)
+        if self._stalled:
+            self._stalled.cancel()
         super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Any data ends uvicorn's own wait for the next request, so whatever is to come is waited for here."""
+        ours, theirs = self.conn.our_state, self.conn.their_state
+        if self.transport.is_closing():
+            self._wait_for(None)
+        elif ours is h11.IDLE and theirs is h11.IDLE:
+            self._wait_for("head" if self.conn.trailing_data[0] else "request")
+        else:  # a request that was answered before its body came needs no body; until the answer, its reader waits
+            self._wait_for("rest" if ours is h11.DONE and theirs is h11.SEND_BODY else None)
+
+    def _wait_for(self, awaited: str | None) -> None:
+        """More of the same does not begin the time again."""
+        if awaited == self._awaited:
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._awaited, self._timer = awaited, None
+        if awaited:
+            limits = {"head": self.settings.head, "request": self.settings.idle, "rest": self.settings.body}
+            self._timer = self.loop.call_later(limits[awaited], self._late)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -63,8 +83,7 @@ class _Connection(H11Protocol):
         self._refuse(ApiError(400, "the request is not valid HTTP", code="invalid_http"))
 
     def _late(self) -> None:
-        self._timer = None
-        if self.conn.trailing_data[0]:
+        if self._awaited == "head" and self.conn.trailing_data[0]:
             self._refuse(ApiError(408, f"the head did not arrive within {self.settings.head:g} s", code="timeout"))
         else:
             self.transport.close()
