@@ -84,7 +84,7 @@ def run(name: str, command: list[str], corpus: str, seconds: int) -> bool:
         flush=True,
     )
     if done.returncode:
-        print(log[-3000:], flush=True)
+        print(done.stdout[-2000:] + done.stderr[-3000:], flush=True)  # Python's tracebacks are in the first
     return done.returncode == 0 and bool(reached)  # a fuzzer that does not see what it reaches only guesses
 
 
