@@ -40,6 +40,17 @@ def engines() -> Table:
     return Table(heads, "lllrrr", lines)
 
 
+@table("threads")
+def threads() -> Table:
+    """One stream on several threads, as `bench/threads.py --json` measured it."""
+    lines = [
+        [row["scale"], str(row["threads"]), f"{row['generate']:,.0f}", f"× {row['generate_over_first']:.2f}",
+         f"{row['prompt']:,.0f}", f"× {row['prompt_over_first']:.2f}"]
+        for row in bench("threads")["rows"]
+    ]  # fmt: skip
+    return Table(["scale", "threads", "generated a second", "ratio", "read a second", "ratio "], "lrrrrr", lines)
+
+
 @table("training-speed")
 def training_speed() -> Table:
     """Training throughput by scale, as `bench/training.py --json` measured each."""

@@ -1,5 +1,6 @@
 """The README's own commands and code run as printed."""
 
+import json
 import re
 import shlex
 
@@ -70,3 +71,11 @@ def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_lead_over_llama_cpp_is_the_measured_one():
+    """On every processor that was met, over both of llama.cpp's models."""
+    measured = [json.loads(path.read_text()) for path in (ROOT / "results" / "bench").glob("peers-*.json")]
+    leads = [peer["generate"] for found in measured for peer in found["over"].values()]
+    said = f"generates {min(leads):.1f} to {max(leads):.1f} times as fast as llama.cpp"
+    assert said in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())

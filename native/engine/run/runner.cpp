@@ -15,7 +15,6 @@ namespace {
 constexpr int64_t most_rows = 32;             // weights are read once for that many
 constexpr int64_t register_memory = 1 << 20;   // floats, for all rows together
 constexpr int64_t worth_sharing = 1 << 17;     // bytes of weights times rows: about a microsecond
-constexpr int shares_a_thread = 2;             // so that threads of unequal speed end together
 
 cpu1_activation activation_of(Activation activation) {
     switch (activation) {
@@ -170,7 +169,7 @@ void Runner::each_row(int64_t count, int64_t cost, const Body &body) {
         for (int64_t m = 0; m < count; ++m) body(m);
         return;
     }
-    const int shares = shares_a_thread * pool_.threads();
+    const int shares = pool_.threads();
     pool_.run(shares, [&](int share) {
         for (int64_t m = count * share / shares; m < count * (share + 1) / shares; ++m) body(m);
     });
@@ -202,7 +201,7 @@ void Runner::multiply(const Matrix &matrix, const Input &in, const Output &out) 
     };
     if (pool_.threads() == 1 || matrix.blocks * matrix.groups * CPU1_GROUP * in.rows < worth_sharing)
         return blocks(0, matrix.blocks);
-    const int shares = shares_a_thread * pool_.threads();
+    const int shares = pool_.threads();
     pool_.run(shares, [&](int share) {
         blocks(matrix.blocks * share / shares, matrix.blocks * (share + 1) / shares);
     });
