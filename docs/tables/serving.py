@@ -58,6 +58,16 @@ def load() -> Table:
     return Table(head, "rrrrrrr", lines)
 
 
+@table("server-wrk")
+def by_wrk() -> Table:
+    """The same as wrk sees it."""
+    lines = []
+    for row in bench("load")["wrk"]:
+        times = (f"{row[what]['p50']:,.0f} / {row[what]['p99']:,.0f}" for what in ("whole_ms", "health_ms"))
+        lines.append([f"{row['clients']:,}", f"{row['requests_per_s']:,.1f}", f"{row['bytes_per_s']:,}", *times])
+    return Table(["clients", "texts a second", "bytes a second", "whole, ms", "/health, ms"], "rrrrr", lines)
+
+
 @table("server-pairs")
 def pairs() -> Table:
     """64 texts at once, by the server and without it, measured in turn."""
