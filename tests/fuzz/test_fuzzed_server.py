@@ -17,7 +17,8 @@ FILES = sorted(connections.HOLDS.iterdir())
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_requests_of_the_corpus_are_answered(path: Path) -> None:
-    assert connections.answer(path.read_bytes()).startswith(b"HTTP/1.1 200 ")
+    status = b"404" if path.name == "unfinished" else b"200"  # whose answer comes before its body
+    assert connections.answer(path.read_bytes()).startswith(b"HTTP/1.1 " + status)
     connections.ask(path.read_bytes())
 
 

@@ -1,6 +1,6 @@
 // Compiled without exceptions (CMakeLists.txt): the C library then comes back from unwinding with a jump, before any frame
 // of C++ is asked. Those would need the unwinder of the compiler that made Python, and wheels are made by another one.
-#include "without_python.h"
+#include "api/without_python.h"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
