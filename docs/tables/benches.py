@@ -157,7 +157,7 @@ def compression_speed() -> Table:
     return Table(["compressor", "KB/s", "KB/s back"], "lrr", lines)
 
 
-ARCHIVES = ("cpu1", "paq9a", "zpaq -m5", "7z PPMd o=16", "brotli -11", "xz -9e", "zstd --ultra -22")
+ARCHIVES = ("cpu1", "paq9a", *COMPRESSORS[1:])
 
 
 @table("archives")

@@ -94,7 +94,7 @@ const std::vector<Written> &Batch::step(int64_t patches) {
         }
     };
     if (shares_.back().streams.empty() && pool_.threads() > 1 && shares_[0].streams.size() < 2) share_of(0);
-    else pool_.run(pool_.threads(), share_of);
+    else pool_.run(share_of);
     hand_out();
     join_and_leave();
     for (Share &share : shares_)

@@ -74,13 +74,13 @@ void Pool::end() {
     team_.reset();
 }
 
-void Pool::start(int shares, void (*job)(const void *, int), const void *context) {
+void Pool::start(void (*job)(const void *, int), const void *context) {
     if (process_ != process_number()) end();
     if (!team_) begin();
     team_->job = job;
     team_->context = context;
-    team_->undone = shares;
-    team_->open = ((team_->open >> 32) + 1) << 32 | static_cast<uint32_t>(shares);
+    team_->undone = threads_;
+    team_->open = ((team_->open >> 32) + 1) << 32 | static_cast<uint32_t>(threads_);
     if (team_->asleep > 0) {
         const std::lock_guard<std::mutex> lock(team_->mutex);
         team_->wake.notify_all();

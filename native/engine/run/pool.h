@@ -19,8 +19,8 @@ class Pool {
     explicit Pool(int) {}
     int threads() const { return 1; }
     template <class Body>
-    void run(int shares, const Body &body) {
-        for (int share = 0; share < shares; ++share) body(share);
+    void run(const Body &body) {
+        body(0);
     }
 };
 #else
@@ -33,10 +33,10 @@ class Pool {
 
     int threads() const { return threads_; }
 
-    // body(share) for each share of [0, shares), on whatever thread is free; returns when all are done.
+    // body(share) for each share of [0, threads()), on whatever thread is free; returns when all are done.
     template <class Body>
-    void run(int shares, const Body &body) {
-        start(shares, [](const void *context, int share) { (*static_cast<const Body *>(context))(share); }, &body);
+    void run(const Body &body) {
+        start([](const void *context, int share) { (*static_cast<const Body *>(context))(share); }, &body);
         take(*team_);
         wait();
     }
@@ -57,7 +57,7 @@ class Pool {
         std::condition_variable wake;
     };
 
-    void start(int shares, void (*job)(const void *, int), const void *context);
+    void start(void (*job)(const void *, int), const void *context);
     void wait();
     void begin();
     void end();

@@ -170,7 +170,7 @@ void Runner::each_row(int64_t count, int64_t cost, const Body &body) {
         return;
     }
     const int shares = pool_.threads();
-    pool_.run(shares, [&](int share) {
+    pool_.run([&](int share) {
         for (int64_t m = count * share / shares; m < count * (share + 1) / shares; ++m) body(m);
     });
 }
@@ -202,7 +202,7 @@ void Runner::multiply(const Matrix &matrix, const Input &in, const Output &out) 
     if (pool_.threads() == 1 || matrix.blocks * matrix.groups * CPU1_GROUP * in.rows < worth_sharing)
         return blocks(0, matrix.blocks);
     const int shares = pool_.threads();
-    pool_.run(shares, [&](int share) {
+    pool_.run([&](int share) {
         blocks(matrix.blocks * share / shares, matrix.blocks * (share + 1) / shares);
     });
 }
