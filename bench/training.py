@@ -1,10 +1,12 @@
-"""Training throughput beside the machine's own bf16 matrix rate and plain eager fp32, in turn in one process.
+"""Training throughput beside the machine's own rate of matrix products and plain eager fp32, in turn in one process.
 
     python bench/training.py --run 07 --scale small
     python bench/training.py --run 07 --scale small --json
 
 Model FLOPs are those of the matrix products alone: 2 M K N forward, twice that backward; norms, scans, the
 optimiser and everything else count as nothing, so the fraction says how much of a step is not matrix work.
+Gradients have the precision that training has on this processor, and so has the product that the rate is of: bf16
+where the processor multiplies it, else fp32.
 What the eager model is says `eager.py`. It is slow, and takes part in five rounds or a few more.
 The memory is the process's largest over our own first steps, before the eager model exists: the system's count never
 shrinks, and an eager model in another process could not take turns. It takes that many steps to come near its end.
@@ -17,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import eager
@@ -24,10 +27,14 @@ import numpy as np
 import torch
 
 from cpu1 import ops
+from cpu1.device import training_precision
 from cpu1.model import ladder
+from cpu1.model.ingredients.lookups import read_lookups
 from cpu1.model.network import Model, build
 from cpu1.model.recipe import Recipe
+from cpu1.ops.products import multiplies_bf16
 from cpu1.runs.settings import Settings
+from cpu1.runtime.processor import processor
 from cpu1.training.optim import optimizer as make_optimizer
 from cpu1.training.parallel import Group
 from cpu1.training.step import Windowed
@@ -43,15 +50,16 @@ def main() -> None:
     args = _args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    results = measure(args.run, args.scale, args.repeats, args.batch_bytes, not args.no_eager)
+    results = measure(args.run, args.scale, args.repeats, args.batch_bytes, not args.no_eager, args.precision)
     if args.json:
         print(json.dumps(results))
         return
     print(
-        f"run_{results['run']} at {results['scale']}, {results['batch_bytes'] // 1024} KB a step, "
-        f"{results['threads']} threads: "
+        f"run_{results['run']} at {results['scale']}, {results['precision']}, "
+        f"{results['batch_bytes'] // 1024} KB a step, {results['threads']} threads: "
         f"{results['bytes_per_s'] / 1e3:.1f} KB/s, {results['model_flops_per_s'] / 1e9:.0f} of "
-        f"{results['bf16_peak_flops_per_s'] / 1e9:.0f} GFLOP/s = {results['fraction_of_peak']:.1%} "
+        f"{results['peak_flops_per_s'] / 1e9:.0f} GFLOP/s in {results['peak_dtype']} = "
+        f"{results['fraction_of_peak']:.1%} "
         f"(medians of {results['repeats']}), {results['rss_bytes'] / 1e6:.0f} MB"
     )
     if "eager_fp32_bytes_per_s" in results:
@@ -61,7 +69,7 @@ def main() -> None:
         )
 
 
-def settings_of(run: str, scale: str, steps: int, batch_bytes: int | None = None) -> Settings:
+def settings_of(run: str, scale: str, steps: int, batch_bytes: int | None = None, precision: str = "bf16") -> Settings:
     """Settings of a training that is only timed, of a scale's own batch unless another is given."""
     recipe, sizes = ladder.recipe(run, scale), ladder.SCALES[scale]
     return Settings(
@@ -79,7 +87,16 @@ def settings_of(run: str, scale: str, steps: int, batch_bytes: int | None = None
         batch=(batch_bytes or sizes.batch_bytes) // sizes.window_bytes,
         window=sizes.window_bytes // bytes_a_unit(recipe),
         rate=1e-4,
+        precision=precision,
     )
+
+
+def units_of(recipe: Recipe, batch: int, window: int) -> torch.Tensor:
+    """Units (batch, window): a text for a byte-level model, which may look up what it read, else random tokens."""
+    if recipe.level != "byte":
+        return torch.randint(1, recipe.embedding.vocabulary, (batch, window))
+    text = np.frombuffer(Path(argparse.__file__).read_bytes(), np.uint8)
+    return torch.from_numpy(np.resize(text, (batch, window)).astype(np.int64))
 
 
 def bytes_a_unit(recipe: Recipe) -> int:
@@ -87,22 +104,27 @@ def bytes_a_unit(recipe: Recipe) -> int:
     return 1 if recipe.level == "byte" else 4
 
 
-def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_eager: bool) -> dict[str, Any]:
-    """Steps of training, products of bf16 matrices and eager steps in turn; medians."""
+def measure(
+    run: str, scale: str, repeats: int, batch_bytes: int | None, with_eager: bool, precision: str | None = None
+) -> dict[str, Any]:
+    """Steps of training, products of matrices and eager steps in turn; medians."""
     ops.retain_memory()
-    recipe, settings = ladder.recipe(run, scale), settings_of(run, scale, 1000, batch_bytes)
+    precision = precision or training_precision(torch.device("cpu"))
+    recipe, settings = ladder.recipe(run, scale), settings_of(run, scale, 1000, batch_bytes, precision)
     batch, window = settings.batch, settings.window
     unit = recipe.embedding.patch if recipe.level == "byte" else 1
     model = build(recipe).train()
-    units = torch.randint(1, recipe.embedding.vocabulary, (batch, window))
+    units = units_of(recipe, batch, window)
+    found, _ = read_lookups(model.lookups, units, None)
     alone = Group(torch.device("cpu"))
-    windows = Windowed(units, np.zeros(batch, np.int64))
+    windows = Windowed(units, np.zeros(batch, np.int64), found)
     step = partial(take_step, model, make_optimizer(model, settings), windows, 0, settings, None, alone)
     for _ in range(WARM_UP):
         step()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    matrix = torch.randn(PEAK, PEAK, dtype=torch.bfloat16)
+    dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
+    matrix = torch.randn(PEAK, PEAK, dtype=dtype)
     work: dict[str, Callable[[], object]] = {"step": step, "peak": partial(torch.mm, matrix, matrix)}
     if with_eager:
         plain = build(recipe).train()
@@ -116,11 +138,14 @@ def measure(run: str, scale: str, repeats: int, batch_bytes: int | None, with_ea
         "run": run,
         "scale": scale,
         "batch_bytes": batch_bytes or ladder.SCALES[scale].batch_bytes,
+        "processor": processor(),
+        "precision": precision,
         "threads": torch.get_num_threads(),
         "repeats": repeats,
         "bytes_per_s": trained / medians["step"],
         "model_flops_per_s": flops,
-        "bf16_peak_flops_per_s": peak,
+        "peak_flops_per_s": peak,
+        "peak_dtype": str(dtype).removeprefix("torch."),
         "fraction_of_peak": flops / peak,
         "rss_bytes": memory,
     }
@@ -170,6 +195,7 @@ def _args() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=15, help="rounds (default: 15); at least 5")
     parser.add_argument("--batch-bytes", type=int, help="default: the scale's")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="default: the faster one here")
     parser.add_argument("--no-eager", action="store_true", help="leave the eager model out: it takes most of the time")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

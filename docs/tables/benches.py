@@ -12,6 +12,7 @@ from tables.table import Table, table
 
 PEERS = ("llama.cpp, TQ2_0", "llama.cpp, Q4_K, half the layers")  # as bench/peers.py names them
 WORK = ("generate", "prompt")
+RATES = {"bfloat16": "bf16", "float32": "fp32"}
 FORMS = {"eager": "single kernels", "graphs": "a CUDA graph", "compiled": "compiled"}
 
 
@@ -55,12 +56,14 @@ def threads() -> Table:
 def training_speed() -> Table:
     """Training throughput by scale, as `bench/training.py --json` measured each."""
     rows = []
-    for found in sorted(benches("training"), key=lambda found: found["bytes_per_s"]):
+    for found in sorted(benches("training"), key=lambda found: (found["processor"], found["bytes_per_s"])):
         size, speed = f"{found['batch_bytes'] // 1024} KB", f"{found['bytes_per_s'] / 1e3:.1f} KB/s"
         ratios = f"{found['fraction_of_peak']:.0%}", f"{found['ratio_to_eager']:.1f}"
-        rows.append([found["scale"], size, speed, *ratios, f"{found['rss_bytes'] / 1e6:,.0f} MB"])
-    head = ["run 07", "a step", "two threads", "of the bf16 matrix rate", "times plain eager fp32", "memory"]
-    return Table(head, "lrrrrr", rows)
+        rate = RATES[found["peak_dtype"]]
+        rows.append([found["processor"], found["scale"], size, speed, f"{ratios[0]} of {rate}", ratios[1],
+                     f"{found['rss_bytes'] / 1e6:,.0f} MB"])  # fmt: skip
+    head = ["processor", "run 07", "a step", "two threads", "of the matrix rate", "times plain eager fp32", "memory"]
+    return Table(head, "llrrrrr", rows)
 
 
 @table("gpu-speed")

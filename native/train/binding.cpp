@@ -220,6 +220,13 @@ void ternarise(uintptr_t weight, uintptr_t w, uintptr_t scale, uintptr_t row_sca
     table->ternarise(at(weight), at<int8_t>(w), at(scale), at(row_scale), sums.data(), rows, width, threads);
 }
 
+void integer_product(uintptr_t q, uintptr_t w, bool transposed, uintptr_t panel, uintptr_t sums, int64_t rows,
+                     int64_t inputs, int64_t outputs, int threads) {
+    const cpu1_integer_product a{rows,       inputs,          outputs,         at<int8_t>(q), at<int8_t>(w),
+                                 transposed, at<uint8_t>(panel), at<int32_t>(sums)};
+    table->integer_product(&a, threads);
+}
+
 cpu1_low_rank low_rank(uintptr_t inner, uintptr_t up, const std::vector<int64_t> &parts, int64_t rank) {
     cpu1_low_rank a{};
     a.parts = static_cast<int64_t>(parts.size()), a.rank = rank, a.sizes = parts.data();
@@ -347,6 +354,8 @@ NB_MODULE(_train, m) {
     use_isa(forced ? forced : "");
     m.def("isa", [] { return std::string(table->isa); }, "The instruction set in use.");
     m.def("isas", cpu1_train_names, "The instruction sets that this machine runs, best first, comma-separated.");
+    m.def("has_integer_product", [] { return table->integer_product != nullptr; },
+          "Whether this set has the function of that name.");
     m.def("use_isa", use_isa, "Changes it to one of isas(), or '' for the best.");
 
     using unlocked = nb::call_guard<WithoutPython>;
@@ -369,6 +378,7 @@ NB_MODULE(_train, m) {
     DEF(gated_norm_quantise);
     DEF(gated_norm_quantise_backward);
     DEF(ternarise);
+    DEF(integer_product);
     DEF(dequantise);
     DEF(fold);
     DEF(widen);

@@ -3,6 +3,7 @@
 // Everything in it has internal linkage but the table, and it includes no C++ library header: an inline function
 // shared with other files could be kept by the linker in its AVX-512 form, and crash a lesser processor.
 #include "bytes.inl"
+#include "integers.inl"
 #include "lookups.inl"
 #include "math.inl"
 #include "norm.inl"
@@ -45,6 +46,7 @@ extern "C" const cpu1_train JOIN(cpu1_train_, CPU1_SET) = {
     gated_norm_quantise_backward<float>,
     gated_norm_quantise_backward<cpu1_bf16>,
     ternarise,
+    integer_product,
     dequantise,
     fold<float>,
     fold<cpu1_bf16>,

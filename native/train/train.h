@@ -132,6 +132,15 @@ typedef struct {
     float *first, *second, *first_gains, *second_gains, *offsets;
 } cpu1_recall_gradients;
 
+// sums (M, N) of q (M, K), -127 to 127, and ternary w: (N, K), or (K, N) if `transposed`. N and K are multiples of 16.
+typedef struct {
+    int64_t rows, inputs, outputs;
+    const int8_t *q, *w;
+    int transposed;
+    uint8_t *panel;  // scratch: N * K
+    int32_t *sums;
+} cpu1_integer_product;
+
 typedef struct {
     const char *isa;
 
@@ -178,6 +187,8 @@ typedef struct {
     // one matrix (N, K) -> w int8, *scale and row_scale (N,), all of them γ
     void (*ternarise)(const float *weight, int8_t *w, float *scale, float *row_scale, double *sums, int64_t rows,
                       int64_t width, int threads);
+    // exact; null in sets without AVX2
+    void (*integer_product)(const cpu1_integer_product *, int threads);
     // int32 sums (M, N), in place, to fp32: sum * row[m] * column[n], and the low-rank path beside it, if any
     void (*dequantise)(void *sums, const float *row, const float *column, const cpu1_low_rank *, int64_t rows,
                        int64_t width, int threads);

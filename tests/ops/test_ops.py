@@ -8,7 +8,7 @@ from helpers.comparing import Op, both, check, close_to_plain, keeps, plainly, r
 from torch import Tensor
 
 from cpu1 import ops
-from cpu1.ops import native, reference, ternary
+from cpu1.ops import native, products, reference
 
 
 @pytest.fixture(autouse=True)
@@ -167,19 +167,33 @@ def test_ternarise_edges() -> None:
     assert scale.tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("shape", [(1, 320, 960), (3, 1, 1), (16, 7, 5), (17, 33, 70), (1024, 864, 32)])
-def test_integer_product_is_exact(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sums_bytes", [True, False])
+@pytest.mark.parametrize("shape", [(1, 320, 960), (3, 1, 1), (16, 7, 5), (17, 33, 70), (53, 48, 16), (1024, 864, 32)])
+@pytest.mark.usefixtures("isa")
+def test_integer_product_is_exact(
+    shape: tuple[int, int, int], sums_bytes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "sums_bytes", lambda: sums_bytes)
     rows, inputs, outputs = shape
     q = torch.randint(-127, 128, (rows, inputs), dtype=torch.int8)
     q[0] = 127  # the largest sums
     w = torch.randint(-1, 2, (outputs, inputs), dtype=torch.int8)
     w[0] = 1
     want = (q.double() @ w.double().T).to(torch.int32)
-    for integers in True, False:
-        monkeypatch.setattr(ternary, "has_integer_products", lambda: integers)  # noqa: B023
-        assert torch.equal(ternary.integer_product(q, w), want)
+    assert torch.equal(products.integer_product(q, w), want)
+    assert torch.equal(products.integer_product(q, w.t(), transposed=True), want)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(ternary.integer_product(q, w), want)
+        assert torch.equal(products.integer_product(q, w), want)
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_a_product_of_bf16_is_rounded_once(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "multiplies_bf16", lambda: multiplies)
+    a, b = torch.randn(33, 320).bfloat16(), torch.randn(320, 48).bfloat16()
+    for left, right in ((a, b), (b.t(), a.t())):
+        got, exact = products.product(left, right), left.double() @ right.double()
+        assert got.dtype == torch.bfloat16
+        assert ((got.double() - exact).abs() <= 2**-8 * exact.abs() + 1e-4).all()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -3,6 +3,9 @@
 
 namespace {
 
+// GCC would multiply for all rows of a tile first, and keep their sums in memory. So a row's are finished before the next.
+inline void finish_sums(__m256i &a, __m256i &b) { __asm__ volatile("" : "+x"(a), "+x"(b)); }
+
 inline __m256i widen(__m256i words) { return _mm256_madd_epi16(words, _mm256_set1_epi16(1)); }
 
 // Pairs 0 and 2 are summed with weights up to 2, |sum| <= 508 a group and register; pairs 1 and 3 where they stand
@@ -40,8 +43,11 @@ struct PartialSums {
     static constexpr int64_t run = 16;
     __m256i a = _mm256_setzero_si256(), b = _mm256_setzero_si256();
     void add(TernaryBytes w, const FourInputs &in) {
-        a = _mm256_add_epi16(a, _mm256_maddubs_epi16(w.a, in.v));
-        b = _mm256_add_epi16(b, _mm256_maddubs_epi16(w.b, in.v));
+        __m256i left = _mm256_add_epi16(a, _mm256_maddubs_epi16(w.a, in.v));
+        __m256i right = _mm256_add_epi16(b, _mm256_maddubs_epi16(w.b, in.v));
+        finish_sums(left, right);
+        a = left;
+        b = right;
     }
     I16 total() const { return {widen(a), widen(b)}; }
 };
@@ -79,7 +85,7 @@ struct Int8Sums {
     I16 total(int32_t) const { return sums; }
 };
 
-constexpr int sum_chains = 6;  // sums in registers that hide how long a product takes
+constexpr int sum_chains = 5;  // sums in registers that hide how long a product takes
 constexpr int float_blocks = 2, float_tile_blocks = 1, float_tile_rows = 2;
 
 }  // namespace

@@ -83,8 +83,9 @@ struct Chains {
         first.add(w, FourInputs(each));
         rest.begin(w, each + 4);
     }
-    void add(TernaryBytes w, const FourInputs &in) {
-        first.add(w, in);
+    void add(const TernaryBytes &w, uint8_t (&in)[CPU1_GROUP]) {
+        asm volatile("" : "+m"(in));  // other inputs, as far as the compiler knows, or all chains had one product
+        first.add(w, FourInputs(in));
         rest.add(w, in);
     }
     I16 total() const { return first.total() + rest.total(); }
@@ -92,7 +93,7 @@ struct Chains {
 template <>
 struct Chains<0> {
     void begin(const TernaryBytes &, const uint8_t *) {}
-    void add(TernaryBytes, const FourInputs &) {}
+    void add(const TernaryBytes &, uint8_t (&)[CPU1_GROUP]) {}
     I16 total() const { return zero(); }
 };
 
@@ -106,7 +107,7 @@ int64_t multiply_adds(int64_t rounds) {
     for (int64_t round = 0; round < rounds; ++round) {
         asm volatile("" : "+m"(bytes));  // so that no round can be left out
         group.open(bytes);
-        sums.add(group.template bytes<0>(), FourInputs(bytes));
+        sums.add(group.template bytes<0>(), bytes);
     }
     return sum16(sums.total()) >= 0 ? rounds * sum_chains * CPU1_GROUP : 0;
 }

@@ -23,7 +23,7 @@ from cpu1.adapting.measure import bits_per_byte, cores, some_of
 from cpu1.adapting.text import Parts
 from cpu1.data.order import Windows
 from cpu1.data.split import Split, write_split
-from cpu1.device import fast_precision
+from cpu1.device import training_precision
 from cpu1.errors import UserError
 from cpu1.format.tokens import SEPARATOR
 from cpu1.model import ladder
@@ -248,7 +248,7 @@ def _settings(start: Start, recipe: Recipe, share: float, seed: int, text: str) 
         warmup=WARMUP,
         decay=1.0,
         floor=0.0,
-        precision=fast_precision(torch.device("cpu")),
+        precision=training_precision(torch.device("cpu")),
         start=start.content,
     )
 

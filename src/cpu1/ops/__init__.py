@@ -14,6 +14,7 @@ from cpu1.ops.arena import retain_memory
 from cpu1.ops.dense import linear, relu2_mlp
 from cpu1.ops.lookups import gather_rows, recall
 from cpu1.ops.native import native_available, use_reference
+from cpu1.ops.products import autocast_product
 from cpu1.ops.quantiser import mlgru_quantise, quantise
 from cpu1.ops.rows import branch, rms_norm, swiglu
 from cpu1.ops.scan import gate_scan, leaky_scan, mlgru_mix
@@ -25,6 +26,7 @@ if torch.cuda.is_available() and importlib.util.find_spec("triton") and os.envir
     importlib.import_module("cpu1.ops.gpu")
 
 __all__ = [
+    "autocast_product",
     "bit_linear",
     "branch",
     "cross_entropy",

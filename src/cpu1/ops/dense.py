@@ -11,6 +11,7 @@ from torch import Tensor
 from cpu1.ops import reference
 from cpu1.ops.native import addresses, fast_form_of, is_bf16, rows, train
 from cpu1.ops.operator import Operator, absent, none_if_absent
+from cpu1.ops.products import product
 from cpu1.ops.reference import EPS, Precision
 from cpu1.ops.rows import norm_rows, norm_rows_backward
 
@@ -70,7 +71,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, norm: bool) -> tuple
     flat = rows(x)
     narrow_x = norm_rows(flat, None, EPS, torch.bfloat16)[0] if norm else narrow(flat)[0]
     narrow_weight, _ = narrow(weight.contiguous())
-    y = widen(narrow_x @ narrow_weight.t(), bias).view(*x.shape[:-1], len(weight))
+    y = widen(product(narrow_x, narrow_weight.t()), bias).view(*x.shape[:-1], len(weight))
     return y, narrow_x.new_empty(0) if norm else narrow_x, narrow_weight
 
 
@@ -80,13 +81,13 @@ def _linear_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """After a norm, x is given and its norm is computed again: x is kept for other gradients anyway."""
     narrow_dy, dbias = narrow(rows(dy), sums=bias)
-    dx = narrow_dy @ narrow_weight
+    dx = product(narrow_dy, narrow_weight)
     if x is None:
         dx = widen(dx)
     else:
         narrow_x, r = norm_rows(rows(x), None, EPS, torch.bfloat16)
         dx, _ = norm_rows_backward(dx, rows(x), r)
-    return dx.view(*dy.shape[:-1], -1), widen(narrow_dy.t() @ narrow_x), dbias
+    return dx.view(*dy.shape[:-1], -1), widen(product(narrow_dy.t(), narrow_x)), dbias
 
 
 def _save_linear(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
@@ -146,8 +147,8 @@ def _relu2_mlp(x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: 
     flat = rows(x)
     normed, _ = norm_rows(flat, None, EPS, torch.bfloat16)
     narrow_up, narrow_down = narrow(up)[0], narrow(down)[0]
-    a = normed @ narrow_up.t()
-    y = widen(_relu2(a, up_bias) @ narrow_down.t(), down_bias, residual=flat)
+    a = product(normed, narrow_up.t())
+    y = widen(product(_relu2(a, up_bias), narrow_down.t()), down_bias, residual=flat)
     return y.view(x.shape), a, narrow_up, narrow_down
 
 
@@ -166,11 +167,11 @@ def _relu2_mlp_backward(
     flat = rows(dy)
     normed, r = norm_rows(rows(x), None, EPS, torch.bfloat16)
     narrow_dy, ddown_bias = narrow(flat, sums=True)
-    ddown = widen(narrow_dy.t() @ _relu2(a, up_bias))
-    da, dup_bias = narrow_dy @ down, torch.empty_like(up_bias)
+    ddown = widen(product(narrow_dy.t(), _relu2(a, up_bias)))
+    da, dup_bias = product(narrow_dy, down), torch.empty_like(up_bias)
     train.relu2_backward(*addresses(a, up_bias, da, da, dup_bias), *a.shape, torch.get_num_threads())  # in place
-    dx, _ = norm_rows_backward(da @ up, rows(x), r, residual=flat)
-    return dx.view(x.shape), widen(da.t() @ normed), dup_bias, ddown, ddown_bias
+    dx, _ = norm_rows_backward(product(da, up), rows(x), r, residual=flat)
+    return dx.view(x.shape), widen(product(da.t(), normed)), dup_bias, ddown, ddown_bias
 
 
 def _save_mlp(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:

@@ -5,7 +5,6 @@ Shapes: M rows (all leading dimensions as one), K inputs, N outputs, R rank of a
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,12 +13,9 @@ from torch import Tensor
 from cpu1.ops import reference
 from cpu1.ops.native import address, addresses, dense, fast_form_of, gradient_dtype, optional, rows, train
 from cpu1.ops.operator import Operator, absent, none_if_absent
+from cpu1.ops.products import integer_product, product
 from cpu1.ops.quantiser import empty_rows, quantise
-from cpu1.ops.reference import EPS, LEVELS, Precision, Quantised
-
-# fp32 counts integers up to here: sums of K products of at most LEVELS stay below it for K < 132,104
-EXACT_IN_FP32 = 2**24
-
+from cpu1.ops.reference import EPS, Precision, Quantised
 
 # -------------------------------------------------------------------------------------- ternarise
 
@@ -113,32 +109,13 @@ unscale_gradient_op = Operator(
     "unscale_gradient(Tensor dw, Tensor row_scale) -> Tensor",
     lambda dw, row_scale: torch.empty_like(dw, dtype=torch.float32),
 )
-narrow_sums_op = Operator(
-    "narrow_sums(Tensor sums, Tensor scale) -> Tensor", lambda sums, scale: torch.empty_like(sums, dtype=torch.bfloat16)
+integer_gradient_op = Operator(
+    "integer_gradient(Tensor int8_rows, Tensor scale, Tensor w) -> Tensor",
+    lambda int8_rows, scale, w: scale.new_empty(len(int8_rows), w.shape[1], dtype=torch.bfloat16),
 )
 cast_int8_op = Operator(
     "cast_int8(Tensor q, bool bf16) -> Tensor", lambda q, bf16: torch.empty_like(q, dtype=gradient_dtype(bf16))
 )
-
-
-@cache
-def has_integer_products() -> bool:
-    """Returns True where the processor sums products of bytes in one instruction and torch uses it.
-
-    Elsewhere `torch._int_mm` is a plain loop: 9 to 24 times as slow as the same product in fp32 with AVX2 alone.
-    """
-    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.13
-        return False
-    return bool(torch.cpu.get_capabilities().get("avx512_vnni"))
-
-
-def integer_product(q: Tensor, w: Tensor) -> Tensor:
-    """q wᵀ in int32 (M, N) from int8 q (M, K) and ternary int8 w (N, K): exact, by the way that is fast here."""
-    if has_integer_products():
-        return torch._int_mm(q, w.t())
-    exact = torch.float32 if q.shape[1] * LEVELS < EXACT_IN_FP32 else torch.float64
-    with torch.autocast("cpu", enabled=False):  # it would round the sums to bf16
-        return (q.to(exact) @ w.to(exact).t()).to(torch.int32)
 
 
 @ternary_linear_op.kernel("CPU")
@@ -193,9 +170,9 @@ def _cast_int8(q: Tensor, bf16: bool) -> Tensor:
     return out
 
 
-@narrow_sums_op.kernel("CPU")
-def _narrow_sums(sums: Tensor, scale: Tensor) -> Tensor:
-    out = narrow_sums_op.empty(sums, scale)
+@integer_gradient_op.kernel("CPU")
+def _integer_gradient(int8_rows: Tensor, scale: Tensor, w: Tensor) -> Tensor:
+    sums, out = integer_product(int8_rows, w, transposed=True), integer_gradient_op.empty(int8_rows, scale, w)
     train.narrow_sums(*addresses(sums, scale, out), *sums.shape, torch.get_num_threads())
     return out
 
@@ -213,11 +190,12 @@ def _gradients(
     bf16 = matrix.dtype == torch.bfloat16
     dq = dweight = None
     if wanted[0] and int8_rows.numel():
-        dq = narrow_sums_op(torch._int_mm(int8_rows, w), scale).view(q.shape)
+        dq = integer_gradient_op(int8_rows, scale, w).view(q.shape)
     elif wanted[0]:
-        dq = (matrix @ cast_int8_op(w, bf16)).view(q.shape)
+        dq = product(matrix, cast_int8_op(w, bf16)).view(q.shape)
     if wanted[1]:
-        dweight = unscale_gradient_op(matrix.t() @ cast_int8_op(q.view(-1, q.shape[-1]), bf16), row_scale)
+        narrow_q = cast_int8_op(q.view(-1, q.shape[-1]), bf16)
+        dweight = unscale_gradient_op(product(matrix.t(), narrow_q), row_scale)
     return dq, dweight
 
 

@@ -249,7 +249,7 @@ def draft(
         batch=scale.batch_bytes // scale.window_bytes,
         window=scale.window_bytes // unit,
         rate=scale.rate * (RATE_SHARE if start else 1),
-        precision=started.precision if started else devices.fast_precision(device),
+        precision=started.precision if started else devices.training_precision(device),
         ternary_rate=ladder.ROUNDS[round].ternary_rate if round in ladder.ROUNDS else 1.0,
         teacher=_content(job.teacher) if job.teacher else None,
         teacher_cache=Manifest.read(job.teacher_cache).key[:16] if job.teacher_cache else None,

@@ -113,7 +113,6 @@ class AttentionMixer(nn.Module):
         The products are written out: at these lengths torch's fused form takes four times as long on a CPU, mostly in
         the backward pass. A whole document that is only read is longer: there the scores would take gigabytes.
         """
-        dtype = torch.get_autocast_dtype(q.device.type) if torch.is_autocast_enabled(q.device.type) else q.dtype
         steps, seen = q.shape[-2], cache.key.shape[-2]
         query = torch.arange(cache.end - steps, cache.end, device=q.device)[:, None]
         key = torch.arange(cache.end - seen, cache.end, device=q.device)[None, :]
@@ -125,8 +124,8 @@ class AttentionMixer(nn.Module):
         if gated:
             # A deleted step still sees itself, so that no row is empty; its branch is scaled by k anyway.
             bias = bias + cache.bias[:, None, None, :] * (query != key)
-        scores = (q.to(dtype) @ cache.key.to(dtype).transpose(-1, -2)).to(q.dtype) * self.head_size**-0.5 + bias
-        return (scores.softmax(-1).to(dtype) @ cache.value.to(dtype)).to(q.dtype)
+        scores = ops.autocast_product(q, cache.key.transpose(-1, -2)) * self.head_size**-0.5 + bias
+        return ops.autocast_product(scores.softmax(-1), cache.value)
 
     def _visible(self, query: Tensor, key: Tensor) -> Tensor:
         """Which positions `key` (1, S) each position `query` (T, 1) may see: bool (T, S)."""

@@ -1,0 +1,80 @@
+"""Matrix products by the way that is fast on this processor: of integers, and of bf16.
+
+Shapes: M rows, K inputs, N outputs.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from cpu1.ops.native import addresses, train
+from cpu1.ops.reference import LEVELS
+
+# fp32 counts integers up to here: sums of K products of at most LEVELS stay below it for K < 132,104
+EXACT_IN_FP32 = 2**24
+PANEL = 16  # the native product takes multiples of it
+
+
+@cache
+def _has(*capabilities: str) -> bool:
+    """Whether torch finds one of these in the processor. Before torch 2.13 it could not say."""
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(found.get(name) for name in capabilities)
+
+
+def sums_bytes() -> bool:
+    """Whether the processor sums products of bytes in one instruction, and torch uses it.
+
+    Elsewhere `torch._int_mm` is a plain loop: 9 to 24 times as slow as the same product in fp32 with AVX2 alone.
+    """
+    return _has("avx512_vnni")
+
+
+def multiplies_bf16() -> bool:
+    """Whether the processor multiplies bf16, and torch uses it."""
+    return _has("avx512_bf16", "amx_bf16", "bf16")
+
+
+def integer_product(q: Tensor, w: Tensor, transposed: bool = False) -> Tensor:
+    """q wᵀ in int32 (M, N), exact, from int8 q (M, K), none of it -128, and ternary int8 w (N, K).
+
+    With `transposed`, w is (K, N), and the product q w.
+    """
+    if sums_bytes():
+        return torch._int_mm(q, w if transposed else w.t())
+    if train.has_integer_product() and all(size and size % PANEL == 0 for size in w.shape):
+        return _native_product(q.contiguous(), w.contiguous(), transposed)
+    exact = torch.float32 if q.shape[1] * LEVELS < EXACT_IN_FP32 else torch.float64
+    with torch.autocast("cpu", enabled=False):  # it would round the sums to bf16
+        return (q.to(exact) @ (w if transposed else w.t()).to(exact)).to(torch.int32)
+
+
+def _native_product(q: Tensor, w: Tensor, transposed: bool) -> Tensor:
+    outputs = w.shape[1 if transposed else 0]
+    sums = torch.empty(len(q), outputs, dtype=torch.int32)
+    panel = torch.empty(w.numel(), dtype=torch.uint8)
+    q_at, *rest = addresses(q, w, panel, sums)
+    train.integer_product(q_at, rest[0], transposed, *rest[1:], *q.shape, outputs, torch.get_num_threads())
+    return sums
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a b in their dtype, (M, N) from a (M, K) and b (K, N). Sums of bf16 are in fp32 and rounded once."""
+    if a.dtype != torch.bfloat16 or a.is_cuda or multiplies_bf16():
+        return a @ b
+    with torch.autocast("cpu", enabled=False):
+        return (a.float() @ b.float()).to(torch.bfloat16)
+
+
+def autocast_product(a: Tensor, b: Tensor) -> Tensor:
+    """a b in the dtype of a, for products that have no operation of their own, with torch's gradients.
+
+    Inside torch.autocast it is computed in its dtype if the device multiplies that: on other processors it takes up
+    to 40 times as long as in fp32.
+    """
+    device = a.device.type
+    if torch.is_autocast_enabled(device) and device == "cpu" and not multiplies_bf16():
+        with torch.autocast(device, enabled=False):
+            return a @ b
+    return (a @ b).to(a.dtype)
