@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from helpers.text import write_text
@@ -272,6 +273,48 @@ def test_checkpoints_are_models_with_cards_and_an_index(runs, tmp_path, capsys):
     (to / "mine.cpu1").write_bytes(b"")
     assert main(words) == 2
     assert "holds something else (mine.cpu1)" in capsys.readouterr().err
+
+
+def test_a_model_joins_the_others_or_replaces_its_namesake(runs, tmp_path, capsys):
+    to = tmp_path / "checkpoints"
+    assert main(["checkpoints", str(runs / "07"), "--add", "--to", str(to)]) == 2
+    assert "no models to add one to" in capsys.readouterr().err
+    assert not to.exists()
+    assert main(["checkpoints", "--default", str(runs / "07"), "--to", str(to)]) == 0
+    default = (to / "default.cpu1").read_bytes()
+    for run in "13", "07":
+        assert main(["checkpoints", str(runs / run), "--add", "--name", "tiny", "--to", str(to)]) == 0
+        index = json.loads((to / "index.json").read_text())["models"]
+        assert [(model["file"], model["run"]) for model in index] == [("default.cpu1", "07"), ("tiny.cpu1", run)]
+        assert cpu1.load(to / "tiny.cpu1").about["run"]["run"] == run
+        assert "[tiny.cpu1](tiny.md)" in (to / "README.md").read_text()
+        assert (to / "default.cpu1").read_bytes() == default
+        assert (to / "tiny.md").read_text().count("tiny.cpu1") >= 3
+
+    before = {path.name: path.read_bytes() for path in to.iterdir()}
+    tiny = [str(runs / "13"), "--add", "--name", "tiny"]
+    for words, why in [
+        ([str(runs / "13"), "--add", "--name", "../tiny"], "not the name of a file"),
+        (["--add"], "name one run's folder, not 0"),
+        ([str(runs / "13"), "--name", "tiny", "--default", str(runs / "07")], "--name is for --add"),
+    ]:
+        assert main(["checkpoints", *words, "--to", str(to)]) == 2
+        assert why in capsys.readouterr().err
+    index = {"kind": "cpu1 checkpoints", "models": [{"file": "default.cpu1"}, {"file": "tiny.cpu1"}]}
+    (to / "index.json").write_text(json.dumps(index))
+    assert main(["checkpoints", *tiny, "--to", str(to)]) == 2
+    assert "index.json: changed, or of an earlier version" in capsys.readouterr().err
+    before.pop("index.json")
+    assert before == {path.name: path.read_bytes() for path in to.iterdir() if path.name != "index.json"}
+
+
+def test_the_folder_of_this_project_is_as_its_index_says():
+    folder = Path(__file__).parents[2] / "checkpoints"
+    entries = json.loads((folder / "index.json").read_text())["models"]
+    assert {entry["file"] for entry in entries} == {path.name for path in folder.glob("*.cpu1")}
+    for entry in entries:
+        assert (folder / entry["file"]).stat().st_size == entry["bytes"]
+        assert checkpoints._row(entry) in (folder / "README.md").read_text()
 
 
 def test_checkpoints_that_are_refused(runs, tmp_path, monkeypatch):

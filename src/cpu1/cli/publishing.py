@@ -30,16 +30,20 @@ def add(command: Command) -> None:
     _terms_options(p)
 
     p = command(
-        checkpoints, "checkpoints", "checkpoints runs/nano-r1/*-s0 --default runs/07-small-r2-s0 --to checkpoints"
+        checkpoints,
+        "checkpoints",
+        "checkpoints runs/nano-r1/*-s0 --default runs/07-small-r2-s0 --to checkpoints",
+        "checkpoints runs/18-nano-r2-s0 --add --name tiny --to checkpoints",
     )
     p.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="folders of trained runs")
-    p.add_argument(
-        "--default",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="folder of the run to bundle, the model that is used without -m",
+    kind = p.add_mutually_exclusive_group(required=True)
+    kind.add_argument(
+        "--default", type=Path, metavar="FOLDER", help="folder of the run to bundle, the model that is used without -m"
     )
+    kind.add_argument(
+        "--add", action="store_true", help="add one run to the models that are there, or replace the one of its name"
+    )
+    p.add_argument("--name", default="", metavar="NAME", help="with --add: name of the file (default: the run's)")
     p.add_argument(
         "--to", type=Path, required=True, metavar="FOLDER", help="folder to write, replaced if this command wrote it"
     )
@@ -91,9 +95,17 @@ def checkpoints(args: argparse.Namespace) -> int:
 
     All models together may have at most 40 MB.
     """
+    from cpu1.publishing.checkpoints import add as add_model
     from cpu1.publishing.checkpoints import build
 
-    build(args.default, args.folders, args.to, _terms(args), args.dense)
+    if args.name and not args.add:
+        raise UserError("--name is for --add")
+    if not args.add:
+        build(args.default, args.folders, args.to, _terms(args), args.dense)
+        return 0
+    if len(args.folders) != 1:
+        raise UserError(f"--add: name one run's folder, not {len(args.folders)}")
+    add_model(args.folders[0], args.to, args.name, _terms(args), args.dense)
     return 0
 
 

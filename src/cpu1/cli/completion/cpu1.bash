@@ -39,7 +39,7 @@ _shtab_cpu1_compare_option_strings=(-h --help --json)
 _shtab_cpu1_report_option_strings=(-h --help -o --out)
 _shtab_cpu1_gather_option_strings=(-h --help -o --out)
 _shtab_cpu1_publish_option_strings=(-h --help --to --private --license --language --dataset --about-text --dense)
-_shtab_cpu1_checkpoints_option_strings=(-h --help --default --to --license --language --dataset --about-text --dense)
+_shtab_cpu1_checkpoints_option_strings=(-h --help --default --add --name --to --license --language --dataset --about-text --dense)
 _shtab_cpu1_completion_option_strings=(-h --help)
 _shtab_cpu1_option_strings=(-h --help --version)
 
@@ -316,6 +316,7 @@ _shtab_cpu1_publish___private_nargs=0
 _shtab_cpu1_checkpoints_pos_0_nargs='*'
 _shtab_cpu1_checkpoints__h_nargs=0
 _shtab_cpu1_checkpoints___help_nargs=0
+_shtab_cpu1_checkpoints___add_nargs=0
 _shtab_cpu1_completion__h_nargs=0
 _shtab_cpu1_completion___help_nargs=0
 _shtab_cpu1_pos_0_nargs=A...

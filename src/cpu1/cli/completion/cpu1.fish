@@ -385,6 +385,8 @@ complete -c cpu1 -n '_shtab_cpu1_using publish; and test $_shtab_cpu1_npos -eq 0
 complete -c cpu1 -n '_shtab_cpu1_using; and test $_shtab_cpu1_npos -eq 0' -a checkpoints -d 'Pack trained runs into one folder, each with its model card.'
 complete -c cpu1 -n '_shtab_cpu1_using checkpoints' -s h -l help -d 'show this help message and exit'
 complete -c cpu1 -n '_shtab_cpu1_using checkpoints' -l default -xka "(__fish_complete_directories)" -d 'folder of the run to bundle, the model that is used without -m'
+complete -c cpu1 -n '_shtab_cpu1_using checkpoints' -l add -d 'add one run to the models that are there, or replace the one of its name'
+complete -c cpu1 -n '_shtab_cpu1_using checkpoints' -l name -x -d 'with --add: name of the file (default: the run'"'"'s)'
 complete -c cpu1 -n '_shtab_cpu1_using checkpoints' -l to -xka "(__fish_complete_directories)" -d 'folder to write, replaced if this command wrote it'
 complete -c cpu1 -n '_shtab_cpu1_using checkpoints' -l license -x -d 'licence of the model (default: apache-2.0)'
 complete -c cpu1 -n '_shtab_cpu1_using checkpoints' -l language -x -d 'language of the text, like en; repeatable'

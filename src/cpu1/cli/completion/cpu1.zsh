@@ -111,6 +111,8 @@ _shtab_cpu1_check_defaults_added=0
 _shtab_cpu1_checkpoints_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--default[folder of the run to bundle, the model that is used without -m]:FOLDER:_files -/"
+  "--add[add one run to the models that are there, or replace the one of its name]"
+  "--name[with --add\: name of the file (default\: the run\'s)]:NAME:"
   "--to[folder to write, replaced if this command wrote it]:FOLDER:_files -/"
   "--license[licence of the model (default\: apache-2.0)]:NAME:"
   "*--language[language of the text, like en\; repeatable]:CODE:"
