@@ -52,6 +52,17 @@ def threads() -> Table:
     return Table(["scale", "threads", "generated a second", "ratio", "read a second", "ratio "], "lrrrrr", lines)
 
 
+@table("start")
+def start() -> Table:
+    """The C program's first byte and memory, as `bench/start.py` measured them."""
+    lines = [
+        [row["model"], f"{row['file_bytes'] / 1e6:.1f} MB", f"{row['first_byte_ms']:.1f} ms",
+         "{:.1f} to {:.1f} ms".format(*row["quarters_ms"]), f"{row['resident_mb']:.1f} MB"]
+        for row in bench("start")["rows"]
+    ]  # fmt: skip
+    return Table(["model", "file", "first byte after", "half of the runs", "memory"], "lrrrr", lines)
+
+
 @table("training-speed")
 def training_speed() -> Table:
     """Training throughput by scale, as `bench/training.py --json` measured each."""
