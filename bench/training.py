@@ -27,12 +27,11 @@ import numpy as np
 import torch
 
 from cpu1 import ops
-from cpu1.device import training_precision
 from cpu1.model import ladder
 from cpu1.model.ingredients.lookups import read_lookups
 from cpu1.model.network import Model, build
 from cpu1.model.recipe import Recipe
-from cpu1.ops.products import multiplies_bf16
+from cpu1.ops.products import multiplies_bf16, training_precision
 from cpu1.runs.settings import Settings
 from cpu1.runtime.processor import processor
 from cpu1.training.optim import optimizer as make_optimizer

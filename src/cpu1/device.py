@@ -41,15 +41,3 @@ def fast_precision(device: "torch.device") -> str:
         return "fp32"
     capabilities = torch.cpu.get_capabilities()
     return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
-
-
-def training_precision(device: "torch.device") -> str:
-    """Returns "bf16" where training is faster in it, else "fp32".
-
-    It is faster where the device multiplies bf16, and where the training kernels multiply integers: then all products
-    with ternary weights but one are of integers (docs/training.md).
-    """
-    from cpu1.ops.native import train
-
-    integers = device.type == "cpu" and train is not None and train.has_integer_product()
-    return "bf16" if integers else fast_precision(device)

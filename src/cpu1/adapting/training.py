@@ -23,12 +23,12 @@ from cpu1.adapting.measure import bits_per_byte, cores, some_of
 from cpu1.adapting.text import Parts
 from cpu1.data.order import Windows
 from cpu1.data.split import Split, write_split
-from cpu1.device import training_precision
 from cpu1.errors import UserError
 from cpu1.format.tokens import SEPARATOR
 from cpu1.model import ladder
 from cpu1.model.network import Model, build
 from cpu1.model.recipe import Recipe
+from cpu1.ops.products import training_precision
 from cpu1.runs.pack import pack_trained
 from cpu1.runs.settings import Settings
 from cpu1.runs.trained import Trained

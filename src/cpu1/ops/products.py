@@ -1,4 +1,4 @@
-"""Matrix products by the way that is fast on this processor: of integers, and of bf16.
+"""Matrix products by the way that is fast on this processor: of integers, and of bf16; the precision to train in.
 
 Shapes: M rows, K inputs, N outputs.
 """
@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from cpu1.device import fast_precision
 from cpu1.ops.native import addresses, train
 from cpu1.ops.reference import LEVELS
 
@@ -34,6 +35,16 @@ def sums_bytes() -> bool:
 def multiplies_bf16() -> bool:
     """Whether the processor multiplies bf16, and torch uses it."""
     return _has("avx512_bf16", "amx_bf16", "bf16")
+
+
+def training_precision(device: torch.device) -> str:
+    """Returns "bf16" where gradients are faster in it, else "fp32".
+
+    They are where the device multiplies bf16, and where the native kernels multiply integers: then all products with
+    ternary weights but one are of integers (docs/training.md).
+    """
+    integers = device.type == "cpu" and train is not None and train.has_integer_product()
+    return "bf16" if integers else fast_precision(device)
 
 
 def integer_product(q: Tensor, w: Tensor, transposed: bool = False) -> Tensor:

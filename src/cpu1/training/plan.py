@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cpu1 import device as devices
 from cpu1.data.bpe import TokenCorpus, Tokenizer, tokenize, tokenize_with
 from cpu1.data.corpus import Corpus, prepare
 from cpu1.errors import UserError
@@ -21,6 +20,7 @@ from cpu1.format.tokens import SEPARATOR
 from cpu1.model import ladder
 from cpu1.model.network import Model, computing_count
 from cpu1.model.recipe import Recipe, changed
+from cpu1.ops.products import training_precision
 from cpu1.runs.settings import Settings
 from cpu1.runtime.sampling import is_whole
 from cpu1.teachers.cache import Manifest
@@ -249,7 +249,7 @@ def draft(
         batch=scale.batch_bytes // scale.window_bytes,
         window=scale.window_bytes // unit,
         rate=scale.rate * (RATE_SHARE if start else 1),
-        precision=started.precision if started else devices.training_precision(device),
+        precision=started.precision if started else training_precision(device),
         ternary_rate=ladder.ROUNDS[round].ternary_rate if round in ladder.ROUNDS else 1.0,
         teacher=_content(job.teacher) if job.teacher else None,
         teacher_cache=Manifest.read(job.teacher_cache).key[:16] if job.teacher_cache else None,
