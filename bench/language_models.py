@@ -16,6 +16,7 @@ and the file's size are beside it, so that a reader can weigh them.
 """
 
 import argparse
+import ctypes
 import importlib.metadata
 import json
 import math
@@ -35,6 +36,7 @@ from cpu1.runtime.processor import processor
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 OURS = ("default.cpu1", "07-base-r1-s0.cpu1", "tiny.cpu1", "13-nano-r2-s0.cpu1", "01-nano-r2-s0.cpu1")
 CONTEXT, CHUNK = 8192, 512  # tokens
+LONGEST = 1024  # bytes of a token, at most
 
 
 class Contestant(Protocol):
@@ -65,7 +67,7 @@ class Peer:
         tokens = self.llama.tokenize(text, add_bos=False)
         if len(tokens) >= CONTEXT:
             sys.exit(f"a text has {len(tokens):,} tokens; the context of {CONTEXT:,} needs a smaller --bytes")
-        if self.llama.detokenize(tokens) != text:
+        if b"".join(map(self._bytes_of, tokens)) != text:
             sys.exit("a text's tokens do not give it back")
         self.llama.reset()
         nats, seconds, read = 0.0, 0.0, [self.llama.token_bos(), *tokens]
@@ -79,6 +81,15 @@ class Peer:
             wanted = logits[np.arange(len(part)), read[start + 1 : start + 1 + len(part)]]
             nats += float((np.log(np.exp(logits).sum(1)) - wanted).sum())
         return nats / math.log(2), seconds
+
+    def _bytes_of(self, token: int) -> bytes:
+        """The library's own `detokenize` cuts tokens of more than 32 bytes, such as long runs of spaces."""
+        import llama_cpp
+
+        piece = ctypes.create_string_buffer(LONGEST)
+        vocabulary = llama_cpp.llama_model_get_vocab(self.llama.model)
+        length = llama_cpp.llama_token_to_piece(vocabulary, token, piece, LONGEST, 0, False)
+        return piece.raw[: max(length, 0)]
 
 
 class Own:
@@ -138,7 +149,7 @@ def main() -> None:
     parser.add_argument("gguf", type=Path, help="the other model")
     parser.add_argument("texts", type=Path, nargs="+", metavar="FILE", help="held-out texts")
     parser.add_argument("--ours", type=Path, nargs="+", help="our models (default: five of checkpoints/)")
-    parser.add_argument("--bytes", type=byte_size, default=16000, help="read of each text (default: 16,000)")
+    parser.add_argument("--bytes", type=byte_size, default=8000, help="read of each text (default: 8,000)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write")
     args = parser.parse_args()
     ours = args.ours or [path for name in OURS if (path := CHECKPOINTS / name).exists()]

@@ -78,7 +78,9 @@ def _front_matter(facts: Facts, terms: Terms) -> str:
 
 def _is(facts: Facts) -> str:
     result, recipe = facts.result, facts.recipe
-    reads = "raw bytes, four to a patch" if result.level == "byte" else "BPE tokens"
+    words = recipe["embedding"]["kind"] == "WordPatchEmbedding"
+    patches = "in patches that end behind words" if words else "four to a patch"
+    reads = f"raw bytes, {patches}" if result.level == "byte" else "BPE tokens"
     parts = {name: value["kind"] for name, value in recipe.items() if isinstance(value, dict) and name != "distill"}
     listed = ", ".join(f"{name} {kind}" for name, kind in parts.items())
     return (
