@@ -197,6 +197,33 @@ def archives_short() -> Table:
     return Table(["compressor", "our archive is smaller", "in the mean by", "at least by"], "lrrr", lines)
 
 
+@table("language-models")
+def language_models() -> Table:
+    """Bits per byte of each text by our models and another one (`bench/language_models.py`), the best in bold."""
+    found = bench("language-models")
+    lines = []
+    for text, size in found["bytes"].items():
+        bits = [row["bits"][text] / size for row in found["rows"]]
+        best = min(bits)
+        lines.append([text, *(f"**{value:.3f}**" if value == best else f"{value:.3f}" for value in bits)])
+    return Table(["text", *(row["model"] for row in found["rows"])], "l" + "r" * len(found["rows"]), lines)
+
+
+@table("language-models-short")
+def language_models_short() -> Table:
+    """The same models: size, speed, and how many texts they predict better than the other one."""
+    found = bench("language-models")
+    other, lines = found["rows"][0], []
+    for row in found["rows"]:
+        bits = fmean(row["bits"][text] / size for text, size in found["bytes"].items())
+        speed = median(size / row["seconds"][text] for text, size in found["bytes"].items())
+        won = sum(row["bits"][text] < other["bits"][text] for text in found["bytes"])
+        cells = f"{row['file_bytes'] / 1e6:.1f} MB", f"{speed / 1e3:.1f}", f"{bits:.3f}"
+        lines.append([row["model"], *cells, "" if row is other else f"{won} of {len(found['bytes'])}"])
+    heads = ["model", "file", "KB/s read", "bits per byte, mean", f"better than {other['model'].partition('.')[0]}"]
+    return Table(heads, "lrrrr", lines)
+
+
 @table("table-sizes")
 def table_sizes() -> Table:
     """Runs by file and speed, whatever was changed of them: `bench/equal_file.py --json`."""
