@@ -18,23 +18,20 @@ PANEL = 16  # the native product takes multiples of it
 
 
 @cache
-def _has(*capabilities: str) -> bool:
-    """Whether torch finds one of these in the processor. Before torch 2.13 it could not say."""
-    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(found.get(name) for name in capabilities)
-
-
 def sums_bytes() -> bool:
     """Whether the processor sums products of bytes in one instruction, and torch uses it.
 
     Elsewhere `torch._int_mm` is a plain loop: 9 to 24 times as slow as the same product in fp32 with AVX2 alone.
     """
-    return _has("avx512_vnni")
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.13
+        return False
+    return bool(torch.cpu.get_capabilities().get("avx512_vnni"))
 
 
+@cache
 def multiplies_bf16() -> bool:
     """Whether the processor multiplies bf16, and torch uses it."""
-    return _has("avx512_bf16", "amx_bf16", "bf16")
+    return fast_precision(torch.device("cpu")) == "bf16"
 
 
 def training_precision(device: torch.device) -> str:
