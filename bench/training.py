@@ -5,8 +5,8 @@
 
 Model FLOPs are those of the matrix products alone: 2 M K N forward, twice that backward; norms, scans, the
 optimiser and everything else count as nothing, so the fraction says how much of a step is not matrix work.
-Gradients have the precision that training has on this processor, and so has the product that the rate is of: bf16
-where the processor multiplies it, else fp32.
+Gradients have the precision that training has on this processor. The rate is that of a product in bf16 where the
+processor multiplies it, else in fp32.
 What the eager model is says `eager.py`. It is slow, and takes part in five rounds or a few more.
 The memory is the process's largest over our own first steps, before the eager model exists: the system's count never
 shrinks, and an eager model in another process could not take turns. It takes that many steps to come near its end.

@@ -62,8 +62,8 @@ def _native_product(q: Tensor, w: Tensor, transposed: bool) -> Tensor:
     outputs = w.shape[1 if transposed else 0]
     sums = torch.empty(len(q), outputs, dtype=torch.int32)
     panel = torch.empty(w.numel(), dtype=torch.uint8)
-    q_at, *rest = addresses(q, w, panel, sums)
-    train.integer_product(q_at, rest[0], transposed, *rest[1:], *q.shape, outputs, torch.get_num_threads())
+    sizes = (*q.shape, outputs, torch.get_num_threads())
+    train.integer_product(*addresses(q, w), transposed, *addresses(panel, sums), *sizes)
     return sums
 
 
