@@ -6,8 +6,8 @@
 
 The earlier engine is a checkout with its own `.venv`; its own `bench/contest.py` makes the model and counts the steps.
 Both run run_07 whose gate never deletes. Rates are medians over rounds; a ratio is the median of the rounds' own
-ratios, of which the least and the most are given too. The floor is that of `bench/peers.py`. `--keep` writes
-results/bench/earlier-PROCESSOR.json.
+ratios, of which the least and the most are given too. The floor is that of `bench/peers.py`, measured in every round.
+`--keep` writes results/bench/earlier-PROCESSOR.json.
 """
 
 import argparse
@@ -80,10 +80,13 @@ class Engine:
 def compare(checkout: Path, scale: str, repeats: int) -> dict[str, Any]:
     """Medians of both engines by kind of work, and the present one's rate over the earlier one's."""
     engines = Engine(HERE, scale), Engine(checkout, scale)
-    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        ours = Ours(Case("07", scale), Path(folder))
+    rounds, floors = [], []
     for number in range(repeats):
         pair = [engine.rates() for engine in (engines[::-1] if number % 2 else engines)]
         rounds.append(pair[::-1] if number % 2 else pair)
+        floors.append(floor(ours))
     for engine in engines:
         engine.close()
     found: dict[str, Any] = {"repeats": repeats}
@@ -93,9 +96,8 @@ def compare(checkout: Path, scale: str, repeats: int) -> dict[str, Any]:
             "steps_per_s": [statistics.median(each[side][place] for each in rounds) for side in (0, 1)],
             "ratio": [round(value, 3) for value in (statistics.median(ratios), min(ratios), max(ratios))],
         }
-    with tempfile.TemporaryDirectory() as folder:
-        seconds = floor(Ours(Case("07", scale), Path(folder)))
-    found["fraction_of_floor"] = [round(rate * seconds, 3) for rate in found["generate"]["steps_per_s"]]
+    fractions = ([each[side][0] * least for each, least in zip(rounds, floors, strict=True)] for side in (0, 1))
+    found["fraction_of_floor"] = [round(statistics.median(of_rounds), 3) for of_rounds in fractions]
     return found
 
 
