@@ -12,7 +12,6 @@ ratios, of which the least and the most are given too. The floor is that of `ben
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -21,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from contest import LEAST_REPEATS, Case, Ours
-from peers import RESULTS, floor
+from peers import floor, keep
 
 from cpu1.cli.options import positive
 from cpu1.errors import UserError
-from cpu1.files import write_json
 from cpu1.model import ladder
 from cpu1.runtime.processor import processor
 
@@ -124,8 +122,7 @@ def main() -> int:
     results = found | {"threads": 1, "scales": scales}
     print(json.dumps(results, indent=1))
     if args.keep:
-        name = re.sub(r"[^a-z0-9]+", "-", found["processor"].lower()).strip("-")
-        write_json(RESULTS / f"earlier-{name}.json", results)
+        keep("earlier", results)
     return 0
 
 

@@ -232,6 +232,12 @@ def floor(ours: Ours) -> float:
     return max(ours.weight_bytes / read, ours.products / products)
 
 
+def keep(kind: str, results: dict[str, Any]) -> None:
+    """Writes results/bench/KIND-PROCESSOR.json."""
+    name = re.sub(r"[^a-z0-9]+", "-", results["processor"].lower()).strip("-")
+    write_json(RESULTS / f"{kind}-{name}.json", results)
+
+
 # ---------------------------------------------------------------------------------------------- show
 
 
@@ -277,8 +283,7 @@ def main() -> int:
         return 2
     print(json.dumps(results) if args.json else table(results))
     if args.keep:
-        name = re.sub(r"[^a-z0-9]+", "-", results["processor"].lower()).strip("-")
-        write_json(RESULTS / f"peers-{name}.json", results)
+        keep("peers", results)
     return 0
 
 

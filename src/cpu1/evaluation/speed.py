@@ -6,9 +6,10 @@ measured in the runtime; a run with an ingredient that cannot be packed yet is m
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,26 +31,32 @@ TORCH_BYTES = 256
 REPEATS = 7
 SAMPLING = Sampling(seed=1)
 
+K = TypeVar("K")
 Writer = Callable[[], tuple[int, int]]  # generates; returns how many steps and bytes it made
 
 
 def measure(folders: Sequence[Path]) -> None:
     """Writes `speed.json` into each finished run folder: steps and bytes generated a second, one stream."""
+    runs = {folder: _writer(folder) for folder in folders}
+    speeds = in_turn({folder: write for folder, (_, _, write) in runs.items()})
+    for folder, (engine, unit, _) in runs.items():
+        write_json(folder / "speed.json", to_json(Speed(*speeds[folder], unit, engine, processor())))
+
+
+def in_turn(writers: Mapping[K, Writer]) -> dict[K, tuple[float, float]]:
+    """Steps and bytes a second of each: medians over rounds in which all write."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    runs = {folder: _writer(folder) for folder in folders}
-    seconds: dict[Path, list[float]] = {folder: [] for folder in folders}
-    made: dict[Path, tuple[int, int]] = {}
+    seconds: dict[K, list[float]] = {name: [] for name in writers}
+    made: dict[K, tuple[int, int]] = {}
     for _ in range(1 + REPEATS):  # the first is a warm-up
-        for folder, (_, _, write) in runs.items():
+        for name, write in writers.items():
             begun = time.perf_counter()
-            made[folder] = write()
-            seconds[folder].append(time.perf_counter() - begun)
+            made[name] = write()
+            seconds[name].append(time.perf_counter() - begun)
     torch.set_num_threads(before)
-    for folder, (engine, unit, _) in runs.items():
-        steps, size = made[folder]
-        median = statistics.median(seconds[folder][1:])
-        write_json(folder / "speed.json", to_json(Speed(steps / median, size / median, unit, engine, processor())))
+    medians = {name: statistics.median(each[1:]) for name, each in seconds.items()}
+    return {name: (steps / medians[name], size / medians[name]) for name, (steps, size) in made.items()}
 
 
 def _writer(folder: Path) -> tuple[str, str, Writer]:
@@ -60,10 +67,11 @@ def _writer(folder: Path) -> tuple[str, str, Writer]:
         return "torch", "patch" if trained.recipe.level == "byte" else "token", partial(_write_torch, trained)
     model = Model(packed)
     unit = "token" if model.tokens else "patch"
-    return "native" if model.native else "reference", unit, partial(_write_packed, model)
+    return "native" if model.native else "reference", unit, partial(write_packed, model)
 
 
-def _write_packed(model: Model) -> tuple[int, int]:
+def write_packed(model: Model) -> tuple[int, int]:
+    """A `Writer` of a packed model, once it has the model."""
     count = STEPS * (1 if model.tokens else PATCH)
     units = model.units().generate(count, Sampler(SAMPLING), may_end=False)
     steps = count_whole(units) if has_words(model.about["program"]) else STEPS

@@ -165,13 +165,18 @@ class Search:
 
     def _take_up(self, contender: Contender) -> None:
         """Finds where a member is, and has the seeds wait that are not where it may train to."""
-        scores = [scores_at(job.folder, self.rule.stops) for job in contender.jobs]
-        contender.scores = means(scores)
+        scores = self._scores(contender)
         contender.rung = len(self.rule.stops) if contender.done else max(contender.rung, len(contender.scores) - 1)
         for job, reached in zip(contender.jobs, scores, strict=True):
             self._limit(job, contender.rung)
             if job.state == "waiting" and len(reached) > contender.rung >= 0:
                 job.state, job.progress = "stopped", replace(progress(job.folder), bpb=reached[-1])
+
+    def _scores(self, contender: Contender) -> list[list[float]]:
+        """Each seed's scores so far, whose means become the member's."""
+        scores = [scores_at(job.folder, self.rule.stops) for job in contender.jobs]
+        contender.scores = means(scores)
+        return scores
 
     def _limit(self, job: Job, rung: int) -> None:
         share = self.rule.rungs[rung]
@@ -179,8 +184,7 @@ class Search:
 
     def _look(self, contender: Contender) -> None:
         """Reads what a member that trains no more scored."""
-        scores = [scores_at(job.folder, self.rule.stops) for job in contender.jobs]
-        contender.scores = means(scores)
+        scores = self._scores(contender)
         for job, reached in zip(contender.jobs, scores, strict=True):
             if job.state == "stopped" and reached:
                 job.progress = replace(job.progress, bpb=reached[-1])
