@@ -24,6 +24,7 @@ if(system STREQUAL "windows")
   set(CMAKE_SYSTEM_NAME Windows)
 elseif(system MATCHES "^macos")
   set(CMAKE_SYSTEM_NAME Darwin)
+  set(CMAKE_INSTALL_NAME_TOOL install_name_tool)  # which CMake wants to find, and only an installation needs
 elseif(system STREQUAL "wasi")
   set(CMAKE_SYSTEM_NAME Generic)
 endif()
