@@ -227,6 +227,13 @@ void integer_product(uintptr_t q, uintptr_t w, bool transposed, uintptr_t panel,
     table->integer_product(&a, threads);
 }
 
+void weight_gradient(uintptr_t dy, uintptr_t q, uintptr_t row_scale, uintptr_t panel, uintptr_t dw, int64_t rows,
+                     int64_t inputs, int64_t outputs, int threads) {
+    const cpu1_weight_gradient a{rows,          inputs,    outputs,           at<cpu1_bf16>(dy),
+                                 at<int8_t>(q), at(row_scale), at<int16_t>(panel), at(dw)};
+    table->weight_gradient(&a, threads);
+}
+
 cpu1_low_rank low_rank(uintptr_t inner, uintptr_t up, const std::vector<int64_t> &parts, int64_t rank) {
     cpu1_low_rank a{};
     a.parts = static_cast<int64_t>(parts.size()), a.rank = rank, a.sizes = parts.data();
@@ -355,7 +362,7 @@ NB_MODULE(_train, m) {
     m.def("isa", [] { return std::string(table->isa); }, "The instruction set in use.");
     m.def("isas", cpu1_train_names, "The instruction sets that this machine runs, best first, comma-separated.");
     m.def("has_integer_product", [] { return table->integer_product != nullptr; },
-          "Whether this set has the function of that name.");
+          "Whether this set has the function of that name, and `weight_gradient`.");
     m.def("use_isa", use_isa, "Changes it to one of isas(), or '' for the best.");
 
     using unlocked = nb::call_guard<WithoutPython>;
@@ -379,6 +386,7 @@ NB_MODULE(_train, m) {
     DEF(gated_norm_quantise_backward);
     DEF(ternarise);
     DEF(integer_product);
+    DEF(weight_gradient);
     DEF(dequantise);
     DEF(fold);
     DEF(widen);

@@ -18,8 +18,8 @@ constexpr int64_t tile_rows = 6, task_rows = 48;      // sums of a tile stay in 
 inline __m256i load_bytes(const void *from) { return _mm256_loadu_si256(static_cast<const __m256i *>(from)); }
 inline void store_bytes(void *to, __m256i x) { _mm256_storeu_si256(static_cast<__m256i *>(to), x); }
 
-// GCC would multiply for all rows of a tile first, and keep their sums in memory. So a row's are finished before the next.
-inline void finish_sums(__m256i &a, __m256i &b) { __asm__ volatile("" : "+x"(a), "+x"(b)); }
+// Both are in registers here. Of the sums of a tile, GCC would multiply for all rows first, and keep them in memory.
+inline void in_registers(__m256i &a, __m256i &b) { __asm__ volatile("" : "+x"(a), "+x"(b)); }
 
 // 4 weights of each of 16 rows of w (N, K).
 inline void gather_rows_of_weights(const int8_t *w, int64_t width, uint8_t *to) {
@@ -85,7 +85,7 @@ inline void integer_tile(const cpu1_integer_product *a, const uint8_t *panel, co
                 const __m256i four = four_inputs(q + m * a->inputs + k * panel_inputs);
                 sums[m][0] = _mm256_add_epi16(sums[m][0], _mm256_maddubs_epi16(low, four));
                 sums[m][1] = _mm256_add_epi16(sums[m][1], _mm256_maddubs_epi16(high, four));
-                finish_sums(sums[m][0], sums[m][1]);
+                in_registers(sums[m][0], sums[m][1]);
             }
         }
         for (int m = 0; m < Rows; m++) {

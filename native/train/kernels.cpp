@@ -10,6 +10,7 @@
 #include "product.inl"
 #include "quantise.inl"
 #include "scan.inl"
+#include "short_products.inl"
 #include "swiglu.inl"
 #include "ternarise.inl"
 #include "train.h"
@@ -47,6 +48,7 @@ extern "C" const cpu1_train JOIN(cpu1_train_, CPU1_SET) = {
     gated_norm_quantise_backward<cpu1_bf16>,
     ternarise,
     integer_product,
+    weight_gradient,
     dequantise,
     fold<float>,
     fold<cpu1_bf16>,

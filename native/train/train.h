@@ -141,6 +141,16 @@ typedef struct {
     int32_t *sums;
 } cpu1_integer_product;
 
+// dw (N, K) = dyᵀ q / row_scale, of dy (M, N) and q (M, K), -127 to 127. N and K are multiples of 16.
+typedef struct {
+    int64_t rows, inputs, outputs;
+    const cpu1_bf16 *dy;
+    const int8_t *q;
+    const float *row_scale;  // (N,)
+    int16_t *panel;          // scratch: K * (M, or M + 1 if it is odd)
+    float *dw;
+} cpu1_weight_gradient;
+
 typedef struct {
     const char *isa;
 
@@ -187,8 +197,9 @@ typedef struct {
     // one matrix (N, K) -> w int8, *scale and row_scale (N,), all of them γ
     void (*ternarise)(const float *weight, int8_t *w, float *scale, float *row_scale, double *sums, int64_t rows,
                       int64_t width, int threads);
-    // exact; null in sets without AVX2
+    // both null in sets without AVX2; the first is exact, the second to 15 bits of a column's largest
     void (*integer_product)(const cpu1_integer_product *, int threads);
+    void (*weight_gradient)(const cpu1_weight_gradient *, int threads);
     // int32 sums (M, N), in place, to fp32: sum * row[m] * column[n], and the low-rank path beside it, if any
     void (*dequantise)(void *sums, const float *row, const float *column, const cpu1_low_rank *, int64_t rows,
                        int64_t width, int threads);

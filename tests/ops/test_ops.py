@@ -186,6 +186,43 @@ def test_integer_product_is_exact(
         assert torch.equal(products.integer_product(q, w), want)
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 16), (33, 48, 32), (512, 80, 16), (1027, 160, 112)])
+@pytest.mark.usefixtures("isa")
+def test_a_gradient_of_weights_is_summed_in_shorts(shape: tuple[int, int, int]) -> None:
+    if not native.train.has_integer_product():
+        pytest.skip("this instruction set has no such product")
+    count, outputs, inputs = shape
+    dy = (torch.randn(count, outputs) * torch.rand(count, 1)).bfloat16()
+    dy[:, 0], dy[:, 1] = 3.0, 0.0  # the largest sums, and none
+    q = torch.randint(-127, 128, (count, inputs), dtype=torch.int8)
+    q[:, 0] = 127
+    row_scale = torch.rand(outputs) + 0.5
+    want = dy.double().T @ q.double() / row_scale.double()[:, None]
+    got = products.weight_gradient(dy, q, row_scale)
+    assert got.dtype == torch.float32
+    assert torch.equal(got[1], torch.zeros(inputs))
+    assert ((got.double() - want).norm(dim=1) <= 1e-4 * want.norm(dim=1)).all()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 if before == 1 else 1)
+    try:
+        assert torch.equal(products.weight_gradient(dy, q, row_scale), got)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.usefixtures("isa")
+def test_a_gradient_in_shorts_that_is_not_finite_stays_so(value: float) -> None:
+    if not native.train.has_integer_product():
+        pytest.skip("this instruction set has no such product")
+    dy, q = torch.ones(600, 32).bfloat16(), torch.ones(600, 16, dtype=torch.int8)
+    dy[599, 5] = value
+    got = products.weight_gradient(dy, q, torch.ones(32))
+    assert not got[5].isfinite().any()
+    assert (got[:5] == 600).all()
+    assert (got[6:] == 600).all()
+
+
 @pytest.mark.parametrize("multiplies", [True, False])
 def test_a_product_of_bf16_is_rounded_once(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "multiplies_bf16", lambda: multiplies)

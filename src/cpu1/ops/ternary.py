@@ -13,7 +13,7 @@ from torch import Tensor
 from cpu1.ops import reference
 from cpu1.ops.native import address, addresses, dense, fast_form_of, gradient_dtype, optional, rows, train
 from cpu1.ops.operator import Operator, absent, none_if_absent
-from cpu1.ops.products import integer_product, product
+from cpu1.ops.products import gradient_in_shorts, integer_product, product, weight_gradient
 from cpu1.ops.quantiser import empty_rows, quantise
 from cpu1.ops.reference import EPS, Precision, Quantised
 
@@ -117,6 +117,12 @@ cast_int8_op = Operator(
     "cast_int8(Tensor q, bool bf16) -> Tensor", lambda q, bf16: torch.empty_like(q, dtype=gradient_dtype(bf16))
 )
 
+weight_gradient_op = Operator(
+    "weight_gradient(Tensor scaled, Tensor q, Tensor row_scale) -> Tensor",
+    lambda scaled, q, row_scale: row_scale.new_empty(scaled.shape[1], q.shape[1]),
+)
+weight_gradient_op.kernel("CPU")(weight_gradient)
+
 
 @ternary_linear_op.kernel("CPU")
 def _ternary_linear(
@@ -184,7 +190,8 @@ def _gradients(
 
     dq = (dy s γ) w and dW = (dy s γ)ᵀ q / γ. bf16 rounds dy s γ once and holds q exactly. With the rows of dy s γ in
     int8 as well, dq is a product of integers at twice the speed, and the rounding acts like noise in a gradient
-    (SwitchBack, arXiv 2304.13013). dW sums over rows and stays in bf16.
+    (SwitchBack, arXiv 2304.13013). dW sums over rows, whose scales differ, and stays in bf16; a CPU that multiplies 16
+    bits but not bf16 sums it more exactly.
     """
     matrix, int8_rows, scale = scaled
     bf16 = matrix.dtype == torch.bfloat16
@@ -194,8 +201,11 @@ def _gradients(
     elif wanted[0]:
         dq = product(matrix, cast_int8_op(w, bf16)).view(q.shape)
     if wanted[1]:
-        narrow_q = cast_int8_op(q.view(-1, q.shape[-1]), bf16)
-        dweight = unscale_gradient_op(product(matrix.t(), narrow_q), row_scale)
+        flat = q.view(-1, q.shape[-1])
+        if bf16 and matrix.device.type == "cpu" and gradient_in_shorts(*w.shape):
+            dweight = weight_gradient_op(matrix, flat, row_scale)
+        else:
+            dweight = unscale_gradient_op(product(matrix.t(), cast_int8_op(flat, bf16)), row_scale)
     return dq, dweight
 
 
