@@ -222,15 +222,15 @@ void ternarise(uintptr_t weight, uintptr_t w, uintptr_t scale, uintptr_t row_sca
 
 void integer_product(uintptr_t q, uintptr_t w, bool transposed, uintptr_t panel, uintptr_t sums, int64_t rows,
                      int64_t inputs, int64_t outputs, int threads) {
-    const cpu1_integer_product a{rows,       inputs,          outputs,         at<int8_t>(q), at<int8_t>(w),
-                                 transposed, at<uint8_t>(panel), at<int32_t>(sums)};
+    const cpu1_integer_product a{
+        rows, inputs, outputs, at<int8_t>(q), at<int8_t>(w), transposed, at<uint8_t>(panel), at<int32_t>(sums)};
     table->integer_product(&a, threads);
 }
 
 void weight_gradient(uintptr_t dy, uintptr_t q, uintptr_t row_scale, uintptr_t panel, uintptr_t dw, int64_t rows,
                      int64_t inputs, int64_t outputs, int threads) {
-    const cpu1_weight_gradient a{rows,          inputs,    outputs,           at<cpu1_bf16>(dy),
-                                 at<int8_t>(q), at(row_scale), at<int16_t>(panel), at(dw)};
+    const cpu1_weight_gradient a{
+        rows, inputs, outputs, at<cpu1_bf16>(dy), at<int8_t>(q), at(row_scale), at<int16_t>(panel), at(dw)};
     table->weight_gradient(&a, threads);
 }
 

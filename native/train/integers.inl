@@ -12,8 +12,8 @@ namespace {
 
 constexpr int64_t panel_outputs = 16, panel_inputs = 4;  // 64 bytes: 4 weights of each of 16 outputs
 constexpr int64_t panel_bytes = panel_outputs * panel_inputs;
-constexpr int64_t run_groups = 64;                    // 508 each: at most 32512 in 16 bits
-constexpr int64_t tile_rows = 6, task_rows = 48;      // sums of a tile stay in registers, rows of a task in L2
+constexpr int64_t run_groups = 64;  // 508 each: at most 32512 in 16 bits
+constexpr int64_t tile_rows = 6, task_rows = 48;  // sums of a tile stay in registers, rows of a task in L2
 
 inline __m256i load_bytes(const void *from) { return _mm256_loadu_si256(static_cast<const __m256i *>(from)); }
 inline void store_bytes(void *to, __m256i x) { _mm256_storeu_si256(static_cast<__m256i *>(to), x); }
@@ -107,8 +107,7 @@ inline void integer_task(const cpu1_integer_product *a, int64_t first, int64_t l
         const uint8_t *panel = a->panel + n * a->inputs;
         int64_t m = first;
         for (; m + tile_rows <= last; m += tile_rows) {
-            integer_tile<tile_rows>(a, panel, a->q + m * a->inputs, row_sums + m - first,
-                                    a->sums + m * a->outputs + n);
+            integer_tile<tile_rows>(a, panel, a->q + m * a->inputs, row_sums + m - first, a->sums + m * a->outputs + n);
         }
         for (; m < last; m++) {
             integer_tile<1>(a, panel, a->q + m * a->inputs, row_sums + m - first, a->sums + m * a->outputs + n);
@@ -118,9 +117,8 @@ inline void integer_task(const cpu1_integer_product *a, int64_t first, int64_t l
 
 void integer_product(const cpu1_integer_product *a, int threads) {
     pack_weights(a, threads);
-    parallel(threads, blocks_of(a->rows, task_rows), [=](int64_t task) {
-        integer_task(a, task * task_rows, smaller(a->rows, (task + 1) * task_rows));
-    });
+    parallel(threads, blocks_of(a->rows, task_rows),
+             [=](int64_t task) { integer_task(a, task * task_rows, smaller(a->rows, (task + 1) * task_rows)); });
 }
 
 }  // namespace

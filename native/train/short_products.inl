@@ -12,7 +12,7 @@
 namespace {
 
 constexpr int64_t sum_rows_at_once = 512, sum_pairs = sum_rows_at_once / 2;
-constexpr int64_t short_columns = 16;                // of dy or q in a register of 16 bits
+constexpr int64_t short_columns = 16;  // of dy or q in a register of 16 bits
 constexpr int64_t pair_numbers = 2 * short_columns;  // of two rows, side by side
 constexpr int64_t tile_columns = 4, task_columns = 64;
 constexpr float largest_short = 32767.0f, least_peak = 1e-30f;
