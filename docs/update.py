@@ -15,7 +15,7 @@ from cpu1.errors import UserError
 from cpu1.files import write_atomic
 from cpu1.report.render.markdown import markdown
 from tables import TABLES
-from tables.figures import DRAWN, engines, figures, table_sizes
+from tables.figures import DRAWN, engines, figures, table_sizes, twins
 from tables.pages import fill
 from tables.results import RESULTS, ROOT, load, studies
 
@@ -32,6 +32,7 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield from figures(study)
     yield engines()
     yield from table_sizes()
+    yield from twins()
     yield from cli_pages.files()
     yield from samples_page.files()
 

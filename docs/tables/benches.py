@@ -236,6 +236,18 @@ def equal_file() -> Table:
     return _by_file([row for row in bench("equal-file")["rows"] if row["changes"].keys() <= {"width"}])
 
 
+@table("twins")
+def twins() -> Table:
+    """Ternary beside full precision in three forms: `bench/twins.py --out`."""
+    lines = [
+        [row["run"], row["weights"], str(row["width"]), f"{row['file_bytes'] / 1e3:,.0f} KB",
+         f"{row['bytes_per_s'] / 1e3:.0f}" if row["bytes_per_s"] else "", f"{row['window_bpb']:.3f}",
+         f"{row['document_bpb']:.3f}"]
+        for row in sorted(bench("twins")["rows"], key=lambda row: (row["run"], row["file_bytes"]))
+    ]  # fmt: skip
+    return Table(["run", "weights", "width", "file", "KB/s", "windows", "documents"], "llrrrrr", lines)
+
+
 def _by_file(rows: list[dict[str, Any]]) -> Table:
     plain = next(row for row in rows if row["run"] == "04" and not row["changes"])
     lines = [

@@ -24,6 +24,8 @@ COSTS = {  # a figure of `table_sizes`: what a row calls it, its unit, the axis
     "generation-speed": ("bytes_per_s", 1e3, "KB generated a second, one thread"),
 }
 
+FORMS = {"ternary": COLOURS["ternary"], "int8": COLOURS["full precision"], "int4": COLOURS["small"], "bf16": DIM}
+
 
 def figures(study: str) -> Iterator[tuple[Path, str]]:
     """The files of a study's figures, and what is in them."""
@@ -82,6 +84,27 @@ def _draw_costs(axes: "Axes", key: str, unit: float, label: str) -> None:
     for (x, y), colour in zip(points, colours, strict=True):
         axes.plot([x], [y], "o", color=colour, markersize=4.5, zorder=4)
     name_points(axes, (label, "bits per byte, documents"), points, [_in_short(row) for row in rows], colours)
+
+
+def twins() -> Iterator[tuple[Path, str]]:
+    """Bits per byte of ternary runs and of full-precision ones in three forms, against what they cost."""
+    for cost, (key, unit, label) in COSTS.items():
+        name = f"twins-{cost}"
+        drawing = Drawing("", "", svg(partial(_draw_twins, key=key, unit=unit, label=label), name, (6.4, 4.9)))
+        yield FIGURES / f"{name}.svg", standalone(drawing)
+
+
+def _draw_twins(axes: "Axes", key: str, unit: float, label: str) -> None:
+    rows = sorted((row for row in bench("twins")["rows"] if row[key]), key=lambda row: float(row[key]))
+    points = [(row[key] / unit, row["document_bpb"]) for row in rows]
+    logarithmic(axes, points[0][0] / 1.3, points[-1][0] * 1.3)
+    for run, weights in dict.fromkeys((row["run"], row["weights"]) for row in rows):
+        ours = [(row["run"], row["weights"]) == (run, weights) for row in rows]
+        line = [point for point, own in zip(points, ours, strict=True) if own]
+        style = "o-" if run == "18" else "s--"
+        axes.plot(*zip(*line, strict=True), style, color=FORMS[weights], markersize=4, lw=0.9, zorder=4)
+    names = [f"{row['weights']}, {row['width']}" for row in rows]
+    name_points(axes, (label, "bits per byte, documents"), points, names, [FORMS[row["weights"]] for row in rows])
 
 
 def _in_short(row: dict[str, Any]) -> str:
