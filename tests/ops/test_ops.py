@@ -190,7 +190,7 @@ def test_integer_product_is_exact(
 @pytest.mark.usefixtures("isa")
 def test_a_gradient_of_weights_is_summed_in_shorts(shape: tuple[int, int, int]) -> None:
     if not native.train.has_integer_product():
-        pytest.skip("this instruction set has no such product")
+        pytest.skip("no 16-bit product on this instruction set")
     count, outputs, inputs = shape
     dy = (torch.randn(count, outputs) * torch.rand(count, 1)).bfloat16()
     dy[:, 0], dy[:, 1] = 3.0, 0.0  # the largest sums, and none
@@ -214,7 +214,7 @@ def test_a_gradient_of_weights_is_summed_in_shorts(shape: tuple[int, int, int]) 
 @pytest.mark.usefixtures("isa")
 def test_a_gradient_in_shorts_that_is_not_finite_stays_so(value: float) -> None:
     if not native.train.has_integer_product():
-        pytest.skip("this instruction set has no such product")
+        pytest.skip("no 16-bit product on this instruction set")
     dy, q = torch.ones(600, 32).bfloat16(), torch.ones(600, 16, dtype=torch.int8)
     dy[599, 5] = value
     got = products.weight_gradient(dy, q, torch.ones(32))
