@@ -116,14 +116,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     products.multiplies_bf16 = lambda: True  # type: ignore[assignment]
     (few, fewer, _), (many, more, flops) = (count(args.run, args.scale, windows, args.device) for windows in WINDOWS)
     rows = {name: (many[name] - few[name]) / (more - fewer) for name in many}
-    patch, units = sum(rows.values()), STEP
-    patches = units * more // (WINDOWS[1] * ladder.SCALES[args.scale].window_bytes)
+    patch = sum(rows.values())
+    patches = STEP * more // (WINDOWS[1] * ladder.SCALES[args.scale].window_bytes)
     fixed = few.total() - patch * fewer
     found = {"run": args.run, "scale": args.scale, "device": args.device, "bytes_a_patch": patch, "bytes_a_step": fixed}
     found["operators"] = dict(sorted(rows.items(), key=lambda item: -item[1]))
     if args.memory and args.rate:
         moving, multiplying = (patch * patches + fixed) / args.memory, flops / more * patches / args.rate
-        found |= {"step_bytes": units, "least_ms": 1e3 * max(moving, multiplying), "products_ms": 1e3 * multiplying}
+        found |= {"step_bytes": STEP, "least_ms": 1e3 * max(moving, multiplying), "products_ms": 1e3 * multiplying}
         found["most_of_rate"] = multiplying / max(moving, multiplying)
     return found
 

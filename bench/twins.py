@@ -69,13 +69,13 @@ def compare(
     rows: list[dict[str, Any]] = []
     models: dict[int, Model] = {}
     for folder in folders:
+        result, recipe = read_json(folder / "result.json"), read_json(folder / "recipe.json")
         for weights in forms(folder):
             path = work / f"{len(rows)}.cpu1"
-            file_bytes = packed(folder, weights, path)
+            file_bytes = packed(folder, result, weights, path)
             model = cpu1.load(path)
             if weights != "int4":
                 models[len(rows)] = model
-            result, recipe = read_json(folder / "result.json"), read_json(folder / "recipe.json")
             about = {name: result[name] for name in ("run", "scale", "seed", "params", "bytes_seen")}
             bpb = measured(model, corpus, size, False)
             about |= {
@@ -96,10 +96,9 @@ def has_ternary(model: Network) -> bool:
     return any(isinstance(module, TernaryProjection) for module in model.modules())
 
 
-def packed(folder: Path, weights: str, path: Path) -> int:
+def packed(folder: Path, about: dict[str, Any], weights: str, path: Path) -> int:
     """Packs a run in one form; returns the bytes that its file has, or would have."""
     trained = load(folder)
-    about = read_json(folder / "result.json")
     if weights != "int4":
         return pack_trained(trained, about, path, "bf16" if weights == "bf16" else "int8")
     int8 = pack_trained(trained, about, path)

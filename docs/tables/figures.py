@@ -1,6 +1,6 @@
 """The figures of docs/figures/."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,9 +70,14 @@ def _draw_engines(axes: "Axes") -> None:
 
 def table_sizes() -> Iterator[tuple[Path, str]]:
     """Bits per byte against what they cost, for run 18 with tables of several sizes, and run 19."""
+    return _for_each_cost("lookups", _draw_costs, (6.4, 4.4))
+
+
+def _for_each_cost(stem: str, draw: Callable[..., None], size: tuple[float, float]) -> Iterator[tuple[Path, str]]:
+    """A figure for each of COSTS: `draw` gets the axes and key, unit and label."""
     for cost, (key, unit, label) in COSTS.items():
-        name = f"lookups-{cost}"
-        drawing = Drawing("", "", svg(partial(_draw_costs, key=key, unit=unit, label=label), name, (6.4, 4.4)))
+        name = f"{stem}-{cost}"
+        drawing = Drawing("", "", svg(partial(draw, key=key, unit=unit, label=label), name, size))
         yield FIGURES / f"{name}.svg", standalone(drawing)
 
 
@@ -88,10 +93,7 @@ def _draw_costs(axes: "Axes", key: str, unit: float, label: str) -> None:
 
 def twins() -> Iterator[tuple[Path, str]]:
     """Bits per byte of ternary runs and of full-precision ones in three forms, against what they cost."""
-    for cost, (key, unit, label) in COSTS.items():
-        name = f"twins-{cost}"
-        drawing = Drawing("", "", svg(partial(_draw_twins, key=key, unit=unit, label=label), name, (6.4, 4.9)))
-        yield FIGURES / f"{name}.svg", standalone(drawing)
+    return _for_each_cost("twins", _draw_twins, (6.4, 4.9))
 
 
 def _draw_twins(axes: "Axes", key: str, unit: float, label: str) -> None:

@@ -60,7 +60,7 @@ inline int32_t sum_of_row(const int8_t *row, int64_t width) {
     return sum;
 }
 
-inline __m256i four_inputs(const int8_t *from) {
+inline __m256i four_bytes(const void *from) {
     int32_t bytes;
     __builtin_memcpy(&bytes, from, sizeof bytes);
     return _mm256_set1_epi32(bytes);
@@ -82,7 +82,7 @@ inline void integer_tile(const cpu1_integer_product *a, const uint8_t *panel, co
             const __m256i low = load_bytes(panel + k * panel_bytes), high = load_bytes(panel + k * panel_bytes + 32);
 #pragma GCC unroll 6
             for (int m = 0; m < Rows; m++) {
-                const __m256i four = four_inputs(q + m * a->inputs + k * panel_inputs);
+                const __m256i four = four_bytes(q + m * a->inputs + k * panel_inputs);
                 sums[m][0] = _mm256_add_epi16(sums[m][0], _mm256_maddubs_epi16(low, four));
                 sums[m][1] = _mm256_add_epi16(sums[m][1], _mm256_maddubs_epi16(high, four));
                 in_registers(sums[m][0], sums[m][1]);

@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr int64_t sum_rows_at_once = 512, sum_pairs = sum_rows_at_once / 2;
+constexpr int64_t sum_rows_at_once = 512;
 constexpr int64_t short_columns = 16;  // of dy or q in a register of 16 bits
 constexpr int64_t pair_numbers = 2 * short_columns;  // of two rows, side by side
 constexpr int64_t tile_columns = 4, task_columns = 64;
@@ -88,12 +88,6 @@ inline void pack_gradients(const cpu1_weight_gradient *a, const cpu1_bf16 *dy, i
     }
 }
 
-inline __m256i one_pair(const int16_t *from) {
-    int32_t both;
-    __builtin_memcpy(&both, from, sizeof both);
-    return _mm256_set1_epi32(both);
-}
-
 // 4 columns of dy by 16 of q, over the pairs of a block.
 inline void gradient_tile(const int16_t *dy, const int16_t *q, int64_t pairs, const float *scale, float *to,
                           int64_t stride, bool add) {
@@ -105,7 +99,7 @@ inline void gradient_tile(const int16_t *dy, const int16_t *q, int64_t pairs, co
         in_registers(low, high);  // else each product would load them again
 #pragma GCC unroll 4
         for (int64_t n = 0; n < tile_columns; n++) {
-            const __m256i pair = one_pair(dy + 2 * (tile_columns * p + n));
+            const __m256i pair = four_bytes(dy + 2 * (tile_columns * p + n));
             sums[n][0] = _mm256_add_epi32(sums[n][0], _mm256_madd_epi16(pair, low));
             sums[n][1] = _mm256_add_epi32(sums[n][1], _mm256_madd_epi16(pair, high));
         }
